@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Where packets come into the kernel and leave it. Only these places parse: they give a packet its identity. */
+#ifndef IPIPTRACE_DEVICE_H
+#define IPIPTRACE_DEVICE_H
+
+#include "emit.h"
+
+static __always_inline void count_other(const struct packet *p)
+{
+	struct destination d = {
+		.addr = p->inner.daddr,
+		.port = p->flags & PACKET_PORTS ? p->l4.tcp.dport : 0,
+		.protocol = p->inner.protocol,
+		.tunnelled = !!(p->flags & PACKET_TUNNELLED),
+	};
+	__u64 one = 1, *n;
+
+	n = bpf_map_lookup_elem(&others, &d);
+	if (n)
+		count(n);
+	else
+		bpf_map_update_elem(&others, &d, &one, BPF_NOEXIST);
+}
+
+/*
+ * A packet is given an identity, or the one it has is confirmed. `ip` is its IP header, `dev` the device
+ * it is at.
+ */
+static __always_inline int meet(struct sk_buff *skb, struct net_device *dev, struct net *net, const unsigned char *ip,
+				__u32 place)
+{
+	struct sighting s = { .place = place };
+	struct packet p = {};
+	struct track *t, fresh = {};
+	struct call *call;
+	__u64 key = (__u64)skb;
+	bool ours;
+
+	ours = parse(&p, ip);
+	if (ours && place == PLACE_NETIF_RECEIVE_SKB && p.flags & PACKET_TUNNELLED)
+		count(&counters.ipip);
+	if (ours && !matches(&p)) {
+		if (place == PLACE_NETIF_RECEIVE_SKB && !counters.matched)
+			count_other(&p);
+		ours = false;
+	}
+	t = find(key);
+	if (!ours) {
+		if (t)
+			forget(key); /* the address has found another owner */
+		return 0;
+	}
+	fresh.id = packet_id(&p);
+	fresh.ifindex = BPF_CORE_READ(dev, ifindex);
+	fresh.netns = BPF_CORE_READ(net, ns.inum);
+	fresh.tunnelled = !!(p.flags & PACKET_TUNNELLED);
+	fresh.last = place;
+	if (config.netns && fresh.netns != config.netns) {
+		if (t && t->id == fresh.id) {
+			s.place = PLACE_LEFT_NETNS;
+			emit(key, t, &s);
+		}
+		if (t)
+			forget(key);
+		return 0;
+	}
+	if (p.flags & PACKET_QUOTED) {
+		/* An ICMP error says how a packet ended. It is not followed itself. */
+		s.flags = EVENT_FIRST;
+		fresh.seen = bpf_ktime_get_ns();
+		emit_packet(skb, dev, &p, &fresh, &s);
+		return 0;
+	}
+	if (t && t->id == fresh.id) {
+		bool changed = t->ifindex != fresh.ifindex || t->netns != fresh.netns || t->tunnelled != fresh.tunnelled;
+
+		fresh.seen = t->seen;
+		*t = fresh;
+		if (changed)
+			emit_packet(skb, dev, &p, &fresh, &s);
+		else
+			emit(key, &fresh, &s);
+	} else {
+		s.flags = t ? EVENT_FIRST | EVENT_REUSED : EVENT_FIRST;
+		fresh.seen = bpf_ktime_get_ns();
+		count(&counters.matched);
+		if (bpf_map_update_elem(&tracked, &key, &fresh, BPF_ANY)) {
+			count(&counters.untracked);
+			return 0;
+		}
+		if (!t)
+			count(&counters.in_flight);
+		emit_packet(skb, dev, &p, &fresh, &s);
+	}
+	call = call_of(0);
+	if (call) {
+		call->skb = key;
+		call->seen = fresh.seen;
+	}
+	return 0;
+}
+
+static __always_inline struct net *net_of(struct net_device *dev)
+{
+	return BPF_CORE_READ(dev, nd_net.net);
+}
+
+/* The network header is set behind this tracepoint; data is the IP header unless there is a VLAN tag in front. */
+SEC("tp_btf/netif_receive_skb")
+int BPF_PROG(netif_receive_skb, struct sk_buff *skb)
+{
+	struct net_device *dev = BPF_CORE_READ(skb, dev);
+
+	return meet(skb, dev, net_of(dev), BPF_CORE_READ(skb, data), PLACE_NETIF_RECEIVE_SKB);
+}
+
+static __always_inline int transmit(struct sk_buff *skb, __u32 place)
+{
+	struct net_device *dev = BPF_CORE_READ(skb, dev);
+
+	return meet(skb, dev, net_of(dev), BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header), place);
+}
+
+SEC("tp_btf/net_dev_queue")
+int BPF_PROG(net_dev_queue, struct sk_buff *skb)
+{
+	return transmit(skb, PLACE_NET_DEV_QUEUE);
+}
+
+SEC("tp_btf/net_dev_start_xmit")
+int BPF_PROG(net_dev_start_xmit, struct sk_buff *skb)
+{
+	return see(skb, PLACE_NET_DEV_START_XMIT);
+}
+
+#define GRO_MERGED 0
+#define GRO_MERGED_FREE 1
+#define PLACE_GRO_CALL PLACE_GRO_MERGED
+
+/* A tunnel's packets pass GRO once more (gro_cells). One that is merged there is freed without any event. */
+SEC("tp_btf/napi_gro_receive_entry")
+int BPF_PROG(napi_gro_receive_entry, struct sk_buff *skb)
+{
+	struct call *call = call_of(PLACE_GRO_CALL);
+	struct track *t = known_for_sure(skb);
+
+	if (!call)
+		return 0;
+	call->skb = t ? (__u64)skb : 0;
+	call->seen = t ? t->seen : 0;
+	return 0;
+}
+
+SEC("tp_btf/napi_gro_receive_exit")
+int BPF_PROG(napi_gro_receive_exit, int ret)
+{
+	struct sighting s = { .place = PLACE_GRO_MERGED, .value = ret };
+	struct call *call = call_of(PLACE_GRO_CALL);
+	struct track *t;
+
+	if (!call || !call->skb || (ret != GRO_MERGED && ret != GRO_MERGED_FREE))
+		return 0;
+	t = find(call->skb);
+	if (!t || t->seen != call->seen)
+		return 0;
+	emit(call->skb, t, &s);
+	forget(call->skb);
+	return 0;
+}
+
+#endif

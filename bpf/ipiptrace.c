@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* The kernel half of ipiptrace: only includes, in the order in which a packet meets them. */
+#include "kernel.h"
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#include "event.h"
+#include "config.h"
+#include "maps.h"
+#include "track.h"
+#include "emit.h"
+
+#include "device.h"
+#include "ip.h"
+#include "netfilter.h"
+#include "socket.h"
+#include "drop.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The kernel types and fields that we touch, cut by hand. CO-RE moves every access to where the running
+ * kernel has the field, so order and neighbours do not matter here; names and meaning do.
+ */
+#ifndef IPIPTRACE_KERNEL_H
+#define IPIPTRACE_KERNEL_H
+
+typedef unsigned char __u8;
+typedef signed short __s16;
+typedef unsigned short __u16;
+typedef signed int __s32;
+typedef unsigned int __u32;
+typedef signed long long __s64;
+typedef unsigned long long __u64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u32 __wsum;
+typedef _Bool bool;
+#define true 1
+#define false 0
+#define NULL ((void *)0)
+
+/* Only the map types and flags in use; values are uapi. */
+enum { BPF_MAP_TYPE_PERCPU_ARRAY = 6, BPF_MAP_TYPE_LRU_HASH = 9, BPF_MAP_TYPE_RINGBUF = 27 };
+enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
+
+#define __VMLINUX_H__ /* bpf_tracing.h: registers by their kernel names */
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+	unsigned long di, si, dx, cx, r8, r9, ax, sp, ip, bp;
+};
+#else
+struct user_pt_regs {
+	__u64 regs[31], sp, pc, pstate;
+};
+struct pt_regs {
+	struct user_pt_regs user_regs;
+};
+#endif
+
+struct ns_common {
+	unsigned int inum; /* what `stat -L /proc/self/ns/net` shows as inode */
+};
+
+struct net {
+	struct ns_common ns;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct net_device {
+	char name[16];
+	int ifindex;
+	possible_net_t nd_net;
+};
+
+struct dst_entry {
+	struct net_device *dev;
+};
+
+struct sk_buff {
+	unsigned long _skb_refdst; /* struct dst_entry *, flags in the low bits */
+	struct net_device *dev; /* NULL in the TCP socket code, another union member in UDP's queue */
+	unsigned int len; /* of the whole packet from data on */
+	unsigned int data_len; /* of that in page fragments, not in the linear part */
+	__u16 network_header; /* offset from head */
+	unsigned int end; /* offset from head: skb_shared_info begins there (64-bit kernels) */
+	unsigned char *head;
+	unsigned char *data;
+};
+
+struct skb_shared_info {
+	unsigned short gso_segs;
+};
+
+struct sock_common {
+	__be32 skc_daddr; /* the peer */
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	__u16 skc_num; /* local port, host byte order */
+	unsigned short skc_family;
+	possible_net_t skc_net;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	__u16 sk_protocol;
+};
+
+struct nf_hook_state {
+	unsigned int hook; /* enum nf_inet_hooks; a byte since 5.17 */
+	__u8 pf;
+};
+
+#pragma clang attribute pop
+
+#define AF_INET 2
+#define IPPROTO_ICMP 1
+#define IPPROTO_IPIP 4
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define IP_OFFSET 0x1fff
+#define ETH_P_IP 0x0800
+
+#endif

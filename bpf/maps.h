@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#ifndef IPIPTRACE_MAPS_H
+#define IPIPTRACE_MAPS_H
+
+#include "config.h"
+
+/* A packet that is followed. Key: the address of its sk_buff. */
+struct track {
+	__u64 seen; /* time of first sight */
+	__u64 id; /* hash of the inner header */
+	__u32 ifindex; /* where it was last seen */
+	__u32 netns;
+	__u16 tunnelled; /* it had an outer header when last looked at */
+	__u16 last; /* enum place */
+	__u32 pad;
+};
+
+/* Many packets are freed without any event. What they leave behind goes when it is the oldest. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, struct track);
+} tracked SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20); /* 5,000 packets with all their events; user space may change it */
+} events SEC(".maps");
+
+/* What a CPU is at: the calls that are under way, by place, and the packet that it last took in. */
+struct call {
+	__u64 skb;
+	__u64 seen;
+};
+
+#define CALLS 64 /* places below 64 can have their return watched; 0 is the packet last taken in */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, CALLS);
+	__type(key, __u32);
+	__type(value, struct call);
+} calls SEC(".maps");
+
+/* Where packets go that do not match: said when nothing does. */
+struct destination {
+	__be32 addr;
+	__be16 port;
+	__u8 protocol;
+	__u8 tunnelled;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 256);
+	__type(key, struct destination);
+	__type(value, __u64);
+} others SEC(".maps");
+
+/* Read by user space through a mapping of .bss, without a system call. */
+struct counts {
+	__u64 in_flight; /* tracked packets; too high where ends were silent, never too low */
+	__u64 lost; /* events that did not fit into the ring */
+	__u64 untracked; /* packets that matched and could not be followed */
+	__u64 matched; /* packets that matched */
+	__u64 ipip; /* IPIP packets that arrived */
+};
+
+struct counts counters;
+
+static __always_inline void count(__u64 *counter)
+{
+	__sync_fetch_and_add(counter, 1);
+}
+
+#endif

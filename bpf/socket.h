@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What sockets do with packets, and what they answer. */
+#ifndef IPIPTRACE_SOCKET_H
+#define IPIPTRACE_SOCKET_H
+
+#include "device.h"
+
+/* Replies begin here. The device is known later; the namespace is the first argument. */
+static __always_inline int local_out(struct net *net, struct sk_buff *skb)
+{
+	struct dst_entry *dst = (struct dst_entry *)(BPF_CORE_READ(skb, _skb_refdst) & ~7UL);
+	struct net_device *dev = BPF_CORE_READ(dst, dev);
+
+	return meet(skb, dev, net, BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header), PLACE_IP_LOCAL_OUT);
+}
+
+SEC("fentry/__ip_local_out")
+int BPF_PROG(fentry_ip_local_out, struct net *net, struct sock *sk, struct sk_buff *skb)
+{
+	return local_out(net, skb);
+}
+
+SEC("kprobe/__ip_local_out")
+int BPF_KPROBE(kprobe_ip_local_out, struct net *net, struct sock *sk, struct sk_buff *skb)
+{
+	return local_out(net, skb);
+}
+
+/* tcp_rcv_established begins. Whether it likes the packet is decided afterwards: a drop has its own event. */
+SEC("tp_btf/tcp_probe")
+int BPF_PROG(tcp_probe, struct sock *sk, struct sk_buff *skb)
+{
+	return see(skb, PLACE_TCP_PROBE);
+}
+
+static __always_inline bool flow_of(struct packet *p, struct sock *sk)
+{
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET)
+		return false;
+	p->flags = PACKET_FLOW | PACKET_PORTS;
+	p->inner.protocol = IPPROTO_TCP;
+	p->inner.saddr = BPF_CORE_READ(sk, __sk_common.skc_daddr);
+	p->inner.daddr = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+	p->l4.tcp.sport = BPF_CORE_READ(sk, __sk_common.skc_dport);
+	p->l4.tcp.dport = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_num));
+	return matches(p);
+}
+
+static __always_inline void emit_flow(const struct packet *p, const struct track *t, __u64 skb, const struct sighting *s)
+{
+	struct packet_record *r = bpf_ringbuf_reserve(&events, sizeof(*r), 0);
+
+	if (!r) {
+		count(&counters.lost);
+		return;
+	}
+	__builtin_memset(r, 0, sizeof(*r));
+	fill_event(&r->event, sizeof(*r), skb, t, s);
+	r->packet.section.type = SECTION_PACKET;
+	r->packet.section.size = sizeof(r->packet);
+	r->packet.section.flags = p->flags;
+	fill_header(&r->packet.inner, &p->inner);
+	r->packet.sport = p->l4.tcp.sport;
+	r->packet.dport = p->l4.tcp.dport;
+	bpf_ringbuf_submit(r, 0);
+}
+
+/*
+ * A socket of the service changes its state. The cause is usually the packet that this CPU took in last;
+ * it can also be the application: user space compares the flow.
+ */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(inet_sock_set_state, struct sock *sk, int oldstate, int newstate)
+{
+	struct sighting s = { .place = PLACE_INET_SOCK_SET_STATE, .value = newstate, .aux = oldstate };
+	struct track none = {}, *t = NULL;
+	struct packet p = {};
+	struct call *call;
+
+	if (!flow_of(&p, sk))
+		return 0;
+	none.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	if (config.netns && none.netns != config.netns)
+		return 0;
+	call = call_of(0);
+	if (call)
+		t = find(call->skb);
+	if (t && t->seen != call->seen)
+		t = NULL;
+	if (t)
+		emit_flow(&p, t, call->skb, &s);
+	else
+		emit_flow(&p, &none, 0, &s);
+	return 0;
+}
+
+/* tcp:tcp_send_reset has the packet that is answered; before 6.10 only if there was a socket. */
+SEC("tp_btf/tcp_send_reset")
+int BPF_PROG(tcp_send_reset, struct sock *sk, struct sk_buff *skb)
+{
+	return see(skb, PLACE_SEND_RESET);
+}
+
+static __always_inline int answer_icmp(struct sk_buff *skb, int type, int code)
+{
+	struct sighting s = { .place = PLACE_ICMP_SEND, .aux = (type & 0xff) << 8 | (code & 0xff) };
+	struct track *t = known(skb);
+
+	if (t)
+		emit((__u64)skb, t, &s);
+	return 0;
+}
+
+SEC("tp_btf/icmp_send")
+int BPF_PROG(icmp_send, struct sk_buff *skb, int type, int code)
+{
+	return answer_icmp(skb, type, code);
+}
+
+SEC("fentry/__icmp_send")
+int BPF_PROG(fentry_icmp_send, struct sk_buff *skb, int type, int code)
+{
+	return answer_icmp(skb, type, code);
+}
+
+SEC("kprobe/__icmp_send")
+int BPF_KPROBE(kprobe_icmp_send, struct sk_buff *skb, int type, int code)
+{
+	return answer_icmp(skb, type, code);
+}
+
+#endif

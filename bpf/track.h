@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Packet identity: is this one of ours, and is it the one we know by this address?
+ *
+ * The address of a sk_buff is not enough. Many healthy packets are freed without any event and the
+ * address is another packet's within microseconds, so whatever comes back is compared by the hash of
+ * its inner header.
+ */
+#ifndef IPIPTRACE_TRACK_H
+#define IPIPTRACE_TRACK_H
+
+#include "maps.h"
+
+struct ipv4 {
+	__u8 ihl : 4, version : 4; /* little-endian kernels only */
+	__u8 tos;
+	__be16 tot_len;
+	__be16 id;
+	__be16 frag_off;
+	__u8 ttl;
+	__u8 protocol;
+	__be16 check;
+	__be32 saddr;
+	__be32 daddr;
+};
+
+/* The first bytes behind an IP header, whatever the protocol. */
+union l4 {
+	struct {
+		__be16 sport, dport;
+		__be32 seq, ack;
+		__u8 doff, flags;
+		__be16 window;
+	} tcp;
+	struct {
+		__be16 sport, dport, len, check;
+	} udp;
+	struct {
+		__u8 type, code;
+		__be16 check;
+		__be32 rest;
+	} icmp;
+};
+
+struct packet {
+	struct ipv4 outer;
+	struct ipv4 inner;
+	union l4 l4; /* of inner */
+	__u32 flags; /* enum packet_flag */
+	__u8 icmp_type, icmp_code; /* PACKET_QUOTED: of the error */
+};
+
+/* IP options make the header longer; an impossible length is read as 5 words: the addresses are where they are. */
+static __always_inline __u32 header_len(const struct ipv4 *ip)
+{
+	return ip->ihl < 5 ? 20 : ip->ihl * 4;
+}
+
+static __always_inline bool read_ip(struct ipv4 *ip, const unsigned char *from)
+{
+	return bpf_probe_read_kernel(ip, sizeof(*ip), from) == 0;
+}
+
+static __always_inline bool is_icmp_error(__u8 type)
+{
+	return type == 3 || type == 5 || type == 11 || type == 12;
+}
+
+/*
+ * Read the packet whose IP header is at `ip`. What an ICMP error quotes takes the place of the inner
+ * header: the error belongs to the packet that it is about.
+ */
+static __always_inline bool parse(struct packet *p, const unsigned char *ip)
+{
+	const unsigned char *l4;
+
+	p->flags = 0;
+	if (!read_ip(&p->inner, ip) || p->inner.version != 4)
+		return false;
+	if (p->inner.protocol == IPPROTO_ICMP) {
+		l4 = ip + header_len(&p->inner);
+		if (bpf_probe_read_kernel(&p->l4, sizeof(p->l4.icmp), l4))
+			return false;
+		if (is_icmp_error(p->l4.icmp.type)) {
+			p->outer = p->inner;
+			p->icmp_type = p->l4.icmp.type;
+			p->icmp_code = p->l4.icmp.code;
+			p->flags = PACKET_QUOTED;
+			ip = l4 + 8;
+			if (!read_ip(&p->inner, ip))
+				return false;
+		}
+	}
+	if (p->inner.protocol == IPPROTO_IPIP) {
+		ip += header_len(&p->inner);
+		if (!(p->flags & PACKET_QUOTED)) {
+			p->outer = p->inner;
+			p->flags |= PACKET_TUNNELLED;
+		}
+		if (!read_ip(&p->inner, ip))
+			return false;
+	}
+	l4 = ip + header_len(&p->inner);
+	if (p->inner.frag_off & __builtin_bswap16(IP_OFFSET)) {
+		__builtin_memset(&p->l4, 0, sizeof(p->l4));
+		return true;
+	}
+	if (bpf_probe_read_kernel(&p->l4, sizeof(p->l4), l4))
+		return false;
+	if (p->inner.protocol == IPPROTO_TCP || p->inner.protocol == IPPROTO_UDP)
+		p->flags |= PACKET_PORTS;
+	return true;
+}
+
+static __always_inline bool is_vip(__be32 addr)
+{
+	for (int i = 0; i < MAX_VIPS; i++) {
+		if (i >= config.vip_count)
+			return false;
+		if (config.vips[i] == addr)
+			return true;
+	}
+	return false;
+}
+
+static __always_inline bool is_port(const struct packet *p, __be16 port)
+{
+	if (!config.port_count)
+		return true;
+	if (!(p->flags & PACKET_PORTS))
+		return false;
+	for (int i = 0; i < MAX_PORTS; i++) {
+		if (i >= config.port_count)
+			return false;
+		if (config.ports[i] == port)
+			return true;
+	}
+	return false;
+}
+
+static __always_inline bool is_client(__be32 addr)
+{
+	return (addr & config.client_mask) == config.client;
+}
+
+/* Does the user want to see this packet? As request to a VIP or as reply from it. */
+static __always_inline bool matches(const struct packet *p)
+{
+	if (config.proto && p->inner.protocol != config.proto)
+		return false;
+	if (is_vip(p->inner.daddr))
+		return is_port(p, p->l4.tcp.dport) && is_client(p->inner.saddr);
+	if (is_vip(p->inner.saddr))
+		return is_port(p, p->l4.tcp.sport) && is_client(p->inner.daddr);
+	return false;
+}
+
+static __always_inline __u64 mix(__u64 h, __u64 word)
+{
+	h = (h ^ word) * 0x9e3779b97f4a7c15ULL;
+	return h ^ (h >> 32);
+}
+
+/*
+ * The packet's name, the same wherever it is seen: source, destination, protocol, ports, IP id, and TCP's
+ * seq, ack and flags or UDP's length. Nothing that a hop changes: no TTL, no checksum.
+ */
+static __always_inline __u64 packet_id(const struct packet *p)
+{
+	__u64 h = mix(0, p->inner.saddr | (__u64)p->inner.daddr << 32);
+
+	h = mix(h, p->inner.protocol | (__u64)p->inner.id << 16 | (__u64)(p->inner.frag_off & __builtin_bswap16(IP_OFFSET)) << 32);
+	if (!(p->flags & PACKET_PORTS))
+		return mix(h, p->l4.tcp.sport);
+	h = mix(h, p->l4.tcp.sport | (__u64)p->l4.tcp.dport << 16);
+	if (p->inner.protocol == IPPROTO_UDP)
+		return mix(h, p->l4.udp.len);
+	h = mix(h, p->l4.tcp.seq | (__u64)p->l4.tcp.ack << 32);
+	return mix(h, p->l4.tcp.flags);
+}
+
+static __always_inline struct track *find(__u64 skb)
+{
+	if (!counters.in_flight)
+		return NULL;
+	return bpf_map_lookup_elem(&tracked, &skb);
+}
+
+static __always_inline void forget(__u64 skb)
+{
+	if (bpf_map_delete_elem(&tracked, &skb) == 0)
+		__sync_fetch_and_add(&counters.in_flight, -1);
+}
+
+static __always_inline struct call *call_of(__u32 place)
+{
+	return bpf_map_lookup_elem(&calls, &place);
+}
+
+/*
+ * The packet at a place that only knows its address. No comparison: an address that found a new owner
+ * passed a place that parses on its way here.
+ */
+static __always_inline struct track *known(struct sk_buff *skb)
+{
+	return find((__u64)skb);
+}
+
+/* The same where the address may have come back with something that is no packet of ours, or none at all. */
+static __always_inline struct track *known_for_sure(struct sk_buff *skb)
+{
+	struct track *t = find((__u64)skb);
+	struct packet p = {};
+
+	if (!t)
+		return NULL;
+	if (parse(&p, BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header)) && packet_id(&p) == t->id)
+		return t;
+	forget((__u64)skb);
+	return NULL;
+}
+
+#endif

@@ -1,0 +1,75 @@
+package event
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Run describes one run of the tracer: what was asked, of which kernel, and what could be watched.
+// A recording begins with it.
+type Run struct {
+	// Start is the wall clock at the moment that Mono is on the kernel's monotonic clock, which events carry.
+	Start time.Time     `json:"start"`
+	Mono  time.Duration `json:"mono"`
+	// Kernel is the release (uname -r), for people only: nothing is decided by it.
+	Kernel string  `json:"kernel"`
+	Filter Filter  `json:"filter"`
+	Probes []Probe `json:"probes"`
+}
+
+// Wall is the wall clock at a moment of the monotonic clock.
+func (r Run) Wall(mono time.Duration) time.Time { return r.Start.Add(mono - r.Mono) }
+
+// Filter says which packets are followed. It is applied in the kernel, on the inner header of a
+// tunnelled packet and the only header of any other; a reply, whose source is the VIP, matches too.
+type Filter struct {
+	VIPs []netip.Addr `json:"vips"`
+	// Ports are service ports of TCP and UDP; empty: every port.
+	Ports []uint16 `json:"ports,omitempty"`
+	// Client holds the peers; the zero Prefix: everybody.
+	Client netip.Prefix `json:"client"`
+	// Proto is the IP protocol number, 0 for any.
+	Proto uint8 `json:"proto,omitempty"`
+	// Netns is the inode number of the only network namespace to watch, 0 for all.
+	Netns uint32 `json:"netns,omitempty"`
+}
+
+// Probe is one place and how it is watched, or why it is not.
+type Probe struct {
+	Place Place `json:"-"`
+	// Name is the place's name.
+	Name string `json:"place"`
+	// Mechanism is tracepoint, fentry, fexit, kprobe or kretprobe; empty if the place is skipped.
+	Mechanism string `json:"mechanism,omitempty"`
+	// Symbol is the kernel symbol or tracepoint that was attached to.
+	Symbol string `json:"symbol,omitempty"`
+	// Why says why the place is skipped.
+	Why string `json:"why,omitempty"`
+}
+
+// Attached reports whether the place is watched.
+func (p Probe) Attached() bool { return p.Mechanism != "" }
+
+// Totals are what the kernel half counted over a run.
+type Totals struct {
+	// Lost is the number of events that did not fit into the ring.
+	Lost uint64 `json:"lost"`
+	// Missed is how often a probe was not run although its place was passed; nil where the kernel does not count.
+	Missed *uint64 `json:"missed,omitempty"`
+	// Untracked is the number of matching packets that could not be followed: too many at once.
+	Untracked uint64 `json:"untracked"`
+	// IPIP is the number of IPIP packets seen arriving, whether or not they matched.
+	IPIP uint64 `json:"ipip"`
+	// Inner counts arriving packets (of IPIP the inner header) that did not match, by destination; the most frequent first, at most ten.
+	Inner []Destination `json:"inner,omitempty"`
+}
+
+// Destination is where packets went that did not match.
+type Destination struct {
+	Addr     netip.Addr `json:"addr"`
+	Port     uint16     `json:"port"`
+	Protocol uint8      `json:"protocol"`
+	// Tunnelled: the packets came in IPIP.
+	Tunnelled bool   `json:"tunnelled"`
+	Count     uint64 `json:"count"`
+}

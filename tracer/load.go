@@ -1,0 +1,140 @@
+package tracer
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"ipiptrace/tracer/event"
+)
+
+// shared are the maps that all programs have in common. Each program has a configuration of its own.
+var shared = []string{"tracked", "events", "calls", "others", ".bss"}
+
+// programs loads and attaches programs, each on its own: one that the kernel refuses is no failure.
+type programs struct {
+	spec     *ebpf.CollectionSpec
+	kernel   *kernel
+	settings ipiptraceSettings
+	maps     *ebpf.Collection
+}
+
+func newPrograms(k *kernel, opts Options) (*programs, error) {
+	spec, err := loadIpiptrace()
+	if err != nil {
+		return nil, fmt.Errorf("read programs: %w", err)
+	}
+	if opts.RingBytes > 0 {
+		spec.Maps["events"].MaxEntries = uint32(opts.RingBytes)
+	}
+	settings, err := settingsFor(opts.Filter)
+	if err != nil {
+		return nil, err
+	}
+	if k.hasDropReason() {
+		settings.HasReason = 1
+	}
+	p := &programs{spec: spec, kernel: k, settings: settings}
+	only := spec.Copy()
+	clear(only.Programs)
+	p.maps, err = ebpf.NewCollectionWithOptions(only, ebpf.CollectionOptions{Cache: k.cache})
+	return p, notPermitted(err)
+}
+
+// settingsFor is a filter in the form of the kernel half. The numbers are in network byte order in memory.
+func settingsFor(f event.Filter) (ipiptraceSettings, error) {
+	s := ipiptraceSettings{
+		VipCount:  uint32(len(f.VIPs)),
+		PortCount: uint32(len(f.Ports)),
+		Netns:     f.Netns,
+		Proto:     uint32(f.Proto),
+	}
+	if len(f.VIPs) > len(s.Vips) {
+		return s, fmt.Errorf("%w: %d VIPs, at most %d", ErrTooMany, len(f.VIPs), len(s.Vips))
+	}
+	if len(f.Ports) > len(s.Ports) {
+		return s, fmt.Errorf("%w: %d ports, at most %d", ErrTooMany, len(f.Ports), len(s.Ports))
+	}
+	for i, vip := range f.VIPs {
+		s.Vips[i] = rawAddr(vip)
+	}
+	for i, port := range f.Ports {
+		s.Ports[i] = port<<8 | port>>8
+	}
+	if f.Client.IsValid() {
+		s.Client = rawAddr(f.Client.Masked().Addr())
+		mask := ^uint32(0) << (32 - f.Client.Bits())
+		s.ClientMask = binary.NativeEndian.Uint32(binary.BigEndian.AppendUint32(nil, mask))
+	}
+	return s, nil
+}
+
+func rawAddr(a netip.Addr) uint32 {
+	b := a.As4()
+	return binary.NativeEndian.Uint32(b[:])
+}
+
+// attach loads one program for one place and attaches it.
+func (p *programs) attach(a attachment) (*ebpf.Program, link.Link, error) {
+	prog, err := p.load(a)
+	if err != nil {
+		return nil, nil, fmt.Errorf("load %s/%s: %w", a.mechanism, a.symbol, err)
+	}
+	var l link.Link
+	switch a.mechanism {
+	case kprobe:
+		l, err = link.Kprobe(a.symbol, prog, nil)
+	case kretprobe:
+		l, err = link.Kretprobe(a.symbol, prog, nil)
+	default:
+		l, err = link.AttachTracing(link.TracingOptions{Program: prog})
+	}
+	if err != nil {
+		prog.Close()
+		return nil, nil, fmt.Errorf("attach %s/%s: %w", a.mechanism, a.symbol, err)
+	}
+	return prog, l, nil
+}
+
+func (p *programs) load(a attachment) (*ebpf.Program, error) {
+	only := p.spec.Copy()
+	for name := range only.Programs {
+		if name != a.program {
+			delete(only.Programs, name)
+		}
+	}
+	program := only.Programs[a.program]
+	if a.mechanism == fentry || a.mechanism == fexit {
+		program.AttachTo = a.symbol
+	}
+	err := errors.Join(only.Variables["config"].Set(p.settings), only.Variables["instance"].Set(a.watched))
+	if err != nil {
+		return nil, err
+	}
+	c, err := ebpf.NewCollectionWithOptions(only, ebpf.CollectionOptions{
+		MapReplacements: p.replacements(),
+		Cache:           p.kernel.cache,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	return c.DetachProgram(a.program), nil
+}
+
+func (p *programs) replacements() map[string]*ebpf.Map {
+	maps := map[string]*ebpf.Map{}
+	for name, m := range p.maps.Maps {
+		if slices.Contains(shared, name) {
+			maps[name] = m
+		}
+	}
+	return maps
+}
+
+func (p *programs) Close() { p.maps.Close() }

@@ -1,0 +1,183 @@
+package tracer
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+
+	"ipiptrace/tracer/event"
+)
+
+const (
+	// chunkBytes is how much the reader copies before it hands on, unless the ring is empty earlier.
+	chunkBytes = 64 << 10
+	// queuedChunks bounds what waits between reader and decoder: 4 MiB. Behind it the ring fills, and the kernel counts what is lost.
+	queuedChunks = 64
+	// idle is how long the ring must be silent for a tick.
+	idle = 100 * time.Millisecond
+)
+
+// chunk is a number of records, each with its length in front.
+type chunk struct {
+	records []byte
+	// lost is the number of events lost in all when the chunk was closed.
+	lost uint64
+	// idle: nothing happened up to now; there are no records.
+	idle bool
+	now  time.Duration
+	err  error
+}
+
+// reader carries records from the ring to the decoder.
+type reader struct {
+	tracer *Tracer
+	chunks chan chunk
+	lost   uint64
+}
+
+// drain empties the ring into the queue, and does nothing else, until ctx is done and the ring empty.
+func (r *reader) drain(ctx context.Context) {
+	defer close(r.chunks)
+	ring := r.tracer.ring
+	var record ringbuf.Record
+	var records []byte
+	flush := func() {
+		if len(records) > 0 {
+			r.chunks <- chunk{records: records, lost: r.tracer.counters().Lost}
+			records = make([]byte, 0, chunkBytes)
+		}
+	}
+	wake := context.AfterFunc(ctx, func() { ring.SetDeadline(time.Now()) })
+	defer wake()
+	for {
+		if ctx.Err() == nil {
+			ring.SetDeadline(time.Now().Add(idle))
+		}
+		err := ring.ReadInto(&record)
+		switch {
+		case err == nil:
+			records = binary.LittleEndian.AppendUint32(records, uint32(len(record.RawSample)))
+			records = append(records, record.RawSample...)
+			if record.Remaining == 0 || len(records) >= chunkBytes {
+				flush()
+			}
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			flush()
+			r.chunks <- chunk{idle: true, lost: r.tracer.counters().Lost, now: monotonic()}
+			if ctx.Err() != nil {
+				return
+			}
+		default:
+			flush()
+			if !errors.Is(err, ringbuf.ErrClosed) {
+				r.chunks <- chunk{err: err}
+			}
+			return
+		}
+	}
+}
+
+// deliver decodes what drain has read. If yield has had enough, stop ends drain and the rest is discarded.
+func (r *reader) deliver(yield func(event.Event, error) bool, stop func()) {
+	more := true
+	for c := range r.chunks {
+		if more && !r.deliverChunk(c, yield) {
+			more = false
+			stop()
+		}
+	}
+	if more {
+		totals := r.tracer.totals()
+		yield(event.Event{Kind: event.End, Time: monotonic(), Totals: &totals}, nil)
+	}
+}
+
+func (r *reader) deliverChunk(c chunk, yield func(event.Event, error) bool) bool {
+	if c.err != nil {
+		return yield(event.Event{}, c.err)
+	}
+	for rest := c.records; len(rest) > 0; {
+		size := binary.LittleEndian.Uint32(rest)
+		e, err := r.tracer.decoder.decode(rest[4 : 4+size])
+		if !yield(e, err) {
+			return false
+		}
+		c.now, rest = e.Time, rest[4+size:]
+	}
+	if c.lost > r.lost {
+		lost := c.lost - r.lost
+		r.lost = c.lost
+		if !yield(event.Event{Kind: event.Lost, Time: c.now, Count: lost}, nil) {
+			return false
+		}
+	}
+	if c.idle {
+		return yield(event.Event{Kind: event.Tick, Time: c.now}, nil)
+	}
+	return true
+}
+
+// counters are what the kernel half counts, read from shared memory: no system call.
+func (t *Tracer) counters() ipiptraceCounts {
+	var c ipiptraceCounts
+	if v := t.programs.maps.Variables["counters"]; v != nil {
+		_ = v.Get(&c)
+	}
+	return c
+}
+
+func (t *Tracer) totals() event.Totals {
+	c := t.counters()
+	totals := event.Totals{Lost: c.Lost, Untracked: c.Untracked, IPIP: c.Ipip, Missed: t.missed()}
+	if c.Matched == 0 {
+		totals.Inner = t.others()
+	}
+	return totals
+}
+
+// missed is how often the kernel did not run a program because it was already running on that CPU; nil if
+// a program is attached in a way for which the kernel does not count.
+func (t *Tracer) missed() *uint64 {
+	var missed uint64
+	for _, p := range t.run.Probes {
+		if p.Mechanism == kprobe {
+			return nil
+		}
+	}
+	for _, a := range t.attached {
+		stats, err := a.program.Stats()
+		if err != nil {
+			return nil
+		}
+		missed += stats.RecursionMisses
+	}
+	return &missed
+}
+
+// others are the destinations of packets that arrived and did not match, the most frequent first.
+func (t *Tracer) others() []event.Destination {
+	var (
+		all   []event.Destination
+		key   ipiptraceDestination
+		count uint64
+	)
+	for entries := t.programs.maps.Maps["others"].Iterate(); entries.Next(&key, &count); {
+		var addr [4]byte
+		binary.NativeEndian.PutUint32(addr[:], key.Addr)
+		all = append(all, event.Destination{
+			Addr:      netip.AddrFrom4(addr),
+			Port:      key.Port<<8 | key.Port>>8,
+			Protocol:  key.Protocol,
+			Tunnelled: key.Tunnelled != 0,
+			Count:     count,
+		})
+	}
+	slices.SortStableFunc(all, func(a, b event.Destination) int { return int(int64(b.Count) - int64(a.Count)) })
+	return all[:min(len(all), 10)]
+}

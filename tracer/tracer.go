@@ -1,0 +1,288 @@
+// Package tracer follows packets through the kernel: it decides where to look, loads and attaches the
+// kernel half, and turns what that half writes into events.
+package tracer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+
+	"ipiptrace/tracer/event"
+)
+
+// The ways in which a kernel refuses. What would make it work is for the caller to say.
+var (
+	// ErrNotPermitted: BPF, or the reading of the kernel's symbols, is not allowed to this process.
+	ErrNotPermitted = errors.New("not permitted")
+	// ErrNoBTF: the kernel does not describe its types.
+	ErrNoBTF = errors.New("no BTF")
+	// ErrNoBackend: a required place can't be watched, or the back-end that was asked for could attach nothing.
+	ErrNoBackend = errors.New("no usable back-end")
+	// ErrTooMany: the filter has more addresses or ports than the kernel half compares.
+	ErrTooMany = errors.New("filter too long")
+)
+
+// Options say what to follow and how.
+type Options struct {
+	Filter event.Filter
+	// Backend is auto, fentry, kprobe-multi, kprobe or tracepoint: the contract's --backend. Empty: auto.
+	Backend string
+	// Full watches also places that decide neither fate nor drop.
+	Full bool
+	// RingBytes is the size of the ring, a power of two; 0 is the default, 8 MiB.
+	RingBytes int
+	// Log hears why a place is not watched; nil is silent.
+	Log *slog.Logger
+}
+
+// Tracer is a running trace: attached from Open to Close.
+type Tracer struct {
+	run      event.Run
+	programs *programs
+	attached []attached
+	ring     *ringbuf.Reader
+	decoder  decoder
+}
+
+// attached is one program at one point of the kernel.
+type attached struct {
+	program *ebpf.Program
+	link    link.Link
+}
+
+// Open loads the kernel half and attaches it. When it returns, every place that can be watched is.
+//
+// The error is one of this package's, wrapped, where a person can do something about it.
+func Open(opts Options) (*Tracer, error) {
+	if opts.Backend == "" {
+		opts.Backend = "auto"
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	kernel, err := openKernel()
+	if err != nil {
+		return nil, err
+	}
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, notPermitted(err)
+	}
+	programs, err := newPrograms(kernel, opts)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tracer{programs: programs}
+	t.decoder = decoder{symbols: &symbols{}, reasons: kernel.dropReasons()}
+	if err := t.open(kernel, opts); err != nil {
+		t.Close()
+		return nil, err
+	}
+	go t.decoder.symbols.load()
+	return t, nil
+}
+
+func (t *Tracer) open(kernel *kernel, opts Options) error {
+	ring, err := ringbuf.NewReader(t.programs.maps.Maps["events"])
+	if err != nil {
+		return fmt.Errorf("open ring: %w", err)
+	}
+	t.ring = ring
+	t.run = event.Run{Start: time.Now(), Mono: monotonic(), Kernel: release(), Filter: opts.Filter}
+	return t.attach(plan(probes, kernel, opts.Backend, opts.Full), opts)
+}
+
+// watching is a candidate and what became of it.
+type watching struct {
+	candidate candidate
+	way       way
+	attached  []attached
+	err       error
+}
+
+// attach tries the ways of every candidate, several candidates at a time: the kernel takes its time to
+// attach. What another place makes needless is decided when that one is known.
+func (t *Tracer) attach(candidates []candidate, opts Options) error {
+	results := make([]watching, len(candidates))
+	t.try(candidates, results, func(c candidate) bool { return c.probe.unless == event.NoPlace })
+	watched := map[event.Place]bool{}
+	for _, r := range results {
+		watched[r.candidate.probe.place] = len(r.attached) > 0
+	}
+	t.try(candidates, results, func(c candidate) bool {
+		return c.probe.unless != event.NoPlace && !watched[c.probe.unless]
+	})
+	functions := 0
+	for i, r := range results {
+		if candidates[i].probe.unless != event.NoPlace && watched[candidates[i].probe.unless] {
+			continue
+		}
+		t.attached = append(t.attached, r.attached...)
+		t.run.Probes = append(t.run.Probes, r.row())
+		if len(r.attached) > 0 && r.way[0].mechanism != tracepoint {
+			functions++
+		}
+		if r.err != nil {
+			opts.Log.Debug("place skipped", "place", r.candidate.probe.place, "err", r.err)
+		}
+		if r.candidate.probe.required && len(r.attached) == 0 {
+			return r.fatal()
+		}
+	}
+	if functions == 0 && len(backends[opts.Backend]) > 0 && opts.Backend != "auto" {
+		return fmt.Errorf("%w: %s can attach to no function of this kernel: %s", ErrNoBackend, opts.Backend, t.firstWhy())
+	}
+	return nil
+}
+
+func (t *Tracer) try(candidates []candidate, results []watching, now func(candidate) bool) {
+	var wg sync.WaitGroup
+	limit := make(chan struct{}, 2)
+	for i, c := range candidates {
+		if !now(c) {
+			continue
+		}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			limit <- struct{}{}
+			results[i] = t.programs.watch(c)
+			<-limit
+		}()
+	}
+	wg.Wait()
+}
+
+// watch tries a candidate's ways, best first. err is why the best one failed.
+func (p *programs) watch(c candidate) watching {
+	w := watching{candidate: c}
+	for _, way := range c.ways {
+		attached, err := p.attachAll(way)
+		if err == nil {
+			w.way, w.attached, w.err = way, attached, nil
+			return w
+		}
+		w.err = errors.Join(w.err, err)
+	}
+	return w
+}
+
+func (p *programs) attachAll(w way) ([]attached, error) {
+	var done []attached
+	for _, a := range w {
+		prog, l, err := p.attach(a)
+		if err != nil {
+			detach(done)
+			return nil, err
+		}
+		done = append(done, attached{prog, l})
+	}
+	return done, nil
+}
+
+func (w watching) row() event.Probe {
+	row := event.Probe{Place: w.candidate.probe.place, Name: w.candidate.probe.place.String(), Why: w.candidate.why}
+	if len(w.attached) > 0 {
+		row.Mechanism, row.Symbol = w.way[0].mechanism, w.way[0].symbol
+	} else if w.err != nil {
+		row.Why = reason(w.err)
+	}
+	return row
+}
+
+// reason is why a place can't be watched, in a few words.
+func reason(err error) string {
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return "refused by the kernel"
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, ebpf.ErrNotSupported):
+		return "not in this kernel"
+	}
+	var verifier *ebpf.VerifierError
+	if errors.As(err, &verifier) {
+		return "rejected by the verifier"
+	}
+	return err.Error()
+}
+
+func (w watching) fatal() error {
+	if errors.Is(w.err, unix.EPERM) {
+		return fmt.Errorf("%w: %w", ErrNotPermitted, w.err)
+	}
+	if w.err == nil {
+		w.err = errors.New(w.candidate.why)
+	}
+	return fmt.Errorf("%w: %s can't be watched: %w", ErrNoBackend, w.candidate.probe.place, w.err)
+}
+
+func (t *Tracer) firstWhy() string {
+	for _, p := range t.run.Probes {
+		if !p.Attached() {
+			return p.Why
+		}
+	}
+	return "no reason known"
+}
+
+// Run describes what is traced and where.
+func (t *Tracer) Run() event.Run { return t.run }
+
+// Close detaches everything. The links die with the process as well.
+func (t *Tracer) Close() error {
+	detach(t.attached)
+	t.attached = nil
+	if t.ring != nil {
+		t.ring.Close()
+	}
+	t.programs.Close()
+	return nil
+}
+
+func detach(attached []attached) {
+	var wg sync.WaitGroup
+	for _, a := range attached {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			a.link.Close()
+			a.program.Close()
+		}()
+	}
+	wg.Wait()
+}
+
+// Events yields what is seen until ctx is done, then what is in flight, then an event of Kind End.
+func (t *Tracer) Events(ctx context.Context) event.Stream {
+	return func(yield func(event.Event, error) bool) {
+		reading, stop := context.WithCancel(ctx)
+		defer stop()
+		r := reader{tracer: t, chunks: make(chan chunk, queuedChunks)}
+		go r.drain(reading)
+		r.deliver(yield, stop)
+	}
+}
+
+func monotonic() time.Duration {
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
+
+// notPermitted marks an error that more privileges would avoid.
+func notPermitted(err error) error {
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%w: %w", ErrNotPermitted, err)
+	}
+	return err
+}
