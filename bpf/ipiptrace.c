@@ -19,3 +19,8 @@
 #include "drop.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Nobody reads these. They put the types of the contract into the object's BTF: tests compare them with Go's. */
+const struct packet_record *packet_record_type;
+const struct drop_record *drop_record_type;
+const enum place *place_type;

@@ -98,7 +98,10 @@ const (
 	ipiptraceProgTcpSendReset        = "tcp_send_reset"
 	ipiptraceVarConfig               = "config"
 	ipiptraceVarCounters             = "counters"
+	ipiptraceVarDropRecordType       = "drop_record_type"
 	ipiptraceVarInstance             = "instance"
+	ipiptraceVarPacketRecordType     = "packet_record_type"
+	ipiptraceVarPlaceType            = "place_type"
 )
 
 // loadIpiptrace returns the embedded CollectionSpec for ipiptrace.
@@ -180,9 +183,12 @@ type ipiptraceMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ipiptraceVariableSpecs struct {
-	Config   *ebpf.VariableSpec `ebpf:"config"`
-	Counters *ebpf.VariableSpec `ebpf:"counters"`
-	Instance *ebpf.VariableSpec `ebpf:"instance"`
+	Config           *ebpf.VariableSpec `ebpf:"config"`
+	Counters         *ebpf.VariableSpec `ebpf:"counters"`
+	DropRecordType   *ebpf.VariableSpec `ebpf:"drop_record_type"`
+	Instance         *ebpf.VariableSpec `ebpf:"instance"`
+	PacketRecordType *ebpf.VariableSpec `ebpf:"packet_record_type"`
+	PlaceType        *ebpf.VariableSpec `ebpf:"place_type"`
 }
 
 // ipiptraceObjects contains all objects after they have been loaded into the kernel.
@@ -224,9 +230,12 @@ func (m *ipiptraceMaps) Close() error {
 //
 // It can be passed to loadIpiptraceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ipiptraceVariables struct {
-	Config   *ebpf.Variable `ebpf:"config"`
-	Counters *ebpf.Variable `ebpf:"counters"`
-	Instance *ebpf.Variable `ebpf:"instance"`
+	Config           *ebpf.Variable `ebpf:"config"`
+	Counters         *ebpf.Variable `ebpf:"counters"`
+	DropRecordType   *ebpf.Variable `ebpf:"drop_record_type"`
+	Instance         *ebpf.Variable `ebpf:"instance"`
+	PacketRecordType *ebpf.Variable `ebpf:"packet_record_type"`
+	PlaceType        *ebpf.Variable `ebpf:"place_type"`
 }
 
 // ipiptracePrograms contains all programs after they have been loaded into the kernel.

@@ -3,11 +3,12 @@ package tracer
 import (
 	"bufio"
 	"bytes"
-	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
 	"slices"
+	"sort"
 	"strconv"
 	"sync"
 )
@@ -22,6 +23,11 @@ type symbols struct {
 	spans []uint32
 	names []byte
 }
+
+var errNoSymbols = errors.New("no kernel symbols: kernel.kptr_restrict or a missing CAP_SYSLOG hides them")
+
+// usualSymbols is about how many functions a kernel has.
+const usualSymbols = 130_000
 
 // suffix is what compilers append to the name of a function that they have taken apart.
 var suffix = regexp.MustCompile(`(\.(isra|constprop|part|cold)(\.\d+)?)+$`)
@@ -39,16 +45,16 @@ func (s *symbols) load() error {
 		}
 		defer f.Close()
 		s.read(bufio.NewReaderSize(f, 1<<18))
+		if len(s.addrs) == 0 {
+			s.err = errNoSymbols
+		}
 	})
 	return s.err
 }
 
 func (s *symbols) read(r *bufio.Reader) {
-	type entry struct {
-		addr uint64
-		span uint32
-	}
-	var entries []entry
+	sorted := true
+	s.addrs, s.spans, s.names = make([]uint64, 0, usualSymbols), make([]uint32, 0, usualSymbols), make([]byte, 0, 24*usualSymbols)
 	for {
 		line, err := r.ReadSlice('\n')
 		if err != nil {
@@ -58,24 +64,37 @@ func (s *symbols) read(r *bufio.Reader) {
 		if !ok {
 			continue
 		}
-		entries = append(entries, entry{addr, uint32(len(s.names))})
+		sorted = sorted && (len(s.addrs) == 0 || s.addrs[len(s.addrs)-1] <= addr)
+		s.addrs, s.spans = append(s.addrs, addr), append(s.spans, uint32(len(s.names)))
 		s.names = append(append(s.names, name...), '\n')
 	}
-	slices.SortStableFunc(entries, func(a, b entry) int { return cmp.Compare(a.addr, b.addr) })
-	s.addrs, s.spans = make([]uint64, len(entries)), make([]uint32, len(entries))
-	for i, e := range entries {
-		s.addrs[i], s.spans[i] = e.addr, e.span
+	if !sorted { // modules come behind the kernel, wherever they are
+		sort.Stable(byAddress{s})
 	}
+}
+
+// byAddress sorts symbols in place: there are a hundred thousand of them.
+type byAddress struct{ *symbols }
+
+func (s byAddress) Len() int           { return len(s.addrs) }
+func (s byAddress) Less(i, j int) bool { return s.addrs[i] < s.addrs[j] }
+func (s byAddress) Swap(i, j int) {
+	s.addrs[i], s.addrs[j] = s.addrs[j], s.addrs[i]
+	s.spans[i], s.spans[j] = s.spans[j], s.spans[i]
 }
 
 // parseSymbol reads "ffffffff81000000 T name\t[module]" and keeps functions only.
 func parseSymbol(line []byte) (addr uint64, name []byte, ok bool) {
-	fields := bytes.Fields(line)
-	if len(fields) < 3 || len(fields[1]) != 1 || !bytes.ContainsAny(fields[1], "tTwW") {
+	digits, rest, ok := bytes.Cut(line, []byte(" "))
+	if !ok || len(rest) < 3 || (rest[0]|0x20 != 't' && rest[0]|0x20 != 'w') || rest[1] != ' ' {
 		return 0, nil, false
 	}
-	addr, err := strconv.ParseUint(string(fields[0]), 16, 64)
-	return addr, fields[2], err == nil && addr != 0
+	addr, err := strconv.ParseUint(string(digits), 16, 64) // the compiler keeps the string off the heap
+	name = rest[2:]
+	if end := bytes.IndexAny(name, "\t\n"); end >= 0 {
+		name = name[:end]
+	}
+	return addr, name, err == nil && addr != 0
 }
 
 // function is the symbol that contains the instruction before a return address, and the offset of the address in it.

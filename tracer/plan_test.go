@@ -1,0 +1,101 @@
+package tracer
+
+import (
+	"testing"
+
+	"ipiptrace/tracer/event"
+)
+
+// with is a kernel that has these tracepoints.
+type with map[string]bool
+
+func (w with) hasTracepoint(name string) bool { return w[name] }
+
+func candidateAt(t *testing.T, candidates []candidate, place event.Place) candidate {
+	t.Helper()
+	for _, c := range candidates {
+		if c.probe.place == place {
+			return c
+		}
+	}
+	t.Fatalf("%s is not in the plan", place)
+	return candidate{}
+}
+
+func TestPlanPrefersTheCheapestWay(t *testing.T) {
+	kernel := with{"icmp_send": true, "tcp_send_reset": true}
+	for name, test := range map[string]struct {
+		backend string
+		place   event.Place
+		ways    []string
+	}{
+		"auto tries fentry before kprobe":                    {"auto", event.IPRcv, []string{fentry, kprobe}},
+		"a forced back-end tries nothing else":               {"kprobe", event.IPRcv, []string{kprobe}},
+		"tracepoint tries no function":                       {"tracepoint", event.IPRcv, nil},
+		"a verdict is read when the function returns":        {"fentry", event.NfHookSlow, []string{fexit}},
+		"a tracepoint at the same place costs less":          {"auto", event.ICMPSend, []string{tracepoint, fentry, kprobe}},
+		"a tracepoint that is silent at times comes last":    {"auto", event.SendReset, []string{fentry, kprobe, tracepoint}},
+		"a tracepoint replaces a function that is not tried": {"tracepoint", event.SendReset, []string{tracepoint}},
+		"newer kernels have another symbol":                  {"fentry", event.UDPRcv, []string{fentry, fentry}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := candidateAt(t, plan(probes, kernel, test.backend, true), test.place)
+			if len(c.ways) != len(test.ways) {
+				t.Fatalf("%d ways, want %v", len(c.ways), test.ways)
+			}
+			for i, w := range c.ways {
+				if w[0].mechanism != test.ways[i] {
+					t.Errorf("way %d is %s, want %s", i, w[0].mechanism, test.ways[i])
+				}
+			}
+			if len(c.ways) == 0 && c.why == "" {
+				t.Error("a place without a way says nothing of why")
+			}
+		})
+	}
+}
+
+func TestPlanLeavesOutWhatDecidesNothing(t *testing.T) {
+	for _, c := range plan(probes, with{}, "auto", false) {
+		if c.probe.full {
+			t.Errorf("%s is watched without --detail full", c.probe.place)
+		}
+	}
+}
+
+func TestEveryPlaceHasANameAndAReason(t *testing.T) {
+	seen := map[event.Place]bool{}
+	for _, p := range probes {
+		if p.place.String() == "" || p.why == "" {
+			t.Errorf("place %d: name %q, why %q", p.place, p.place, p.why)
+		}
+		if seen[p.place] {
+			t.Errorf("%s is there twice", p.place)
+		}
+		seen[p.place] = true
+	}
+}
+
+func TestEveryPlannedProgramIsInTheObject(t *testing.T) {
+	spec, err := loadIpiptrace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	everything := with{}
+	for _, p := range probes {
+		for _, name := range p.tracepoints {
+			everything[name] = true
+		}
+	}
+	for backend := range backends {
+		for _, c := range plan(probes, everything, backend, true) {
+			for _, way := range c.ways {
+				for _, a := range way {
+					if spec.Programs[a.program] == nil {
+						t.Errorf("%s by %s: no program %s", c.probe.place, backend, a.program)
+					}
+				}
+			}
+		}
+	}
+}
