@@ -1,0 +1,101 @@
+package journey
+
+import (
+	"cmp"
+	"slices"
+
+	"ipiptrace/tracer/event"
+)
+
+// Account is the sum of a run: what became of the packets, and what was not seen.
+type Account struct {
+	Journeys, Arrived, Lost, Open, Unknown int
+	// Events is the number of sightings.
+	Events uint64
+	// LostEvents is the number of events that did not fit into the ring.
+	LostEvents uint64
+	// Missed is how often a probe was not run; nil where the kernel does not count.
+	Missed *uint64
+	// Untracked is the number of matching packets that could not be followed.
+	Untracked uint64
+	Probes    []event.Probe
+	// Sites are the losses by where they happened, the most frequent first.
+	Sites []Site
+	// Filter is what was asked for.
+	Filter event.Filter
+	// Totals are what the kernel half counted; nil if the run has no End.
+	Totals *event.Totals
+}
+
+// Site is a place in the kernel where packets were lost, and how many.
+type Site struct {
+	Fate Fate
+	// Function and Reason are those of the drop; Function is the last place seen if the packet vanished.
+	Function, Reason, Dev string
+	Count                 int
+}
+
+// maxSites bounds the memory of a tally; the names come from recordings too.
+const maxSites = 1024
+
+// tally counts journeys as they end.
+type tally struct {
+	account Account
+	sites   map[Site]int
+}
+
+func (t *tally) count(j Journey) {
+	a := &t.account
+	a.Journeys++
+	switch {
+	case j.Fate == Open:
+		a.Open++
+	case j.Fate == Unknown:
+		a.Unknown++
+	case j.Lost():
+		a.Lost++
+		t.site(j)
+	default:
+		a.Arrived++
+	}
+}
+
+func (t *tally) site(j Journey) {
+	s := Site{Fate: j.Fate}
+	if last, ok := j.Last(); ok {
+		s.Function, s.Dev = last.Place.String(), last.Dev
+	}
+	if j.Drop != nil {
+		s.Function, s.Reason, s.Dev = j.Drop.Function, j.Drop.Reason, j.Drop.Dev
+	}
+	if _, known := t.sites[s]; !known && len(t.sites) >= maxSites {
+		s = Site{Fate: j.Fate, Function: "elsewhere"}
+	}
+	t.sites[s]++
+}
+
+// end takes over what the kernel half counted.
+func (t *tally) end(totals *event.Totals) {
+	if totals == nil {
+		return
+	}
+	t.account.Totals = totals
+	t.account.Missed = totals.Missed
+	t.account.Untracked = totals.Untracked
+	t.account.LostEvents = max(t.account.LostEvents, totals.Lost)
+}
+
+// snapshot is the account as of now, its own copy.
+func (t *tally) snapshot() Account {
+	a := t.account
+	a.Sites = make([]Site, 0, len(t.sites))
+	for s, n := range t.sites {
+		s.Count = n
+		a.Sites = append(a.Sites, s)
+	}
+	slices.SortFunc(a.Sites, func(x, y Site) int {
+		return cmp.Or(cmp.Compare(y.Count, x.Count), cmp.Compare(x.Function, y.Function),
+			cmp.Compare(x.Reason, y.Reason), cmp.Compare(x.Dev, y.Dev), cmp.Compare(x.Fate, y.Fate))
+	})
+	return a
+}

@@ -1,0 +1,293 @@
+package journey
+
+import (
+	"cmp"
+	"iter"
+	"slices"
+	"time"
+
+	"ipiptrace/tracer/event"
+)
+
+// DefaultPatience is the silence after which a journey has vanished.
+const DefaultPatience = 5 * time.Second
+
+// Options say how events become journeys.
+type Options struct {
+	// Run is the run that the events are of: the wall clock, what was asked for, what could be watched.
+	Run event.Run
+	// Patience is the silence after which a journey has vanished; 0: DefaultPatience.
+	Patience time.Duration
+	// Role is Auto (or empty), or what every journey's Role is to be.
+	Role Role
+	// Netns is the inode number of the only network namespace to look at, 0 for all: a journey begins
+	// with its first sighting there and ends Forwarded when it is seen elsewhere.
+	Netns uint32
+}
+
+// The bounds of what an Assembler remembers.
+const (
+	maxFlights   = 1 << 16
+	maxGone      = 1 << 14
+	maxPlaces    = 1 << 10
+	maxAnswered  = 16
+	maxCopies    = 64
+	quotedMemory = time.Second
+)
+
+// An Assembler groups events into journeys. It is not safe for concurrent use.
+//
+// Events may arrive slightly out of order: CPUs share one ring but not one clock.
+type Assembler struct {
+	opts    Options
+	watched map[event.Place]bool // nil: everything
+
+	now     time.Duration
+	losses  int
+	flights uint64
+
+	agenda    agenda
+	byKey     map[key]*flight
+	bySkb     map[uint64]key
+	byID      map[uint64][]*flight
+	flows     *recent[flowKey, *flow]
+	gone      *recent[key, goneBy]
+	roles     *recent[uint32, Role]
+	fragments map[datagram][]*flight
+
+	tally tally
+	ended []Journey
+}
+
+// goneBy says how much the end of a journey is worth.
+type goneBy uint8
+
+const (
+	bySight   goneBy = iota // the end was seen: what comes later is a straggler
+	bySilence               // the end was inferred: what comes later is a journey again
+)
+
+// datagram is what the fragments of an IP datagram have in common (RFC 791).
+type datagram struct {
+	header event.Header
+	netns  uint32
+}
+
+// New is an Assembler that has seen nothing.
+func New(opts Options) *Assembler {
+	if opts.Patience <= 0 {
+		opts.Patience = DefaultPatience
+	}
+	a := &Assembler{
+		opts:      opts,
+		watched:   watchedPlaces(opts.Run.Probes),
+		byKey:     map[key]*flight{},
+		bySkb:     map[uint64]key{},
+		byID:      map[uint64][]*flight{},
+		flows:     newRecent[flowKey, *flow](maxFlows),
+		gone:      newRecent[key, goneBy](maxGone),
+		roles:     newRecent[uint32, Role](maxPlaces),
+		fragments: map[datagram][]*flight{},
+	}
+	a.tally.sites = map[Site]int{}
+	a.tally.account.Probes = opts.Run.Probes
+	a.tally.account.Filter = opts.Run.Filter
+	return a
+}
+
+// watchedPlaces is nil if the run doesn't say: then everything counts as watched.
+func watchedPlaces(probes []event.Probe) map[event.Place]bool {
+	if len(probes) == 0 {
+		return nil
+	}
+	watched := map[event.Place]bool{}
+	for _, p := range probes {
+		place, ok := p.Place, p.Place != event.NoPlace
+		if !ok {
+			place, ok = event.PlaceNamed(p.Name)
+		}
+		if ok && p.Attached() {
+			watched[place] = true
+		}
+	}
+	return watched
+}
+
+func (a *Assembler) watches(p event.Place) bool { return a.watched == nil || a.watched[p] }
+
+// Assemble groups events into journeys and yields each one when its fate is known, in order of end, and
+// what is open when the events end. An error of the stream ends it; the open journeys come first.
+func Assemble(events event.Stream, opts Options) iter.Seq2[Journey, error] {
+	return func(yield func(Journey, error) bool) {
+		a := New(opts)
+		var failed error
+		for e, err := range events {
+			if err != nil {
+				failed = err
+				break
+			}
+			for _, j := range a.Add(e) {
+				if !yield(j, nil) {
+					return
+				}
+			}
+		}
+		for _, j := range a.Finish() {
+			if !yield(j, nil) {
+				return
+			}
+		}
+		if failed != nil {
+			yield(Journey{}, failed)
+		}
+	}
+}
+
+// Add takes an event and returns the journeys that have ended by its time, in order of end.
+func (a *Assembler) Add(e event.Event) []Journey {
+	if e.Kind == event.Lost {
+		a.losses++
+		a.tally.account.LostEvents += e.Count
+	}
+	a.advance(e.Time)
+	switch e.Kind {
+	case event.Sighting:
+		a.tally.account.Events++
+		a.sight(e)
+	case event.End:
+		a.tally.end(e.Totals)
+	}
+	return a.take()
+}
+
+// Finish ends what is open, in order of first sighting, and returns it. Nothing may be added afterwards.
+func (a *Assembler) Finish() []Journey {
+	open := slices.Clone(a.agenda)
+	slices.SortFunc(open, func(x, y *flight) int { return cmp.Compare(x.number, y.number) })
+	for _, f := range open {
+		a.end(f, a.unfinished(f), bySilence)
+	}
+	return a.take()
+}
+
+// Account is the sum of what has ended so far.
+func (a *Assembler) Account() Account { return a.tally.snapshot() }
+
+func (a *Assembler) take() []Journey {
+	ended := a.ended
+	a.ended = nil
+	return ended
+}
+
+// advance moves the time, and ends what was silent for long enough.
+func (a *Assembler) advance(to time.Duration) {
+	a.now = max(a.now, to)
+	for len(a.agenda) > 0 && a.agenda[0].deadline <= a.now {
+		a.overdue(a.agenda[0])
+	}
+	for len(a.agenda) > maxFlights {
+		f := a.agenda[0]
+		f.gaps++
+		a.end(f, a.unfinished(f), bySilence)
+	}
+}
+
+// schedule says what becomes of a flight if nothing more is seen of it.
+func (a *Assembler) schedule(f *flight, p prospect) {
+	f.prospect = p
+	if p.now {
+		a.end(f, p.fate, bySight)
+		return
+	}
+	after := p.after
+	if after == 0 {
+		after = a.opts.Patience
+		if !f.quoted && (a.blind(f) || f.backlog) {
+			after = min(after, lookAgain)
+		}
+	}
+	f.deadline = max(f.last, a.now) + after
+	a.agenda.moved(f)
+}
+
+// sight takes the sighting of a packet.
+func (a *Assembler) sight(e event.Event) {
+	if e.Packet != nil && e.Packet.FlowOnly {
+		a.stateChanged(e)
+		return
+	}
+	k := key{e.Skb, e.Seen}
+	f := a.byKey[k]
+	if a.elsewhere(e) {
+		if f != nil {
+			a.leave(f, e)
+		}
+		return
+	}
+	if f == nil {
+		if f = a.board(e, k); f == nil {
+			return
+		}
+	}
+	if f.quoted {
+		a.answerLeaves(f, e)
+		return
+	}
+	a.follow(f, e)
+}
+
+func (a *Assembler) elsewhere(e event.Event) bool {
+	return a.opts.Netns != 0 && e.Netns != 0 && e.Netns != a.opts.Netns
+}
+
+func (a *Assembler) leave(f *flight, e event.Event) {
+	f.last = max(f.last, e.Time)
+	a.end(f, Forwarded, bySilence)
+}
+
+// end is the end of a flight that is a journey.
+func (a *Assembler) end(f *flight, fate Fate, how goneBy) {
+	a.retire(f, how)
+	f.fate = fate
+	if f.quoted {
+		return
+	}
+	if fate == Dropped && f.freed == nil {
+		f.freed = f.lostCopy
+	}
+	if fate == Delivered {
+		w := &f.flow.ways[f.way]
+		w.processed = max(w.processed, f.last)
+		if !f.reply {
+			f.flow.delivered = f.id
+		}
+	}
+	j := f.journey(a.opts.Run, a.losses, a.role(f))
+	f.steps, f.related = nil, nil
+	a.tally.count(j)
+	a.ended = append(a.ended, j)
+}
+
+// retire forgets a flight.
+func (a *Assembler) retire(f *flight, how goneBy) {
+	for _, k := range f.keys {
+		a.forget(k, how)
+	}
+	f.keys = nil
+	a.agenda.remove(f)
+	rest := slices.DeleteFunc(a.byID[f.id], func(x *flight) bool { return x == f })
+	if a.byID[f.id] = rest; len(rest) == 0 {
+		delete(a.byID, f.id)
+	}
+	a.unfragment(f)
+	f.ended = true
+}
+
+// forget retires an sk_buff.
+func (a *Assembler) forget(k key, how goneBy) {
+	delete(a.byKey, k)
+	if a.bySkb[k.skb] == k {
+		delete(a.bySkb, k.skb)
+	}
+	a.gone.put(k, how)
+}

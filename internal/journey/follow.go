@@ -1,0 +1,227 @@
+package journey
+
+import (
+	"slices"
+
+	"ipiptrace/tracer/event"
+)
+
+// endings are the sightings that say that an sk_buff is no more.
+var endings = map[event.Place]func(*Assembler, *flight, event.Event){
+	event.KfreeSkb:   (*Assembler).freed,
+	event.ConsumeSkb: (*Assembler).consumed,
+	event.LeftNetns:  (*Assembler).leave,
+}
+
+// follow takes a sighting of a packet that is on its way.
+func (a *Assembler) follow(f *flight, e event.Event) {
+	if ending, ok := endings[e.Place]; ok {
+		ending(a, f, e)
+		return
+	}
+	f.last = max(f.last, e.Time)
+	f.touch(key{e.Skb, e.Seen})
+	if a.late(f, e) {
+		f.step(e)
+		return
+	}
+	f.move(e)
+	f.step(e)
+	if f.segments > 1 && e.Packet != nil {
+		f.flow.ways[f.way].sawMerged(e.Packet, f.id)
+	}
+	a.place(f)
+	switch e.Place {
+	case event.SendReset, event.ICMPSend:
+		a.answerChosen(f, e)
+		return
+	case event.GroMerged:
+		if a.merged(f, e) {
+			return
+		}
+	case event.IPDefrag:
+		a.defrag(f, e)
+	default:
+		a.unfragment(f)
+	}
+	f.reach(e)
+	a.resetLeaves(f, e)
+	if p, ok := f.promise(e); ok {
+		a.schedule(f, a.adjust(f, e, p))
+	}
+}
+
+// late reports whether a function returns that has nothing more to say of a packet: meanwhile it was seen
+// on its way out, or in another namespace.
+func (a *Assembler) late(f *flight, e event.Event) bool {
+	switch e.Place {
+	case event.NetDevXmit:
+		// A tunnel's driver returns when the device below has the packet in its queue already.
+		return f.leaving != driven && !(f.leaving == queued && !a.watches(event.NetDevStartXmit))
+	case event.NfHookSlow:
+		return e.Value == 0 && (f.leaving > sent || e.Netns != 0 && e.Netns != f.netns)
+	}
+	return false
+}
+
+// reached is how far the places bring a packet.
+var reached = map[event.Place]func(*flight){
+	event.IPLocalOut:       func(f *flight) { f.leaving = sent },
+	event.IPForward:        func(f *flight) { f.leaving = sent },
+	event.NetDevQueue:      func(f *flight) { f.leaving = queued },
+	event.NetDevStartXmit:  func(f *flight) { f.leaving = driven },
+	event.NetDevXmit:       func(f *flight) { f.leaving = driven },
+	event.TCPRcv:           func(f *flight) { f.socket = true },
+	event.TCPAddBacklog:    func(f *flight) { f.socket, f.backlog = true, true },
+	event.TCPDoRcv:         func(f *flight) { f.socket, f.processed = true, true },
+	event.TCPChildProcess:  func(f *flight) { f.socket, f.processed = true, true },
+	event.TCPTimewait:      func(f *flight) { f.socket, f.processed = true, true },
+	event.TCPProbe:         func(f *flight) { f.socket, f.processed = true, true },
+	event.InetSockSetState: func(f *flight) { f.socket, f.processed = true, true },
+	event.UDPRcv:           func(f *flight) { f.socket = true },
+	event.UDPQueueRcv:      func(f *flight) { f.socket = true },
+	event.ICMPRcv:          func(f *flight) { f.socket = true },
+}
+
+func (f *flight) reach(e event.Event) {
+	if r, ok := reached[e.Place]; ok {
+		r(f)
+	}
+	if e.Place == event.NetDevXmit && e.Value != 0 {
+		f.leaving = queued // the driver has no room: back to the queue
+	}
+}
+
+// adjust is what a promise is worth with what this run watches.
+func (a *Assembler) adjust(f *flight, e event.Event, p prospect) prospect {
+	if e.Place == event.UDPRcv && !a.watches(event.UDPQueueRcv) {
+		return prospect{fate: Delivered, after: socketSilence}
+	}
+	if e.Place == event.NfHookSlow && p.fate == Dropped {
+		f.lostCopy = &Drop{Drop: event.Drop{Function: e.Place.String()}, Dev: f.dev, Netns: f.netns, NfHook: hookName(e.Aux)}
+	}
+	// An RST says that the segment was refused, whatever function returns.
+	if p.now && p.fate == Delivered && f.reject != nil && f.reject.By == ByRST {
+		return prospect{fate: Rejected, after: answerWait, now: f.reject.Sent}
+	}
+	return p
+}
+
+// stateChanged takes a change of a socket's state; the packet that caused it may be known.
+func (a *Assembler) stateChanged(e event.Event) {
+	fk, _ := keyOf(e.Packet)
+	a.flowOf(fk).changed(e.Netns, e.Aux, uint32(e.Value), e.Time)
+	k := key{e.Skb, e.Seen}
+	f := a.byKey[k]
+	if f == nil || f.quoted || !f.reachedHost() {
+		return
+	}
+	if own, _ := keyOf(&f.packet); own != fk {
+		return // the state of another socket changed while the packet was handled
+	}
+	f.last = max(f.last, e.Time)
+	f.step(e)
+	f.reach(e)
+	if !f.backlog || f.prospect.waits {
+		a.schedule(f, prospects[event.InetSockSetState])
+	}
+}
+
+// merged ends a packet that GRO has merged into another one (enum gro_result: GRO_MERGED, GRO_MERGED_FREE).
+func (a *Assembler) merged(f *flight, e event.Event) bool {
+	const groMergedFree = 1
+	if e.Value > groMergedFree || e.Value < 0 {
+		return false
+	}
+	if into := a.byKey[a.bySkb[e.Peer]]; e.Peer != 0 && into != nil && into != f {
+		f.became = into.id
+	}
+	a.end(f, Consumed, bySight)
+	return true
+}
+
+// defrag keeps the fragments of a datagram together: whole, it lives on in one of them.
+func (a *Assembler) defrag(f *flight, e event.Event) {
+	if e.Value != inProgress {
+		whole := f.datagram()
+		for _, part := range slices.Clone(a.fragments[whole]) {
+			if part != f {
+				part.became = f.id
+				a.end(part, Consumed, bySight)
+			}
+		}
+		a.unfragment(f)
+		return
+	}
+	if f.fragment == nil {
+		d := f.datagram()
+		f.fragment = &d
+		a.fragments[d] = append(a.fragments[d], f)
+	}
+}
+
+func (a *Assembler) unfragment(f *flight) {
+	if f.fragment == nil {
+		return
+	}
+	rest := slices.DeleteFunc(a.fragments[*f.fragment], func(x *flight) bool { return x == f })
+	if a.fragments[*f.fragment] = rest; len(rest) == 0 {
+		delete(a.fragments, *f.fragment)
+	}
+	f.fragment = nil
+}
+
+// datagram is what a fragment is part of: the outer datagram as long as there is one.
+func (f *flight) datagram() datagram {
+	h := f.packet.Inner
+	if f.tunnelled && f.outer != nil {
+		h = *f.outer
+	}
+	return datagram{event.Header{Src: h.Src, Dst: h.Dst, Protocol: h.Protocol, ID: h.ID}, f.netns}
+}
+
+// role is the part of the host in which a flight ended.
+//
+// A request that came tunnelled is at a real server; one that came plain and left tunnelled, or came to
+// a namespace where that was seen, at a director; one that never came through a device, at its client.
+// A reply is at the real server until a client gets it.
+func (a *Assembler) role(f *flight) Role {
+	known, _ := a.roles.get(f.netns)
+	switch {
+	case a.opts.Role != "" && a.opts.Role != Auto:
+		return a.opts.Role
+	case f.reply && f.arrived && (f.fate == Delivered || known == Client || f.firstArrived):
+		return Client
+	case f.reply:
+		return RealServer
+	case f.cameIPIP || f.decapped:
+		return RealServer
+	case f.encapped:
+		return Director
+	case !f.arrived:
+		return Client
+	case known != "" && known != Client:
+		return known
+	}
+	return Director
+}
+
+// place remembers what a network namespace is used for.
+func (a *Assembler) place(f *flight) {
+	role := Role("")
+	switch {
+	case f.netns == 0 || f.reply:
+	case f.decapped:
+		role = RealServer
+	case f.encapped:
+		role = Director
+	case !f.arrived && len(f.steps) == 1:
+		role = Client
+	}
+	if role == "" {
+		return
+	}
+	if known, ok := a.roles.get(f.netns); !ok || known == Client && role != Client {
+		a.roles.put(f.netns, role)
+	}
+}

@@ -1,0 +1,103 @@
+package journey
+
+import (
+	"strings"
+
+	"ipiptrace/tracer/event"
+)
+
+// hookCallers maps who calls nf_hook_slow to the hook that it runs: each runs one only.
+var hookCallers = map[string]string{
+	"ip_rcv":                   "prerouting",
+	"ip_sublist_rcv":           "prerouting",
+	"ip_list_rcv":              "prerouting",
+	"nf_hook_slow_list":        "prerouting",
+	"ip_local_deliver":         "input",
+	"ip_forward":               "forward",
+	"__ip_local_out":           "output",
+	"ip_output":                "postrouting",
+	"ip_mc_output":             "postrouting",
+	"__netif_receive_skb_core": "ingress",
+	"__dev_queue_xmit":         "egress",
+	"br_handle_frame":          "prerouting",
+	"br_nf_pre_routing":        "prerouting",
+	"br_pass_frame_up":         "input",
+	"__br_forward":             "forward",
+	"br_nf_forward":            "forward",
+	"br_nf_forward_ip":         "forward",
+	"br_nf_post_routing":       "postrouting",
+	"br_forward_finish":        "postrouting",
+}
+
+// netfilterFunctions begin the names of the functions in which netfilter frees a packet that it drops.
+// ip_vs_tunnel_xmit and what it calls are below nf_hook_slow too, but those drops are not netfilter's.
+var netfilterFunctions = []string{"nf_", "nft_", "nfqnl_", "ipt_", "xt_", "ebt_", "br_nf_"}
+
+// nfHook is the netfilter hook that decided over a drop, empty if it was not netfilter.
+func nfHook(d event.Drop) string {
+	if d.Reason != "NETFILTER_DROP" && !hasAnyPrefix(function(d.Function), netfilterFunctions) {
+		return ""
+	}
+	slow := false
+	for _, symbol := range d.Stack {
+		f := function(symbol)
+		if slow || d.Reason == "NETFILTER_DROP" {
+			if hook, ok := hookCallers[f]; ok {
+				return hook
+			}
+		}
+		slow = slow || f == "nf_hook_slow" || f == "nf_hook_slow_list"
+	}
+	return ""
+}
+
+// function is a symbol without module, offset and the compiler's suffixes.
+func function(symbol string) string {
+	symbol, _, _ = strings.Cut(symbol, "+0x")
+	symbol, _, _ = strings.Cut(symbol, " ")
+	if cut := strings.IndexByte(symbol, '.'); cut > 0 {
+		symbol = symbol[:cut]
+	}
+	return symbol
+}
+
+func hasAnyPrefix(s string, prefixes []string) bool {
+	for _, p := range prefixes {
+		if strings.HasPrefix(s, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// Protocol families of netfilter (enum in include/uapi/linux/netfilter.h).
+const nfprotoNetdev = 5
+
+// inetHooks are enum nf_inet_hooks; the bridge's have the same order. netdevHooks are enum nf_dev_hooks.
+var (
+	inetHooks   = []string{"prerouting", "input", "forward", "output", "postrouting", "ingress"}
+	netdevHooks = []string{"ingress", "egress"}
+)
+
+// hookName names the hook of a sighting at NfHookSlow: aux is hook | pf << 8.
+func hookName(aux uint32) string {
+	hooks := inetHooks
+	if aux>>8 == nfprotoNetdev {
+		hooks = netdevHooks
+	}
+	if hook := aux & 0xff; int(hook) < len(hooks) {
+		return hooks[hook]
+	}
+	return ""
+}
+
+// verdictName names what nf_hook_slow returned.
+func verdictName(value int32) string {
+	switch {
+	case value > 0:
+		return "accept"
+	case value < 0:
+		return "drop"
+	}
+	return "stolen"
+}

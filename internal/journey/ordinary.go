@@ -1,0 +1,131 @@
+package journey
+
+import (
+	"slices"
+
+	"ipiptrace/tracer/event"
+)
+
+// ordinary is one way in which the kernel frees, with kfree_skb, a packet that did its work.
+type ordinary struct {
+	// why is what the kernel does there.
+	why string
+	// functions and reasons are where and how it is freed; empty: anywhere, with any reason.
+	functions, reasons []string
+	// proto is the protocol of the packet, 0 for any.
+	proto uint8
+	// evidence is what must have been seen besides; nil: nothing.
+	evidence func(*flight) bool
+	fate     Fate
+	// duplicate: the socket had the bytes already.
+	duplicate bool
+}
+
+// No reason: the kernel gave none, or has none (before 5.17).
+const (
+	noReason     = ""
+	notSpecified = "NOT_SPECIFIED"
+	// consumedReason is how a kernel since 6.4 may spell consume_skb.
+	consumedReason = "SKB_CONSUMED"
+)
+
+// Tap is the freeing of a clone that a packet socket had: it says nothing of the packet.
+var tapFunctions = []string{"packet_rcv", "tpacket_rcv", "packet_rcv_spkt", "packet_rcv_fanout"}
+
+// ordinaryFrees are the rows, the first one that fits decides. Facts: kernel-facts, §1.6 and §8.
+var ordinaryFrees = []ordinary{
+	{
+		why:     "the socket has these bytes already: a retransmission",
+		proto:   protoTCP,
+		reasons: []string{"TCP_OLD_DATA", "TCP_OFOMERGE", "TCP_OLD_SEQUENCE", "TCP_OLD_ACK", "TCP_RFC7323_PAWS_ACK"},
+		fate:    Delivered, duplicate: true,
+	},
+	{
+		why:       "before TCP_OLD_SEQUENCE there was one reason for what lies before the window and beyond; it lies before if it is acknowledged",
+		proto:     protoTCP,
+		functions: []string{"tcp_validate_incoming", "tcp_rcv_established", "tcp_v4_do_rcv", "tcp_rcv_state_process"},
+		reasons:   []string{"TCP_INVALID_SEQUENCE"},
+		evidence:  (*flight).alreadyAcked,
+		fate:      Delivered, duplicate: true,
+	},
+	{
+		why:       "the socket is closed with packets in its queue: they had been delivered",
+		functions: []string{"sk_stream_kill_queues", "inet_sock_destruct", "inet_csk_destroy_sock", "tcp_disconnect", "tcp_v4_destroy_sock", "skb_queue_purge", "skb_queue_purge_reason", "skb_rbtree_purge", "skb_errqueue_purge", "udp_destruct_common", "udp_destruct_sock", "__sk_destruct"},
+		reasons:   []string{"QUEUE_PURGE", notSpecified, noReason},
+		evidence:  (*flight).reachedHost,
+		fate:      Delivered,
+	},
+	{
+		why:      "an RST was processed",
+		proto:    protoTCP,
+		reasons:  []string{"TCP_RESET"},
+		evidence: func(f *flight) bool { return f.has(event.RST) },
+		fate:     Delivered,
+	},
+	{
+		why:       "an RST for a connection that is gone already has nothing left to do",
+		proto:     protoTCP,
+		functions: []string{"tcp_v4_rcv"},
+		reasons:   []string{"NO_SOCKET", noReason},
+		evidence:  func(f *flight) bool { return f.has(event.RST) },
+		fate:      Delivered,
+	},
+	{
+		why:       "6.1 frees what tcp_rcv_state_process and tcp_rcv_established are done with like a drop (the latter by a tail call, so that its caller is named)",
+		proto:     protoTCP,
+		functions: []string{"tcp_rcv_state_process", "tcp_v4_do_rcv", "tcp_rcv_established", "tcp_rcv_synsent_state_process", "tcp_child_process"},
+		reasons:   []string{notSpecified},
+		evidence:  func(f *flight) bool { return !f.isSYN() },
+		fate:      Delivered,
+	},
+	{
+		why:       "TIME_WAIT, or the socket, has handled the segment; tcp_v4_rcv frees it",
+		proto:     protoTCP,
+		functions: []string{"tcp_v4_rcv"},
+		reasons:   []string{notSpecified, noReason},
+		evidence:  func(f *flight) bool { return !f.isSYN() && (f.processed || f.timeWait()) },
+		fate:      Delivered,
+	},
+	{
+		why:       "icmp_rcv has seen it and has no more to do with it",
+		proto:     protoICMP,
+		functions: []string{"icmp_rcv", "ping_rcv"},
+		reasons:   []string{notSpecified, noReason},
+		fate:      Delivered,
+	},
+	{
+		why:       "a driver that frees what it has sent in an interrupt: before 6.4 that looks like a drop",
+		functions: []string{"net_tx_action", "__dev_kfree_skb_any", "dev_kfree_skb_any_reason"},
+		reasons:   []string{notSpecified, noReason},
+		evidence:  func(f *flight) bool { return f.leaving == driven },
+		fate:      Forwarded,
+	},
+}
+
+// ordinaryFree is the row that fits a freeing; ok is false if there is none: the packet was dropped.
+func ordinaryFree(f *flight, d event.Drop) (row ordinary, ok bool) {
+	for _, row := range ordinaryFrees {
+		if row.fits(f, d) && (row.evidence == nil || row.evidence(f)) {
+			return row, true
+		}
+	}
+	return ordinary{}, false
+}
+
+// fits reports whether a row says anything of a freeing, evidence aside.
+func (row ordinary) fits(f *flight, d event.Drop) bool {
+	return (len(row.functions) == 0 || slices.Contains(row.functions, function(d.Function))) &&
+		(len(row.reasons) == 0 || slices.Contains(row.reasons, d.Reason)) &&
+		(row.proto == 0 || row.proto == f.packet.Inner.Protocol)
+}
+
+// isSecondLife reports whether a packet that was seen for the first time when it was freed had done its
+// work before: the socket kept it when its journey was over, or had it when the run began.
+func isSecondLife(f *flight, d event.Drop) bool {
+	return slices.ContainsFunc(ordinaryFrees, func(row ordinary) bool { return row.fits(f, d) })
+}
+
+// isTap reports whether a freeing was that of a tap's clone.
+func isTap(d event.Drop) bool {
+	return d.Reason == "PACKET_SOCK_ERROR" || slices.Contains(tapFunctions, function(d.Function))
+}

@@ -1,0 +1,235 @@
+package journey
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"ipiptrace/tracer/event"
+)
+
+// session is a run with many kinds of packets in it.
+func session() *kernel {
+	k := newKernel()
+	for i := range uint64(8) {
+		id := 100*i + 1
+		s := k.packet(id, syn()).sends(nsClient)
+		s.on("eth0", nsDirector).at(event.NetifReceiveSkb, event.IPRcv, event.IPLocalDeliver)
+		c := s.copy().in(ipip()).at(event.IPLocalOut, event.NetDevQueue, event.NetDevStartXmit)
+		s.at(event.ConsumeSkb)
+		c.tunnelled().at(event.TCPRcv, event.TCPDoRcv)
+		k.packet(id+1, reply(event.SYN|event.ACK, 5000, 1001, 60)).sends(nsRealServer)
+		c.at(event.ConsumeSkb)
+		k.packet(id+2, request(event.ACK, 1001, 5001, 52)).tunnelled().at(event.TCPRcv, event.TCPAddBacklog).returns(event.TCPRcv, 0).
+			at(event.TCPDoRcv).returns(event.TCPDoRcv, 0)
+		d := k.packet(id+3, syn()).tunnelled().at(event.TCPRcv, event.SendReset)
+		k.packet(id+4, reply(event.RST|event.ACK, 0, 1001, 40)).sends(nsRealServer)
+		d.kfree("tcp_v4_rcv", "NO_SOCKET")
+		k.packet(id+5, datagramTo(53, 0)).tunnelled().at(event.UDPRcv, event.UDPQueueRcv).returns(event.UDPQueueRcv, 0)
+		q := k.packet(id+6, datagramTo(53, 1)).tunnelled().at(event.UDPRcv).icmpSend(3, 3)
+		p := q.packet
+		p.Quoted, p.ICMPType, p.ICMPCode = true, 3, 3
+		k.packet(id+6, p).on("eth0", nsRealServer).at(event.IPLocalOut, event.NetDevQueue)
+		q.kfree("__udp4_lib_rcv", "NO_SOCKET")
+		k.packet(id+7, request(event.ACK, 1001, 5001, 1500)).tunnelled()
+		k.silence(200 * time.Millisecond)
+	}
+	k.silence(6 * time.Second)
+	return k
+}
+
+// TestNoOrderOfEventsBreaksTheBooks shuffles, repeats and loses events: whatever comes, nothing panics,
+// every journey ends once, and the account adds up.
+func TestNoOrderOfEventsBreaksTheBooks(t *testing.T) {
+	whole := session().events
+	for seed := range uint64(300) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		events := slices.Clone(whole)
+		for range r.IntN(40) {
+			i, j := r.IntN(len(events)), r.IntN(len(events))
+			switch r.IntN(3) {
+			case 0:
+				events[i], events[j] = events[j], events[i]
+			case 1:
+				events = slices.Insert(events, i, events[j])
+			case 2:
+				events = slices.Delete(events, i, i+1)
+			}
+		}
+		if seed%10 == 0 {
+			r.Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
+		}
+		checkBooks(t, fmt.Sprintf("seed %d", seed), events, everywhere())
+		checkBooks(t, fmt.Sprintf("seed %d, tracepoints", seed), events, tracepointTier())
+	}
+}
+
+// checkBooks asserts what holds for any events.
+func checkBooks(t *testing.T, what string, events []event.Event, run event.Run) {
+	t.Helper()
+	a := New(Options{Run: run})
+	var js []Journey
+	for _, e := range events {
+		js = append(js, a.Add(e)...)
+	}
+	js = append(js, a.Finish()...)
+	steps := map[string]bool{}
+	for _, j := range js {
+		if j.Took < 0 || j.Fate == Unknown && j.Gaps == 0 || j.Arrived() && j.Lost() || j.Fate == Rejected != (j.Reject != nil) {
+			t.Fatalf("%s: %+v", what, j)
+		}
+		if j.Fate == Dropped && j.Drop == nil {
+			t.Fatalf("%s: dropped, but where? %+v", what, j)
+		}
+		if j.Packet.Quoted || j.Packet.FlowOnly {
+			t.Fatalf("%s: no packet has this journey: %+v", what, j)
+		}
+		last := time.Duration(0)
+		for _, s := range j.Steps {
+			if s.T < last {
+				t.Fatalf("%s: steps go back in time: %+v", what, j)
+			}
+			last = s.T
+		}
+		steps[fmt.Sprintf("%x@%s", j.ID, j.Start)] = true
+	}
+	acc := a.Account()
+	if acc.Journeys != len(js) || acc.Arrived+acc.Lost+acc.Open+acc.Unknown != acc.Journeys {
+		t.Fatalf("%s: %d journeys, account %+v", what, len(js), acc)
+	}
+	if n := len(a.byKey) + len(a.bySkb) + len(a.byID) + len(a.agenda) + len(a.fragments); n != 0 {
+		t.Fatalf("%s: %d things left after Finish: %d keys, %d skbs, %d ids, %d deadlines, %d fragments", what, n,
+			len(a.byKey), len(a.bySkb), len(a.byID), len(a.agenda), len(a.fragments))
+	}
+}
+
+// TestLostEventsMakeNoHealthyPacketALoss loses events, and says so as the kernel half does: a packet whose
+// end was lost is unknown at worst.
+func TestLostEventsMakeNoHealthyPacketALoss(t *testing.T) {
+	k := newKernel()
+	for i := range uint64(40) {
+		k.packet(i+1, request(event.ACK, uint32(1000+i), 5001, 52)).tunnelled().at(event.TCPRcv, event.TCPDoRcv).returns(event.TCPRcv, 0)
+		k.pass(10 * time.Millisecond)
+	}
+	k.silence(7 * time.Second)
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		from := r.IntN(300)
+		n := 1 + r.IntN(60)
+		lost := event.Event{Kind: event.Lost, Time: k.events[from+n].Time, Count: uint64(n)}
+		events := slices.Concat(k.events[:from], []event.Event{lost}, k.events[from+n:])
+		a := New(Options{Run: everywhere()})
+		var js []Journey
+		for _, e := range events {
+			js = append(js, a.Add(e)...)
+		}
+		for _, j := range append(js, a.Finish()...) {
+			if j.Lost() {
+				t.Fatalf("seed %d: %s, gaps %d, %+v", seed, j.Fate, j.Gaps, j.Steps)
+			}
+		}
+	}
+}
+
+// TestMemoryIsBounded opens more journeys than are kept, and lets a packet loop.
+func TestMemoryIsBounded(t *testing.T) {
+	a := New(Options{Run: everywhere()})
+	ended := 0
+	k := newKernel()
+	for i := range uint64(maxFlights + 1000) {
+		p := datagramTo(53, uint16(i))
+		p.SrcPort = uint16(i)
+		k.packet(i+1, p).on("", nsRealServer).at(event.IPLocalOut)
+		for _, e := range k.events {
+			ended += len(a.Add(e))
+		}
+		k.events = k.events[:0]
+	}
+	if ended == 0 || len(a.byKey) > maxFlights+1 || len(a.byID) > maxFlights+1 || a.flows.order.Len() > maxFlows || a.gone.order.Len() > maxGone {
+		t.Errorf("%d ended, %d keys, %d ids, %d flows, %d gone", ended, len(a.byKey), len(a.byID), a.flows.order.Len(), a.gone.order.Len())
+	}
+
+	k = newKernel()
+	s := k.packet(1, syn())
+	for range 10_000 {
+		s.on("eth0", nsDirector).at(event.NetifReceiveSkb)
+		s.on("eth0", nsRealServer).at(event.NetifReceiveSkb)
+	}
+	if j := k.one(t, everywhere()); len(j.Steps) > maxSteps {
+		t.Errorf("%d steps", len(j.Steps))
+	}
+}
+
+// FuzzAssembler makes events of bytes, four for each.
+func FuzzAssembler(f *testing.F) {
+	f.Add([]byte{1, 0, 0, 1, 60, 1, 0, 0})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		checkBooks(t, "fuzz", fuzzed(data), everywhere())
+		checkBooks(t, "fuzz, tracepoints", fuzzed(data), tracepointTier())
+	})
+}
+
+func fuzzed(data []byte) []event.Event {
+	headers := []event.Packet{
+		syn(), request(event.ACK, 1001, 5001, 1500), request(event.RST, 1001, 0, 40),
+		reply(event.SYN|event.ACK, 5000, 1001, 60), reply(event.RST|event.ACK, 0, 1001, 40), datagramTo(53, 0),
+	}
+	outer := ipip()
+	at := time.Second
+	var events []event.Event
+	for ; len(data) >= 4; data = data[4:] {
+		place, who, what, how := data[0], data[1], data[2], data[3]
+		at += time.Duration(how) * 10 * time.Millisecond
+		e := event.Event{
+			Time: at, Place: event.Place(place % 72), Skb: uint64(who&7) + 1, Seen: time.Duration(who >> 3 & 3), ID: uint64(who>>5) + 1,
+			First: what&1 != 0, Reused: what&3 == 3, Returned: what&4 != 0, Netns: uint32(what >> 3 & 3), Ifindex: uint32(what >> 5),
+			Value: int32(how&3) - 1, Aux: uint32(how), Peer: uint64(how&7) + 1,
+		}
+		if place >= 250 {
+			e.Kind = event.Kind(place % 4)
+		}
+		if e.First || what&8 != 0 {
+			p := headers[int(who>>4)%len(headers)]
+			p.Dev, p.Quoted, p.FlowOnly = "eth0", what&0x30 == 0x30, what&0x60 == 0x60
+			p.Segments = uint16(how & 3)
+			if what&0x10 != 0 {
+				p.Outer = &outer
+			}
+			e.Packet = &p
+		}
+		if e.Place == event.KfreeSkb && how&0x80 == 0 {
+			row := ordinaryFrees[int(how)%len(ordinaryFrees)]
+			e.Drop = &event.Drop{Function: "tcp_v4_rcv", Reason: row.reasons[0]}
+			if len(row.functions) > 0 {
+				e.Drop.Function = row.functions[0]
+			}
+		}
+		events = append(events, e)
+	}
+	return events
+}
+
+// BenchmarkTenThousandOpenJourneys is the cost of an event while many journeys wait.
+func BenchmarkTenThousandOpenJourneys(b *testing.B) {
+	a := New(Options{Run: everywhere()})
+	k := newKernel()
+	for i := range uint64(10_000) {
+		p := datagramTo(53, uint16(i))
+		p.SrcPort = uint16(i)
+		k.packet(i+1, p).on("", nsRealServer).at(event.IPLocalOut)
+	}
+	k.assembleSoFar(a)
+	k.events = nil
+	k.packet(1<<40, syn()).tunnelled().at(event.TCPRcv).returns(event.TCPRcv, 0)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		for _, e := range k.events {
+			e.Seen += time.Duration(i)
+			a.Add(e)
+		}
+	}
+	b.ReportMetric(float64(len(k.events)), "events/op")
+}

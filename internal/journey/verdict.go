@@ -1,0 +1,269 @@
+package journey
+
+import "ipiptrace/tracer/event"
+
+// freed takes kfree_skb: a drop, unless the packet had done its work, or lives on in another sk_buff.
+func (a *Assembler) freed(f *flight, e event.Event) {
+	var d event.Drop
+	if e.Drop != nil {
+		d = *e.Drop
+	}
+	switch {
+	case isTap(d):
+		return
+	case d.Reason == consumedReason:
+		a.consumed(f, e)
+		return
+	}
+	f.last = max(f.last, e.Time)
+	f.move(e)
+	a.place(f)
+	if len(f.steps) == 0 && isSecondLife(f, d) {
+		a.release(f, e)
+		a.retire(f, bySight)
+		return
+	}
+	drop := &Drop{Drop: d, Dev: f.dev, Netns: f.netns, NfHook: nfHook(d)}
+	drop.Function = function(d.Function)
+	row, ordinary := ordinaryFree(f, d)
+	current, left := a.release(f, e)
+	if a.answeredByReset(f, e) {
+		f.reject = &Reject{By: ByRST, Sent: true}
+	}
+	switch {
+	case f.reject != nil:
+		f.freed = drop
+		a.schedule(f, prospect{fate: Rejected, after: answerWait, seen: true, now: f.reject.Sent})
+	case ordinary && current:
+		f.duplicate = row.duplicate
+		a.schedule(f, prospect{fate: row.fate, now: true})
+	case ordinary || left > 0 && d.Reason == "OTHERHOST":
+		// What a bridge floods is for one of its ports.
+	case left > 0:
+		f.lostCopy = drop
+		if current && !e.First {
+			a.schedule(f, prospect{fate: Dropped, after: copyWait, seen: true})
+		}
+	case a.mayBeTimeWait(f, d):
+		f.gaps++
+		a.schedule(f, prospect{fate: Unknown, now: true})
+	default:
+		f.freed = drop
+		a.schedule(f, prospect{fate: Dropped, after: answerWait, seen: true, now: a.seesAnswers(f)})
+	}
+}
+
+// mayBeTimeWait reports whether tcp_v4_rcv may have freed what TIME_WAIT had handled: no place would have
+// shown it, and the socket's last state was before the run.
+func (a *Assembler) mayBeTimeWait(f *flight, d event.Drop) bool {
+	return f.packet.Inner.Protocol == protoTCP && !f.isSYN() && function(d.Function) == "tcp_v4_rcv" &&
+		(d.Reason == notSpecified || d.Reason == noReason) && !f.flow.begun && !a.watches(event.TCPTimewait)
+}
+
+// consumed takes consume_skb: the packet has done its work, or goes on in another sk_buff.
+func (a *Assembler) consumed(f *flight, e event.Event) {
+	f.last = max(f.last, e.Time)
+	current, left := a.release(f, e)
+	if len(f.steps) == 0 {
+		a.retire(f, bySight) // seen for the first time when it was done with: its journey was before the run
+		return
+	}
+	if !current || e.First && left > 0 {
+		return
+	}
+	switch {
+	case f.reject != nil && f.reject.By == ByRST:
+		a.schedule(f, prospect{fate: Rejected, after: answerWait, seen: true, now: f.reject.Sent})
+	case f.socket:
+		a.schedule(f, prospect{fate: Delivered, now: true})
+	case f.leaving == driven:
+		a.schedule(f, prospect{fate: Forwarded, after: settle, seen: true})
+	case f.leaving != staying:
+		a.schedule(f, prospect{fate: Consumed, after: settle, seen: true}) // cut into segments or fragments
+	case f.reachedHost() && !a.watchesDecider(f):
+		a.schedule(f, prospect{fate: Delivered, after: settle, seen: true})
+	case f.reachedHost() || f.isFragment():
+		a.schedule(f, prospect{fate: Consumed, after: settle, seen: true})
+	default:
+		a.schedule(f, silence)
+	}
+}
+
+// isFragment reports whether the packet was part of a larger datagram.
+func (f *flight) isFragment() bool {
+	const more, offset = 0x2000, 0x1fff
+	h := f.packet.Inner
+	if f.tunnelled && f.outer != nil {
+		h = *f.outer
+	}
+	return h.Frag&(more|offset) != 0
+}
+
+// release retires the sk_buff of an event. It says whether the flight was seen in it last, or lives in no
+// other, and how many are left.
+func (a *Assembler) release(f *flight, e event.Event) (current bool, left int) {
+	k := key{e.Skb, e.Seen}
+	current = f.current() == k
+	a.forget(k, bySight)
+	left = f.release(k)
+	return current || left == 0, left
+}
+
+// reused takes that an sk_buff's address belongs to another packet now: the end of the old one was silent.
+func (a *Assembler) reused(old key) {
+	f := a.byKey[old]
+	if f == nil {
+		return
+	}
+	a.forget(old, bySight)
+	if f.release(old) > 0 {
+		return
+	}
+	a.end(f, a.freedSilently(f), bySight)
+}
+
+// freedSilently is the fate of a packet whose memory is used for another one: what it had reached decides.
+func (a *Assembler) freedSilently(f *flight) Fate {
+	if a.sure(f) {
+		return f.prospect.fate
+	}
+	if fate, ok := a.evidence(f); ok {
+		return fate
+	}
+	switch {
+	case f.lostCopy != nil:
+		return Dropped
+	case f.socket:
+		return Delivered
+	case f.leaving == driven:
+		return Forwarded
+	case f.reachedHost() && a.blind(f) && f.packet.Inner.Protocol == protoTCP && !f.isSYN():
+		return Delivered // the fast path frees what it has processed without an event
+	case f.arrived && f.leaving == staying && f.mayCarryData():
+		return Consumed // GRO frees what it has merged without an event
+	}
+	f.gaps++
+	return Unknown
+}
+
+// overdue takes that a flight was silent for as long as its prospect said.
+func (a *Assembler) overdue(f *flight) {
+	gaps := a.gaps(f)
+	switch {
+	case f.quoted:
+		a.end(f, Forwarded, bySilence)
+	case a.joinedBacklog(f):
+		a.end(f, Delivered, bySilence)
+	case f.prospect.waits && gaps == 0:
+		a.schedule(f, f.prospect)
+	case a.sure(f):
+		a.end(f, f.prospect.fate, bySilence)
+	default:
+		a.silent(f, gaps)
+	}
+}
+
+// gaps is how often something was not seen while a flight was on its way.
+func (a *Assembler) gaps(f *flight) int { return f.gaps + a.losses - f.losses }
+
+// sure reports whether a flight's prospect is its fate: the end was seen, or silence means it and nothing
+// but silence was seen.
+func (a *Assembler) sure(f *flight) bool {
+	p := f.prospect
+	return !p.waits && p.fate != Vanished && (p.seen || a.gaps(f) == 0)
+}
+
+// silent decides over a packet of which nothing more was seen.
+func (a *Assembler) silent(f *flight, gaps int) {
+	if fate, ok := a.evidence(f); ok {
+		a.end(f, fate, bySilence)
+		return
+	}
+	if rest := f.last + a.opts.Patience - a.now; rest > 0 {
+		f.deadline = a.now + min(rest, lookAgain)
+		a.agenda.moved(f)
+		return
+	}
+	switch {
+	case f.lostCopy != nil:
+		a.end(f, Dropped, bySilence)
+	case gaps > 0:
+		a.end(f, Unknown, bySilence)
+	case a.blind(f) || a.mayBeMerged(f):
+		f.gaps++ // the place that decides was not watched
+		a.end(f, Unknown, bySilence)
+	default:
+		a.end(f, Vanished, bySilence)
+	}
+}
+
+// unfinished is the fate of a flight at the end of the events.
+func (a *Assembler) unfinished(f *flight) Fate {
+	if a.sure(f) {
+		return f.prospect.fate
+	}
+	if a.joinedBacklog(f) {
+		return Delivered
+	}
+	if fate, ok := a.evidence(f); ok {
+		return fate
+	}
+	if a.gaps(f) > 0 {
+		return Unknown
+	}
+	return Open
+}
+
+// joinedBacklog reports whether a packet in a socket's backlog has become part of the one before it
+// (tcp_add_backlog coalesces, and frees the later one silently): the backlog is worked off in order, and
+// the socket has worked on a packet of the flow since.
+func (a *Assembler) joinedBacklog(f *flight) bool {
+	if !f.backlog || f.processed || !f.prospect.waits {
+		return false
+	}
+	processed := f.flow.ways[f.way].processed
+	return processed > f.last && a.now-processed >= provisional
+}
+
+// deciders are the places at which a socket takes a packet, by protocol.
+var deciders = map[uint8]event.Place{
+	protoTCP:  event.TCPRcv,
+	protoUDP:  event.UDPQueueRcv,
+	protoICMP: event.ICMPRcv,
+}
+
+// blind reports whether the packet can be processed from here on without being seen. A SYN is not: the
+// kernel frees it with an event in any case.
+func (a *Assembler) blind(f *flight) bool {
+	return f.reachedHost() && !f.isSYN() && !a.watchesDecider(f)
+}
+
+func (a *Assembler) watchesDecider(f *flight) bool {
+	decider, ok := deciders[f.packet.Inner.Protocol]
+	return ok && a.watches(decider)
+}
+
+// mayBeMerged reports whether GRO can have merged the packet without being seen.
+func (a *Assembler) mayBeMerged(f *flight) bool {
+	return !a.watches(event.GroMerged) && f.arrived && f.leaving == staying && !f.socket && f.mayCarryData()
+}
+
+// evidence is what other packets of the flow prove about one that is silent; it is never a loss.
+func (a *Assembler) evidence(f *flight) (Fate, bool) {
+	if f.packet.Inner.Protocol != protoTCP || !f.packet.HasPorts || !f.arrived || f.leaving != staying {
+		return "", false
+	}
+	w := f.flow.ways[f.way]
+	if id := w.mergedInto(f.id, f.packet.Seq); id != 0 && f.mayCarryData() {
+		f.became = id
+		return Consumed, true
+	}
+	acked := w.ackedBeyond(f.packet.Seq)
+	switch {
+	case a.blind(f) && (acked || w.processed > f.last):
+		return Delivered, true
+	case acked && a.mayBeMerged(f):
+		return Consumed, true
+	}
+	return "", false
+}

@@ -1,0 +1,296 @@
+// Package render says journeys and accounts aloud, as text for people and as JSON for programs. It knows
+// nothing that isn't in them, and reads neither clock nor environment.
+package render
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"ipiptrace/internal/journey"
+	"ipiptrace/tracer/event"
+)
+
+// JSON writes one object a line; the schema is a contract.
+type JSON struct {
+	// Stack adds the kernel stack to each drop.
+	Stack bool
+
+	w io.Writer
+}
+
+// NewJSON writes to w, with one Write a line.
+func NewJSON(w io.Writer) *JSON { return &JSON{w: w} }
+
+// Journey writes a journey. The error is the writer's.
+func (out *JSON) Journey(j journey.Journey) error { return out.line(journeyOf(j, out.Stack)) }
+
+// Account writes the account. The error is the writer's.
+func (out *JSON) Account(a journey.Account) error { return out.line(accountOf(a)) }
+
+func (out *JSON) line(v any) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("encode json: %w", err)
+	}
+	_, err := out.w.Write(harmless(b.Bytes()))
+	return err
+}
+
+// harmless escapes the control characters that JSON allows in a string and a terminal obeys: DEL and C1.
+func harmless(line []byte) []byte {
+	if !bytes.ContainsFunc(line, isLooseControl) {
+		return line
+	}
+	var b []byte
+	for _, r := range string(line) {
+		if isLooseControl(r) {
+			b = fmt.Appendf(b, `\u%04x`, r)
+		} else {
+			b = append(b, string(r)...)
+		}
+	}
+	return b
+}
+
+func isLooseControl(r rune) bool { return r >= 0x7f && r <= 0x9f }
+
+type jsonJourney struct {
+	Type      string       `json:"type"`
+	ID        string       `json:"id"`
+	Start     string       `json:"start"`
+	Role      string       `json:"role,omitempty"`
+	Direction string       `json:"direction"`
+	Outer     *jsonOuter   `json:"outer,omitempty"`
+	Inner     jsonInner    `json:"inner"`
+	Steps     []jsonStep   `json:"steps"`
+	Fate      string       `json:"fate"`
+	Drop      *jsonDrop    `json:"drop,omitempty"`
+	Reject    *jsonReject  `json:"reject,omitempty"`
+	Duplicate bool         `json:"duplicate,omitempty"`
+	Became    string       `json:"became,omitempty"`
+	Reply     string       `json:"reply,omitempty"`
+	Related   string       `json:"related,omitempty"`
+	Segments  int          `json:"segments,omitempty"`
+	Notice    []jsonNotice `json:"notice,omitempty"`
+	Gaps      int          `json:"gaps"`
+}
+
+type jsonOuter struct {
+	Src netip.Addr `json:"src"`
+	Dst netip.Addr `json:"dst"`
+	TTL uint8      `json:"ttl"`
+	ID  uint16     `json:"id"`
+	Len uint16     `json:"len"`
+}
+
+type jsonInner struct {
+	Proto string     `json:"proto"`
+	Src   netip.Addr `json:"src"`
+	Sport *uint16    `json:"sport,omitempty"`
+	Dst   netip.Addr `json:"dst"`
+	Dport *uint16    `json:"dport,omitempty"`
+	Flags *string    `json:"flags,omitempty"`
+	Seq   *uint32    `json:"seq,omitempty"`
+	Len   uint16     `json:"len"`
+}
+
+type jsonStep struct {
+	T       int64  `json:"t"`
+	Hook    string `json:"hook"`
+	Dev     string `json:"dev,omitempty"`
+	Netns   uint32 `json:"netns,omitempty"`
+	NfHook  string `json:"nf_hook,omitempty"`
+	Verdict string `json:"verdict,omitempty"`
+}
+
+type jsonDrop struct {
+	Function string   `json:"function"`
+	Symbol   string   `json:"symbol,omitempty"`
+	Reason   string   `json:"reason,omitempty"`
+	NfHook   string   `json:"nf_hook,omitempty"`
+	Dev      string   `json:"dev,omitempty"`
+	Netns    uint32   `json:"netns,omitempty"`
+	Stack    []string `json:"stack,omitempty"`
+}
+
+type jsonReject struct {
+	By   string `json:"by"`
+	Type *uint8 `json:"type,omitempty"`
+	Code *uint8 `json:"code,omitempty"`
+	Sent bool   `json:"sent"`
+}
+
+type jsonNotice struct {
+	Code    string `json:"code"`
+	Summary string `json:"summary"`
+}
+
+func journeyOf(j journey.Journey, stack bool) jsonJourney {
+	out := jsonJourney{
+		Type: "journey", ID: hexID(j.ID), Start: j.Start.UTC().Format(time.RFC3339Nano),
+		Role: string(j.Role), Direction: string(j.Direction), Inner: innerOf(j.Packet), Steps: stepsOf(j.Steps),
+		Fate: string(j.Fate), Drop: dropOf(j.Drop, stack), Reject: rejectOf(j.Reject),
+		Duplicate: j.Duplicate, Segments: j.Segments, Gaps: j.Gaps,
+	}
+	if h := j.Outer; h != nil {
+		out.Outer = &jsonOuter{h.Src, h.Dst, h.TTL, h.ID, h.Len}
+	}
+	if j.Became != 0 {
+		out.Became = hexID(j.Became)
+	}
+	if j.Related != 0 {
+		out.Related = hexID(j.Related)
+	}
+	if j.ReplyLost {
+		out.Reply = "lost"
+	}
+	for _, n := range j.Notices {
+		out.Notice = append(out.Notice, jsonNotice(n))
+	}
+	return out
+}
+
+func hexID(id uint64) string { return fmt.Sprintf("%016x", id) }
+
+func innerOf(p event.Packet) jsonInner {
+	in := jsonInner{Proto: protocol(p.Inner.Protocol), Src: p.Inner.Src, Dst: p.Inner.Dst, Len: p.Inner.Len}
+	if p.HasPorts {
+		in.Sport, in.Dport = &p.SrcPort, &p.DstPort
+		if p.Inner.Protocol == protoTCP {
+			flags := p.TCPFlags.String()
+			in.Flags, in.Seq = &flags, &p.Seq
+		}
+	}
+	return in
+}
+
+// stepsOf leaves out a namespace that is the same as at the step before.
+func stepsOf(steps []journey.Step) []jsonStep {
+	out := make([]jsonStep, len(steps))
+	netns := uint32(0)
+	for i, s := range steps {
+		out[i] = jsonStep{T: s.T.Nanoseconds(), Hook: s.Place.String(), Dev: s.Dev, NfHook: s.NfHook, Verdict: s.Verdict}
+		if s.Netns != netns {
+			out[i].Netns, netns = s.Netns, s.Netns
+		}
+	}
+	return out
+}
+
+func dropOf(d *journey.Drop, stack bool) *jsonDrop {
+	if d == nil {
+		return nil
+	}
+	out := &jsonDrop{Function: d.Function, Symbol: d.Symbol, Reason: d.Reason, NfHook: d.NfHook, Dev: d.Dev, Netns: d.Netns}
+	if stack {
+		out.Stack = d.Stack
+	}
+	return out
+}
+
+func rejectOf(r *journey.Reject) *jsonReject {
+	if r == nil {
+		return nil
+	}
+	out := &jsonReject{By: r.By, Sent: r.Sent}
+	if r.By == journey.ByICMP {
+		out.Type, out.Code = &r.Type, &r.Code
+	}
+	return out
+}
+
+// IP protocol numbers.
+const (
+	protoICMP = 1
+	protoTCP  = 6
+	protoUDP  = 17
+)
+
+var protocols = map[uint8]string{protoICMP: "icmp", protoTCP: "tcp", protoUDP: "udp"}
+
+// protocol names an IP protocol, by its number if it is none of ours.
+func protocol(number uint8) string {
+	if name, ok := protocols[number]; ok {
+		return name
+	}
+	return strconv.Itoa(int(number))
+}
+
+type jsonAccount struct {
+	Type       string     `json:"type"`
+	Journeys   int        `json:"journeys"`
+	Arrived    int        `json:"arrived"`
+	Lost       int        `json:"lost"`
+	Open       int        `json:"open"`
+	Unknown    int        `json:"unknown"`
+	Events     uint64     `json:"events"`
+	LostEvents uint64     `json:"lost_events"`
+	Missed     *uint64    `json:"missed,omitempty"`
+	Untracked  uint64     `json:"untracked"`
+	Probes     jsonProbes `json:"probes"`
+	Losses     []jsonLoss `json:"losses,omitempty"`
+	Seen       *jsonSeen  `json:"seen,omitempty"`
+}
+
+type jsonProbes struct {
+	Attached []string      `json:"attached"`
+	Skipped  []jsonSkipped `json:"skipped"`
+}
+
+type jsonSkipped struct {
+	Place string `json:"place"`
+	Why   string `json:"why"`
+}
+
+type jsonLoss struct {
+	Fate     string `json:"fate"`
+	Function string `json:"function,omitempty"`
+	Reason   string `json:"reason,omitempty"`
+	Dev      string `json:"dev,omitempty"`
+	Count    int    `json:"count"`
+}
+
+type jsonSeen struct {
+	IPIP  uint64            `json:"ipip"`
+	Inner []jsonDestination `json:"inner"`
+}
+
+type jsonDestination struct {
+	Dst       netip.Addr `json:"dst"`
+	Dport     uint16     `json:"dport,omitempty"`
+	Proto     string     `json:"proto"`
+	Tunnelled bool       `json:"tunnelled"`
+	Count     uint64     `json:"count"`
+}
+
+func accountOf(a journey.Account) jsonAccount {
+	out := jsonAccount{
+		Type: "account", Journeys: a.Journeys, Arrived: a.Arrived, Lost: a.Lost, Open: a.Open, Unknown: a.Unknown,
+		Events: a.Events, LostEvents: a.LostEvents, Missed: a.Missed, Untracked: a.Untracked,
+		Probes: jsonProbes{Attached: []string{}, Skipped: []jsonSkipped{}},
+	}
+	for _, p := range a.Probes {
+		if p.Attached() {
+			out.Probes.Attached = append(out.Probes.Attached, p.Name)
+		} else {
+			out.Probes.Skipped = append(out.Probes.Skipped, jsonSkipped{p.Name, p.Why})
+		}
+	}
+	for _, s := range a.Sites {
+		out.Losses = append(out.Losses, jsonLoss{string(s.Fate), s.Function, s.Reason, s.Dev, s.Count})
+	}
+	if a.Journeys == 0 && a.Totals != nil {
+		out.Seen = &jsonSeen{IPIP: a.Totals.IPIP, Inner: []jsonDestination{}}
+		for _, d := range a.Totals.Inner {
+			out.Seen.Inner = append(out.Seen.Inner, jsonDestination{d.Addr, d.Port, protocol(d.Protocol), d.Tunnelled, d.Count})
+		}
+	}
+	return out
+}

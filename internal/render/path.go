@@ -1,0 +1,101 @@
+package render
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"ipiptrace/internal/journey"
+	"ipiptrace/tracer/event"
+)
+
+// path is the journey step by step: the device where it changes, the outer header where it was read.
+func (t *Text) path(j journey.Journey) []string {
+	words := make([]string, 0, len(j.Steps)+1)
+	tunnel := outerAt(j)
+	dev, netns, many := "", uint32(0), several(j.Steps)
+	for i, s := range j.Steps {
+		word := s.Place.String()
+		if s.NfHook != "" {
+			word += " " + s.NfHook + " " + s.Verdict
+		}
+		if s.Dev != dev {
+			dev = s.Dev
+			word = clean(dev) + " " + word
+		}
+		if s.Netns != netns {
+			if many {
+				word = t.netns(s.Netns) + ": " + word
+			}
+			netns = s.Netns
+		}
+		if i == tunnel {
+			word += fmt.Sprintf(" (%s → %s)", j.Outer.Src, j.Outer.Dst)
+		}
+		words = append(words, word)
+	}
+	if j.Drop != nil {
+		words = append(words, "drop")
+	}
+	return words
+}
+
+// outerAt is the step at which the outer header is shown: the tunnel's, else the first one that has it; -1 for none.
+func outerAt(j journey.Journey) int {
+	if j.Outer == nil {
+		return -1
+	}
+	first := -1
+	for i, s := range j.Steps {
+		if s.Place == event.Tunnel4Rcv {
+			return i
+		}
+		if s.Tunnelled && first < 0 {
+			first = i
+		}
+	}
+	return first
+}
+
+func several(steps []journey.Step) bool {
+	for _, s := range steps {
+		if s.Netns != steps[0].Netns {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *Text) netns(inode uint32) string {
+	if t.opts.Netns != nil {
+		if name := t.opts.Netns(inode); name != "" {
+			return clean(name)
+		}
+	}
+	return fmt.Sprintf("netns %d", inode)
+}
+
+// wrap puts a path on as many lines as the width asks for.
+func (t *Text) wrap(words []string) string {
+	const arrow, arrowWidth = " → ", 3
+	var b strings.Builder
+	column := 0
+	for i, word := range words {
+		width := utf8.RuneCountInString(word)
+		switch {
+		case i == 0:
+			b.WriteString(indent)
+			column = len(indent)
+		case t.opts.Width > 0 && column+arrowWidth+width+2 > t.opts.Width: // room for the arrow that ends the line
+			b.WriteString(" →\n" + indent + "  ")
+			column = len(indent) + 2
+		default:
+			b.WriteString(arrow)
+			column += arrowWidth
+		}
+		b.WriteString(word)
+		column += width
+	}
+	b.WriteByte('\n')
+	return b.String()
+}

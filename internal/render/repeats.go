@@ -1,0 +1,118 @@
+package render
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"ipiptrace/internal/journey"
+)
+
+// verdict is what makes two journeys the same to a person in front of a terminal.
+type verdict struct {
+	service, kind    string
+	direction        journey.Direction
+	fate             journey.Fate
+	function, reason string
+	hook, dev        string
+	answer           string
+	replyLost, gaps  bool
+}
+
+func verdictOf(j journey.Journey) verdict {
+	v := verdict{
+		service: endpoint(j.Packet, j.Direction == journey.Reply), kind: kind(j.Packet), direction: j.Direction,
+		fate: j.Fate, dev: where(j), replyLost: j.ReplyLost, gaps: j.Gaps > 0,
+	}
+	if j.Drop != nil {
+		v.function, v.reason, v.hook = j.Drop.Function, j.Drop.Reason, j.Drop.NfHook
+	}
+	if j.Reject != nil {
+		v.answer = answer(*j.Reject)
+	}
+	return v
+}
+
+// repeat counts a verdict that is on the screen already.
+type repeat struct {
+	verdict verdict
+	// since is the count of the present second, all of the run, the first one shown included.
+	since, all int
+	like       journey.Journey
+}
+
+// maxRepeats bounds what is remembered: beyond it the screen starts afresh.
+const maxRepeats = 512
+
+// repeats are the verdicts on the screen, by the time of the journeys.
+type repeats struct {
+	counts map[verdict]*repeat
+	order  []*repeat
+	second time.Time
+}
+
+// count reports whether a journey's verdict is on the screen already, and counts it then.
+func (r *repeats) count(j journey.Journey) bool {
+	v := verdictOf(j)
+	if c, known := r.counts[v]; known {
+		c.since++
+		c.all++
+		return true
+	}
+	if len(r.order) >= maxRepeats {
+		clear(r.counts)
+		r.order = nil
+	}
+	j.Steps, j.Notices = nil, nil
+	c := &repeat{verdict: v, all: 1, like: j}
+	r.counts[v] = c
+	r.order = append(r.order, c)
+	return false
+}
+
+// due are the counts of a second that is over at a moment.
+func (r *repeats) due(now time.Time) []repeat {
+	if now.Sub(r.second) < time.Second {
+		return nil
+	}
+	first := r.second.IsZero()
+	r.second = now
+	if first {
+		return nil
+	}
+	return r.all()
+}
+
+// all are the counts so far, which begin again.
+func (r *repeats) all() []repeat {
+	var due []repeat
+	for _, c := range r.order {
+		if c.since > 0 {
+			due = append(due, *c)
+			c.since = 0
+		}
+	}
+	slices.SortStableFunc(due, func(a, b repeat) int { return b.since - a.since })
+	return due
+}
+
+// repeated has a line for each count: "  +12  SYN to 10.0.0.100:80 dropped on tunl0: … (57 in all)".
+func (t *Text) repeated(counts []repeat) string {
+	var b strings.Builder
+	for _, c := range counts {
+		to := "to"
+		if c.verdict.direction == journey.Reply {
+			to = "from"
+		}
+		fmt.Fprintf(&b, "%5s  %s %s %s %s", fmt.Sprintf("+%d", c.since), c.verdict.kind, to, c.verdict.service, t.fate(c.like))
+		if c.verdict.dev != "" {
+			b.WriteString(" on " + clean(c.verdict.dev))
+		}
+		if why := why(c.like); why != "" && c.verdict.fate != journey.Consumed {
+			b.WriteString(": " + why)
+		}
+		fmt.Fprintf(&b, " (%d in all)\n", c.all)
+	}
+	return b.String()
+}

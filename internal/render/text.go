@@ -1,0 +1,235 @@
+package render
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"ipiptrace/internal/journey"
+	"ipiptrace/tracer/event"
+)
+
+// TextOptions say how text looks.
+type TextOptions struct {
+	// Color marks fates with the terminal's colours.
+	Color bool
+	// Width is the terminal's, in columns; 0: lines are as long as they are.
+	Width int
+	// Terminal: an identical verdict is shown once and then counted per second.
+	Terminal bool
+	// Stack adds the kernel stack of each drop.
+	Stack bool
+	// Netns names a network namespace by its inode number; nil: the number is shown.
+	Netns func(inode uint32) string
+}
+
+// Text writes journeys and accounts for people.
+type Text struct {
+	w    io.Writer
+	opts TextOptions
+	seen repeats
+}
+
+// NewText writes to w, with one Write a journey.
+func NewText(w io.Writer, opts TextOptions) *Text {
+	return &Text{w: w, opts: opts, seen: repeats{counts: map[verdict]*repeat{}}}
+}
+
+// Journey writes a journey, or counts it if the Terminal has its verdict already. The error is the writer's.
+func (t *Text) Journey(j journey.Journey) error {
+	if !t.opts.Terminal {
+		return t.write(t.journey(j))
+	}
+	due := t.seen.due(j.Start.Add(j.Took))
+	if t.seen.count(j) {
+		return t.write(t.repeated(due))
+	}
+	return t.write(t.repeated(due) + t.journey(j))
+}
+
+// Flush writes the counts of what was not shown again since the last second that was counted.
+func (t *Text) Flush() error { return t.write(t.repeated(t.seen.all())) }
+
+func (t *Text) write(s string) error {
+	if s == "" {
+		return nil
+	}
+	_, err := io.WriteString(t.w, s)
+	return err
+}
+
+const indent = "    "
+
+func (t *Text) journey(j journey.Journey) string {
+	var b strings.Builder
+	b.WriteString(t.headline(j))
+	b.WriteByte('\n')
+	if p := t.path(j); len(p) > 0 {
+		b.WriteString(t.wrap(p))
+	}
+	if t.opts.Stack && j.Drop != nil {
+		for _, frame := range j.Drop.Stack {
+			fmt.Fprintf(&b, "%s%s%s\n", indent, indent, clean(frame))
+		}
+	}
+	for _, n := range j.Notices {
+		fmt.Fprintf(&b, "%snote %s (%s)\n", indent, clean(n.Summary), clean(n.Code))
+	}
+	return b.String()
+}
+
+// headline is the answer: who to whom, what, where to, and where it ended.
+func (t *Text) headline(j journey.Journey) string {
+	return fmt.Sprintf("%s → %s  %-4s  %s", endpoint(j.Packet, true), endpoint(j.Packet, false), kind(j.Packet), t.ending(j))
+}
+
+func (t *Text) ending(j journey.Journey) string {
+	var b strings.Builder
+	b.WriteString(t.fate(j))
+	if dev := where(j); dev != "" {
+		b.WriteString(" on " + clean(dev))
+	}
+	b.WriteString(" after " + span(j.Took))
+	if why := why(j); why != "" {
+		b.WriteString(": " + why)
+	}
+	if j.Gaps > 0 {
+		fmt.Fprintf(&b, " (%s)", plural(j.Gaps, "gap"))
+	}
+	return b.String()
+}
+
+// colours are the terminal's for a journey that is lost, that arrived, and any other (ECMA-48, SGR).
+const (
+	red    = "\x1b[31m"
+	green  = "\x1b[32m"
+	yellow = "\x1b[33m"
+	reset  = "\x1b[0m"
+)
+
+func (t *Text) fate(j journey.Journey) string {
+	word := string(j.Fate)
+	if j.ReplyLost {
+		word += ", reply lost,"
+	}
+	if !t.opts.Color {
+		return word
+	}
+	colour := yellow
+	switch {
+	case j.Lost():
+		colour = red
+	case j.Arrived():
+		colour = green
+	}
+	return colour + word + reset
+}
+
+// where is the device that a journey ended on.
+func where(j journey.Journey) string {
+	if j.Drop != nil {
+		return j.Drop.Dev
+	}
+	last, _ := j.Last()
+	return last.Dev
+}
+
+// why is the reason behind the colon.
+func why(j journey.Journey) string {
+	var parts []string
+	if j.Drop != nil {
+		parts = append(parts, site(j.Drop.Reason, j.Drop.Function, j.Drop.NfHook))
+	}
+	if j.Reject != nil {
+		parts = append(parts, answer(*j.Reject))
+	}
+	switch {
+	case j.Fate == journey.Vanished || j.Fate == journey.Unknown || j.Fate == journey.Open:
+		if last, ok := j.Last(); ok {
+			parts = append(parts, "last seen at "+last.Place.String())
+		}
+	case j.Duplicate:
+		parts = append(parts, "duplicate")
+	case j.Became != 0:
+		parts = append(parts, "became "+hexID(j.Became))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// site is where the kernel freed a packet: "IP_RPFILTER in ip_rcv_finish_core".
+func site(reason, function, hook string) string {
+	s := "in " + clean(function)
+	if reason != "" {
+		s = clean(reason) + " " + s
+	}
+	if hook != "" {
+		s += " (" + hook + ")"
+	}
+	return s
+}
+
+func answer(r journey.Reject) string {
+	name := "RST"
+	if r.By == journey.ByICMP {
+		name = fmt.Sprintf("ICMP %d/%d", r.Type, r.Code)
+	}
+	if !r.Sent {
+		return name + " kept back"
+	}
+	return name + " sent"
+}
+
+func endpoint(p event.Packet, source bool) string {
+	addr, port := p.Inner.Dst, p.DstPort
+	if source {
+		addr, port = p.Inner.Src, p.SrcPort
+	}
+	if p.HasPorts {
+		return fmt.Sprintf("%s:%d", addr, port)
+	}
+	return addr.String()
+}
+
+// flagNames are a TCP segment's flags as people say them; PSH and URG go without saying.
+var flagNames = []struct {
+	flag event.TCPFlags
+	name string
+}{{event.SYN, "SYN"}, {event.FIN, "FIN"}, {event.RST, "RST"}, {event.PSH, "PSH"}, {event.ACK, "ACK"}}
+
+// kind is what a packet is: its TCP flags, or its protocol.
+func kind(p event.Packet) string {
+	if p.Inner.Protocol != protoTCP || !p.HasPorts {
+		return strings.ToUpper(protocol(p.Inner.Protocol))
+	}
+	var names []string
+	for _, f := range flagNames {
+		if p.TCPFlags&f.flag != 0 {
+			names = append(names, f.name)
+		}
+	}
+	if len(names) == 0 {
+		return "TCP"
+	}
+	return strings.Join(names, "/")
+}
+
+// span is a duration as people read it: three digits at most, and a unit.
+func span(d time.Duration) string {
+	switch {
+	case d < 10*time.Microsecond:
+		return fmt.Sprintf("%.1f µs", float64(d)/float64(time.Microsecond))
+	case d < 10*time.Millisecond:
+		return fmt.Sprintf("%d µs", d.Microseconds())
+	case d < 10*time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	}
+	return fmt.Sprintf("%d s", int64(d.Seconds()))
+}
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}
