@@ -36,6 +36,8 @@ static __always_inline int meet(struct sk_buff *skb, struct net_device *dev, str
 	__u64 key = (__u64)skb;
 	bool ours;
 
+	if (!ready)
+		return 0;
 	ours = parse(&p, ip);
 	if (ours && place == PLACE_NETIF_RECEIVE_SKB && p.flags & PACKET_TUNNELLED)
 		count(&counters.ipip);

@@ -69,6 +69,9 @@ struct counts {
 
 struct counts counters;
 
+/* Set once every probe is attached. Until then no packet is taken up: it would be seen at half of its places. */
+__u32 ready;
+
 static __always_inline void count(__u64 *counter)
 {
 	__sync_fetch_and_add(counter, 1);

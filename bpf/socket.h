@@ -77,7 +77,7 @@ int BPF_PROG(inet_sock_set_state, struct sock *sk, int oldstate, int newstate)
 	struct packet p = {};
 	struct call *call;
 
-	if (!flow_of(&p, sk))
+	if (!ready || !flow_of(&p, sk))
 		return 0;
 	none.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	if (config.netns && none.netns != config.netns)

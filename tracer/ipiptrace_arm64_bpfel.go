@@ -102,6 +102,7 @@ const (
 	ipiptraceVarInstance             = "instance"
 	ipiptraceVarPacketRecordType     = "packet_record_type"
 	ipiptraceVarPlaceType            = "place_type"
+	ipiptraceVarReady                = "ready"
 )
 
 // loadIpiptrace returns the embedded CollectionSpec for ipiptrace.
@@ -189,6 +190,7 @@ type ipiptraceVariableSpecs struct {
 	Instance         *ebpf.VariableSpec `ebpf:"instance"`
 	PacketRecordType *ebpf.VariableSpec `ebpf:"packet_record_type"`
 	PlaceType        *ebpf.VariableSpec `ebpf:"place_type"`
+	Ready            *ebpf.VariableSpec `ebpf:"ready"`
 }
 
 // ipiptraceObjects contains all objects after they have been loaded into the kernel.
@@ -236,6 +238,7 @@ type ipiptraceVariables struct {
 	Instance         *ebpf.Variable `ebpf:"instance"`
 	PacketRecordType *ebpf.Variable `ebpf:"packet_record_type"`
 	PlaceType        *ebpf.Variable `ebpf:"place_type"`
+	Ready            *ebpf.Variable `ebpf:"ready"`
 }
 
 // ipiptracePrograms contains all programs after they have been loaded into the kernel.

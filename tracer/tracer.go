@@ -97,8 +97,11 @@ func (t *Tracer) open(kernel *kernel, opts Options) error {
 		return fmt.Errorf("open ring: %w", err)
 	}
 	t.ring = ring
-	t.run = event.Run{Start: time.Now(), Mono: monotonic(), Kernel: release(), Filter: opts.Filter}
-	return t.attach(plan(probes, kernel, opts.Backend, opts.Full), opts)
+	if err := t.attach(plan(probes, kernel, opts.Backend, opts.Full), opts); err != nil {
+		return err
+	}
+	t.run.Start, t.run.Mono, t.run.Kernel, t.run.Filter = time.Now(), monotonic(), release(), opts.Filter
+	return t.programs.maps.Variables["ready"].Set(uint32(1))
 }
 
 // watching is a candidate and what became of it.
