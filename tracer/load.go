@@ -24,11 +24,7 @@ type programs struct {
 	maps     *ebpf.Collection
 }
 
-func newPrograms(k *kernel, opts Options) (*programs, error) {
-	spec, err := loadIpiptrace()
-	if err != nil {
-		return nil, fmt.Errorf("read programs: %w", err)
-	}
+func newPrograms(spec *ebpf.CollectionSpec, k *kernel, opts Options) (*programs, error) {
 	if opts.RingBytes > 0 {
 		spec.Maps["events"].MaxEntries = uint32(opts.RingBytes)
 	}

@@ -70,14 +70,14 @@ func Open(opts Options) (*Tracer, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	kernel, err := openKernel()
+	spec, kernel, err := read()
 	if err != nil {
 		return nil, err
 	}
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, notPermitted(err)
 	}
-	programs, err := newPrograms(kernel, opts)
+	programs, err := newPrograms(spec, kernel, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -89,6 +89,29 @@ func Open(opts Options) (*Tracer, error) {
 	}
 	go t.decoder.symbols.load()
 	return t, nil
+}
+
+// read reads our programs and the kernel's types at the same time: half of the start is that.
+func read() (*ebpf.CollectionSpec, *kernel, error) {
+	var (
+		wg      sync.WaitGroup
+		spec    *ebpf.CollectionSpec
+		specErr error
+	)
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		spec, specErr = loadIpiptrace()
+	}()
+	kernel, err := openKernel()
+	wg.Wait()
+	if err != nil {
+		return nil, nil, err
+	}
+	if specErr != nil {
+		return nil, nil, fmt.Errorf("read programs: %w", specErr)
+	}
+	return spec, kernel, nil
 }
 
 func (t *Tracer) open(kernel *kernel, opts Options) error {

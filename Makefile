@@ -1,0 +1,111 @@
+# `make help` lists what can be made. Results go to stdout, progress to stderr.
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+KERNEL  ?= 6.1
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+# For go test: .ci/run sets -v, to count.
+TESTFLAGS ?=
+# For the lab's test in the guest.
+E2EFLAGS ?=
+
+export GOTOOLCHAIN := local
+export CGO_ENABLED := 0
+BUILD := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+# How long `make fuzz` spends on each target.
+FUZZTIME ?= 30s
+say = @echo "==> $(1)" >&2
+
+.PHONY: build generate fmt lint generated test test-unit test-native test-vm vm demo fuzz tools clean help
+
+build: ## bin/ipiptrace, one static binary
+	@mkdir -p bin
+	@$(BUILD) -o bin/ipiptrace ./cmd/ipiptrace
+	@size=$$(stat -c %s bin/ipiptrace); (( size < 15 << 20 )) || { echo "bin/ipiptrace has $$size bytes, more than 15 MiB" >&2; exit 1; }
+
+generate: tools ## compile bpf/ into tracer/, with clang 19
+	$(call say,compiling bpf/)
+	@go generate ./
+
+fmt: tools ## format Go and C
+	@gofmt -w $$(git ls-files -co --exclude-standard '*.go')
+	@clang-format-19 -i bpf/*.[ch]
+
+lint: tools ## formats, go vet, staticcheck
+	$(call say,formats$(comma) go vet$(comma) staticcheck)
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+		[[ -z $$unformatted ]] || { echo "not formatted, run make fmt: $$unformatted" >&2; exit 1; }
+	@clang-format-19 --dry-run -Werror bpf/*.[ch]
+	@go vet ./...
+	@go vet -tags native ./cmd/ipiptrace
+	@go tool staticcheck ./...
+
+generated: tools ## the committed objects are what bpf/ compiles to
+	$(call say,comparing tracer/*.o with bpf/)
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; cp -r bpf go.mod go.sum gen.go "$$dir"; mkdir "$$dir/tracer"; \
+		(cd "$$dir" && go generate ./ >/dev/null); \
+		for file in "$$dir"/tracer/*; do \
+			cmp "$$file" "tracer/$${file##*/}" >&2 || { echo "tracer/$${file##*/} is not what bpf/ compiles to: run make generate" >&2; exit 1; }; \
+		done
+
+test: lint generated test-unit test-native test-vm ## all that CI runs
+
+test-unit: ## pure packages, goldens, CLI scripts; needs Go only
+	$(call say,unit tests)
+	@go test $(TESTFLAGS) ./...
+
+test-native: tools ## real packets of this machine's kernel, tracepoints only; needs root
+	$(call say,native tests)
+	@go test $(TESTFLAGS) -tags native -run '^TestNative' -count 1 ./cmd/ipiptrace
+
+test-vm: build ## the lab inside a Debian kernel: KERNEL=6.1
+	$(call say,the lab in a $(KERNEL) guest)
+	@$(BUILD) -o bin/e2e ./internal/lab/e2e
+	@$(BUILD) -o bin/boot ./internal/vm/boot
+	@bin/boot --kernel $(KERNEL) --file bin/ipiptrace:/bin/ipiptrace --file bin/e2e:/bin/e2e \
+		-- e2e -ipiptrace /bin/ipiptrace $(E2EFLAGS)
+
+vm: build ## a shell inside the lab's guest: KERNEL=6.1
+	@$(BUILD) -o bin/boot ./internal/vm/boot
+	@bin/boot --kernel $(KERNEL) --file bin/ipiptrace:/bin/ipiptrace
+
+# What a person would type on the real server: each command is shown, then run.
+define DEMO
+show() { printf '\n$$ %s\n' "$$1"; bash -c "$$1" || true; }
+show "ipiptrace lab rp-filter -- sh -c 'ipiptrace --netns \$$IPIPTRACE_REAL_SERVER --vip 10.99.0.1 --port 80 --only lost --count 2'"
+show "ipiptrace lab healthy -- sh -c 'ipiptrace --netns \$$IPIPTRACE_REAL_SERVER --vip 10.99.0.1 --port 80 --count 8'"
+endef
+export DEMO
+
+demo: build ## a guest, the lab, a fault and what ipiptrace says of it; then without the fault
+	@$(BUILD) -o bin/boot ./internal/vm/boot
+	@bin/boot --kernel $(KERNEL) --file bin/ipiptrace:/bin/ipiptrace -- bash -c "$$DEMO"
+
+fuzz: ## every fuzz target for FUZZTIME
+	@go list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r package dir; do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$dir"/*_test.go 2>/dev/null); do \
+			echo "==> $$package $$target" >&2; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$package"; \
+		done; \
+	done
+
+# file:package; what a guest needs is known and installed by internal/vm.
+TOOLS := /usr/bin/clang-19:clang-19 /usr/bin/llvm-strip-19:llvm-19 /usr/bin/clang-format-19:clang-format-19 \
+	/usr/include/bpf/bpf_helpers.h:libbpf-dev /usr/sbin/nft:nftables /bin/ip:iproute2 /usr/sbin/sysctl:procps /usr/sbin/bpftool:bpftool
+
+tools: ## install what generate, lint and test-native need, through apt
+	@lacking=(); for tool in $(TOOLS); do [[ -e $${tool%%:*} ]] || lacking+=("$${tool##*:}"); done; \
+	(( $${#lacking[@]} )) || exit 0; \
+	install="apt-get install -y --no-install-recommends $${lacking[*]}"; \
+	if (( EUID )); then echo "this machine lacks $${lacking[*]}; install with: $$install" >&2; exit 1; fi; \
+	echo "this machine lacks $${lacking[*]}; running: $$install" >&2; \
+	$$install >&2 || { apt-get update >&2; $$install >&2; }
+
+clean: ## remove what make has made
+	@rm -rf bin
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target what; do printf '%-14s %s\n' "$$target" "$$what"; done
+
+comma := ,

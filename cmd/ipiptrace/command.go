@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+func newRoot(s streams) *cobra.Command {
+	root := newTrace(s)
+	root.Use = "ipiptrace"
+	root.Long = `ipiptrace says what happens, right now, to each packet for a service on its way through this kernel,
+and why it does not arrive. It is made for LVS in tunnel mode: IPIP packets from the director, the real
+server's tunl0, the answer straight to the client.
+
+Without a command it is ` + "`ipiptrace trace`" + `.
+
+Exit status: 0 every journey seen arrived; 1 something was lost; 2 wrong usage; 3 could not run.
+Results are on stdout, everything else on stderr; the last line says what was not seen.`
+	root.Example = `  ipiptrace --vip 192.0.2.10 --port 80
+  ipiptrace --vip 192.0.2.10 --port 80 --only lost --count 1
+  ipiptrace --vip 192.0.2.10 -o json --duration 30s`
+	root.Version = version
+	root.SetVersionTemplate("ipiptrace {{.Version}}\n")
+	root.SilenceErrors, root.SilenceUsage, root.DisableSuggestions = true, true, true
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
+	root.SetHelpCommand(newHelp(root))
+	root.AddCommand(newTrace(s), newRecord(s), newReplay(s), newLab(s))
+	for _, cmd := range append(root.Commands(), root) {
+		cmd.Flags().SortFlags = false
+	}
+	return root
+}
+
+// newHelp is cobra's help but for what does not exist: that is wrong usage.
+func newHelp(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about a command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return usageError{fmt.Errorf("help %q: no such command: see %s --help", strings.Join(args, " "), root.Name())}
+			}
+			return cmd.Help()
+		},
+	}
+}
+
+// flagError names the flag and the value before it says what is wrong.
+func flagError(err error) error {
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) {
+		err = fmt.Errorf("--%s %q: %w", invalid.GetFlag().Name, invalid.GetValue(), invalid.Unwrap())
+	}
+	return usageError{err}
+}
+
+// noArgs refuses arguments: all that trace is told comes in flags.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%q is neither a command nor a flag: see %s --help", args[0], cmd.Root().Name())}
+	}
+	return nil
+}

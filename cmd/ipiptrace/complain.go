@@ -1,0 +1,47 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"ipiptrace/tracer"
+)
+
+// hints say what would make it work, by the kind of what went wrong.
+var hints = []struct {
+	kind error
+	hint string
+}{
+	{tracer.ErrNotPermitted, "run it as root (sudo), or with CAP_BPF, CAP_PERFMON and CAP_SYSLOG (before kernel 5.11 also CAP_SYS_RESOURCE); a locked-down kernel may refuse even that"},
+	{tracer.ErrNoBTF, "it needs a kernel with CONFIG_DEBUG_INFO_BTF=y, which has /sys/kernel/btf/vmlinux"},
+	{tracer.ErrNoBackend, "try --backend auto or --backend tracepoint, and -v for the reasons; kernels from 5.10 on are supported"},
+	{errNetnsNotPermitted, "run it as root (sudo), or with CAP_SYS_PTRACE"},
+}
+
+// complain says on one line what went wrong and what would be right.
+func complain(w io.Writer, err error) {
+	if err == nil || errors.Is(err, errLost) || errors.As(err, new(commandStatus)) {
+		return
+	}
+	line := strings.ReplaceAll(err.Error(), "\n", "; ")
+	for _, h := range hints {
+		if errors.Is(err, h.kind) {
+			line += ": " + h.hint
+			break
+		}
+	}
+	fmt.Fprintln(w, "ipiptrace: "+line)
+}
+
+// errNetnsNotPermitted: the namespace is there, but this process may not look at it.
+var errNetnsNotPermitted = errors.New("not permitted to look at the namespace")
+
+func netnsError(value string, err error) error {
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("--netns %q: %w: %w", value, errNetnsNotPermitted, err)
+	}
+	return usageError{fmt.Errorf("--netns %q: %w", value, err)}
+}

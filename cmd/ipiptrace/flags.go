@@ -1,0 +1,191 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"ipiptrace/internal/journey"
+	"ipiptrace/tracer"
+	"ipiptrace/tracer/event"
+)
+
+// protocols are the words of --proto, with the numbers of IANA's registry; 0 is any.
+var protocols = map[string]uint8{"any": 0, "tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "icmp": unix.IPPROTO_ICMP}
+
+// following are the flags that say what to follow, and how: trace and record have them.
+type following struct {
+	vips      addrs
+	ports     ports
+	client    prefix
+	proto     *choice
+	netns     string
+	backend   *choice
+	detail    *choice
+	duration  span
+	readyFile string
+}
+
+func (f *following) define(cmd *cobra.Command) {
+	f.proto = oneOf("any", "tcp", "udp", "icmp")
+	f.backend = oneOf("auto", "fentry", "kprobe-multi", "kprobe", "tracepoint")
+	f.detail = oneOf("path", "full")
+	flags := cmd.Flags()
+	flags.Var(&f.vips, "vip", "virtual IPs (IPv4), as in the inner header of a tunnelled packet; required")
+	flags.Var(&f.ports, "port", "service ports of TCP and UDP; without it every port")
+	flags.Var(&f.client, "client", "only packets from or to these peers")
+	flags.Var(f.proto, "proto", "only this protocol")
+	flags.StringVar(&f.netns, "netns", "all", "the network namespace to watch, `NAME|PATH|PID`, or all")
+	flags.Var(f.backend, "backend", "`HOW` to look into the kernel: auto, fentry, kprobe-multi, kprobe, tracepoint")
+	flags.Var(f.detail, "detail", "the places that decide a fate, or every place")
+	flags.Var(&f.duration, "duration", "stop so long after everything was attached")
+	flags.StringVar(&f.readyFile, "ready-file", "", "create `FILE` once everything is attached")
+	complete(cmd, "proto", f.proto.words)
+	complete(cmd, "backend", f.backend.words)
+	complete(cmd, "detail", f.detail.words)
+	_ = cmd.RegisterFlagCompletionFunc("netns", completeNetns)
+}
+
+// options are the tracer's, of flags that parsed; the error is wrong usage, or a lack of rights.
+func (f *following) options(log *slog.Logger) (tracer.Options, error) {
+	if len(f.vips) == 0 {
+		return tracer.Options{}, usageError{errors.New("--vip is missing: say which virtual IP to follow, like --vip 192.0.2.10")}
+	}
+	netns, err := findNetns(f.netns)
+	if err != nil {
+		return tracer.Options{}, netnsError(f.netns, err)
+	}
+	if err := f.checkReadyFile(); err != nil {
+		return tracer.Options{}, usageError{fmt.Errorf("--ready-file %q: %w", f.readyFile, err)}
+	}
+	return tracer.Options{
+		Filter: event.Filter{
+			VIPs:   f.vips,
+			Ports:  f.ports,
+			Client: f.client.Prefix,
+			Proto:  protocols[f.proto.word],
+			Netns:  netns,
+		},
+		Backend: f.backend.word,
+		Full:    f.detail.word == "full",
+		Log:     log,
+	}, nil
+}
+
+// checkReadyFile refuses a file that can't be created, and removes what an earlier run left behind.
+func (f *following) checkReadyFile() error {
+	if f.readyFile == "" {
+		return nil
+	}
+	if err := unix.Access(filepath.Dir(f.readyFile), unix.W_OK|unix.X_OK); err != nil {
+		return fmt.Errorf("can't be created: %w; give a path in a directory that can be written", err)
+	}
+	info, err := os.Lstat(f.readyFile)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular() || info.Size() > 0:
+		return errors.New("is there already, and not an empty file: give a path that can be created")
+	}
+	return os.Remove(f.readyFile)
+}
+
+// ready tells whoever waits that everything is attached.
+func (f *following) ready() error {
+	if f.readyFile == "" {
+		return nil
+	}
+	file, err := os.OpenFile(f.readyFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return fmt.Errorf("--ready-file: %w", err)
+	}
+	return file.Close()
+}
+
+// telling are the flags that say what makes a journey end and which ones to show: trace and replay have them.
+type telling struct {
+	role   *choice
+	only   *choice
+	count  count
+	format *choice
+	stack  bool
+	assembling
+}
+
+func (t *telling) define(cmd *cobra.Command) {
+	t.role = oneOf("auto", "real-server", "director")
+	t.only = oneOf("all", "lost")
+	t.format = oneOf("text", "json")
+	flags := cmd.Flags()
+	flags.Var(t.role, "role", "what this machine is; auto: told from what the packet does")
+	flags.Var(t.only, "only", "which journeys to show")
+	flags.Var(&t.count, "count", "stop after so many journeys were shown")
+	flags.VarP(t.format, "output", "o", "for people, or one object a line")
+	flags.BoolVar(&t.stack, "stack", false, "show the kernel stack of each drop")
+	t.assembling.define(cmd)
+	complete(cmd, "role", t.role.words)
+	complete(cmd, "only", t.only.words)
+	complete(cmd, "output", t.format.words)
+}
+
+// assembling is the flag that every command with journeys has.
+type assembling struct{ patience span }
+
+func (a *assembling) define(cmd *cobra.Command) {
+	a.patience = span(5 * time.Second)
+	cmd.Flags().Var(&a.patience, "patience", "silence after which a journey has vanished")
+}
+
+func (a *assembling) options(r event.Run, role string) journey.Options {
+	return journey.Options{Run: r, Patience: time.Duration(a.patience), Role: journey.Role(role), Netns: r.Filter.Netns}
+}
+
+// talking are the flags that say how much goes to stderr.
+type talking struct{ verbose, quiet bool }
+
+func (t *talking) define(cmd *cobra.Command) {
+	cmd.Flags().BoolVarP(&t.verbose, "verbose", "v", false, "say on stderr why a place can't be watched")
+	cmd.Flags().BoolVarP(&t.quiet, "quiet", "q", false, "nothing on stderr but errors and the account")
+}
+
+func (t *talking) check() error {
+	if t.verbose && t.quiet {
+		return usageError{errors.New("-v and -q exclude each other: give one of them")}
+	}
+	return nil
+}
+
+// log is nil if nobody wants to hear.
+func (t *talking) log(w io.Writer) *slog.Logger {
+	if !t.verbose {
+		return nil
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// progress is a line for the person who waits.
+func (t *talking) progress(w io.Writer, format string, args ...any) {
+	if !t.quiet {
+		fmt.Fprintf(w, format+"\n", args...)
+	}
+}
+
+func complete(cmd *cobra.Command, flag string, words []string) {
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// completeNetns offers the named namespaces.
+func completeNetns(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return append([]string{"all"}, slices.Sorted(maps.Values(namedNetns()))...), cobra.ShellCompDirectiveDefault
+}

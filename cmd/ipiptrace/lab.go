@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ipiptrace/internal/lab"
+)
+
+func newLab(s streams) *cobra.Command {
+	var hold bool
+	cmd := &cobra.Command{
+		Use:   "lab NAME [--hold] [-- CMD]",
+		Short: "Build a client, a director and a real server in network namespaces, with a fault of your choice",
+		Long: `lab builds a client, a director and a real server in network namespaces of this kernel, breaks them as
+NAME says and sends traffic. It prints one JSON line {name, code, vip, port, namespaces}, runs CMD, if
+any, and takes everything down again. CMD finds IPIPTRACE_VIP, IPIPTRACE_PORT, IPIPTRACE_CLIENT,
+IPIPTRACE_DIRECTOR and IPIPTRACE_REAL_SERVER in its environment, and its exit status is lab's.
+
+It is the only command that changes the system: it needs root, and the modules ipip and ip_vs.
+
+` + scenarioTable(),
+		Example: "  ipiptrace lab rp-filter -- ipiptrace --vip 10.99.0.1 --port 80 --only lost --count 1",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, argv, err := labArgs(args, cmd.ArgsLenAtDash())
+			if err != nil {
+				return usageError{err}
+			}
+			return runLab(cmd.Context(), lab.Command{Name: name, Hold: hold, Argv: argv, Stdout: s.out, Stderr: s.err})
+		},
+		ValidArgs: scenarioNames(),
+	}
+	cmd.Flags().BoolVar(&hold, "hold", false, "keep the lab, with traffic, until Ctrl-C")
+	return cmd
+}
+
+// labArgs takes the arguments apart: dash is how many stand before --, or -1.
+func labArgs(args []string, dash int) (name string, argv []string, err error) {
+	before, argv := args, nil
+	if dash >= 0 {
+		before, argv = args[:dash], args[dash:]
+	}
+	if len(before) == 0 {
+		return "", nil, errors.New("lab needs a NAME: " + strings.Join(scenarioNames(), ", "))
+	}
+	if len(before) > 1 {
+		return "", nil, fmt.Errorf("lab: unexpected %q: put -- before the command", before[1])
+	}
+	if _, ok := lab.Named(before[0]); !ok {
+		return "", nil, fmt.Errorf("lab %q: no such scenario: give one of %s", before[0], strings.Join(scenarioNames(), ", "))
+	}
+	return before[0], argv, nil
+}
+
+func runLab(ctx context.Context, c lab.Command) error {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("lab %s: not permitted: run it as root (sudo): it makes network namespaces", c.Name)
+	}
+	status, err := lab.Run(ctx, c)
+	if status == 0 {
+		return err
+	}
+	complain(c.Stderr, err)
+	return commandStatus(status)
+}
+
+func scenarioNames() []string {
+	var names []string
+	for _, s := range lab.Scenarios() {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+func scenarioTable() string {
+	var b strings.Builder
+	b.WriteString("Scenarios:")
+	for _, s := range lab.Scenarios() {
+		fmt.Fprintf(&b, "\n  %-16s %s", s.Name, s.Summary)
+	}
+	return b.String()
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestReadmeAndHelpAgree holds every command line of the README against the commands and flags that
+// there are, and asks for one example of each command.
+func TestReadmeAndHelpAgree(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := newRoot(streams{})
+	shown := map[string]bool{}
+	for _, args := range commandLines(string(text)) {
+		cmd, rest, err := root.Find(args)
+		if err != nil {
+			t.Errorf("ipiptrace %s: %v", strings.Join(args, " "), err)
+			continue
+		}
+		shown[cmd.Name()] = true
+		if err := cmd.ParseFlags(rest); err != nil {
+			t.Errorf("ipiptrace %s: %v", strings.Join(args, " "), err)
+		}
+		if err := cmd.ValidateArgs(cmd.Flags().Args()); err != nil {
+			t.Errorf("ipiptrace %s: %v", strings.Join(args, " "), err)
+		}
+	}
+	shown["trace"] = shown["trace"] || shown["ipiptrace"]
+	for _, cmd := range root.Commands() {
+		if !shown[cmd.Name()] {
+			t.Errorf("there is no example of ipiptrace %s", cmd.Name())
+		}
+	}
+}
+
+// TestReadmeHasTheCausesOfTheLab wants every fault that the lab can make to be told of.
+func TestReadmeHasTheCausesOfTheLab(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range scenarioNames() {
+		if !strings.Contains(string(text), "`"+name+"`") {
+			t.Errorf("%s is missing", name)
+		}
+	}
+}
+
+// commandLines are the arguments of every ipiptrace that the text's code blocks run, also behind lab's --.
+func commandLines(text string) (all [][]string) {
+	code := false
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "```") {
+			code = !code
+		}
+		if !code {
+			continue
+		}
+		line, _, _ = strings.Cut(line, "  #")
+		line, _, _ = strings.Cut(line, " | ")
+		for part := range strings.SplitSeq(line, " -- ") {
+			words := strings.Fields(part)
+			for len(words) > 0 && (words[0] == "$" || words[0] == "#" || words[0] == "sudo") {
+				words = words[1:]
+			}
+			if len(words) > 0 && words[0] == "ipiptrace" {
+				all = append(all, words[1:])
+			}
+		}
+	}
+	return all
+}

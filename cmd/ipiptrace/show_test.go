@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"ipiptrace/internal/journey"
+)
+
+// counter writes a line a journey.
+type counter struct{ w io.Writer }
+
+func (c counter) Journey(journey.Journey) error {
+	_, err := io.WriteString(c.w, "journey\n")
+	return err
+}
+
+func (c counter) Account(journey.Account) error {
+	_, err := io.WriteString(c.w, "account\n")
+	return err
+}
+
+// gate is a reader of stdout that takes nothing until it is opened.
+type gate struct {
+	open chan struct{}
+	got  bytes.Buffer
+}
+
+func (g *gate) Write(p []byte) (int, error) {
+	<-g.open
+	return g.got.Write(p)
+}
+
+func TestSlowReaderOfLiveRunIsNotWaitedFor(t *testing.T) {
+	g := &gate{open: make(chan struct{})}
+	out := bufio.NewWriterSize(g, 16)
+	s := newShow(g, out, counter{out}, true, func() {})
+	s.begin()
+	for range queuedJourneys + 1000 {
+		s.add(journey.Journey{})
+	}
+	close(g.open)
+	err := s.close(&journey.Account{})
+	if err == nil || !strings.Contains(err.Error(), "were not shown") {
+		t.Errorf("what was shed is not said: %v", err)
+	}
+	shown := strings.Count(g.got.String(), "journey\n")
+	if shown+s.shed != queuedJourneys+1000 || s.shed == 0 || shown < queuedJourneys {
+		t.Errorf("%d shown, %d shed", shown, s.shed)
+	}
+	if !strings.HasSuffix(g.got.String(), "\naccount\n") {
+		t.Error("the account is not the last line")
+	}
+}
+
+// broken is a stdout that fails.
+type broken struct{ err error }
+
+func (b broken) Write([]byte) (int, error) { return 0, b.err }
+
+func TestReaderThatWentAwayEndsTheRunWithoutAnError(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fails error
+		want  bool
+	}{
+		{"a pipe that nobody reads is no error", unix.EPIPE, false},
+		{"a full disk is one", unix.ENOSPC, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			stopped := make(chan struct{}, 10)
+			out := bufio.NewWriter(broken{c.fails})
+			s := newShow(broken{}, out, counter{out}, false, func() { stopped <- struct{}{} })
+			s.begin()
+			s.add(journey.Journey{})
+			<-stopped
+			if s.add(journey.Journey{}) {
+				t.Error("journeys are taken that nobody can read")
+			}
+			if err := s.close(nil); (err != nil) != c.want {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}

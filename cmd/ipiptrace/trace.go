@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ipiptrace/internal/journey"
+	"ipiptrace/tracer"
+	"ipiptrace/tracer/event"
+)
+
+// traceCommand is `ipiptrace trace`.
+type traceCommand struct {
+	streams
+	following
+	telling
+	talking
+	noDiagnose bool
+}
+
+func newTrace(s streams) *cobra.Command {
+	t := &traceCommand{streams: s}
+	cmd := &cobra.Command{
+		Use:     "trace",
+		Short:   "Say what happens to each packet for a service, right now, and why it does not arrive",
+		Example: "  ipiptrace trace --vip 192.0.2.10 --port 80 --only lost",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return t.run(cmd.Context()) },
+	}
+	t.following.define(cmd)
+	t.telling.define(cmd)
+	cmd.Flags().BoolVar(&t.noDiagnose, "no-diagnose", false, "report what was seen, read no host state")
+	t.talking.define(cmd)
+	return cmd
+}
+
+func (t *traceCommand) run(ctx context.Context) error {
+	if err := t.talking.check(); err != nil {
+		return err
+	}
+	opts, err := t.following.options(t.log(t.err))
+	if err != nil {
+		return err
+	}
+	live, err := attach(ctx, opts, &t.following, &t.talking, t.err)
+	if err != nil {
+		return err
+	}
+	assembler := journey.New(t.assembling.options(live.Run(), t.role.word))
+	show := t.newShow(t.out, true, t.netnsNames(), live.stop)
+	show.begin()
+	err = follow(live.events(), assembler, t.audience(show, live.stop))
+	account := assembler.Account()
+	if failed := t.closeShow(show, account); err == nil {
+		err = failed
+	}
+	live.Close()
+	return conclude(t.err, account, err)
+}
+
+// netnsNames names the namespaces for a person; with --no-diagnose nothing is read for that.
+func (t *traceCommand) netnsNames() func(uint32) string {
+	if t.noDiagnose {
+		return nil
+	}
+	names := namedNetns()
+	return func(inode uint32) string { return names[inode] }
+}
+
+// liveRun is a tracer with what ends its run.
+type liveRun struct {
+	*tracer.Tracer
+	ctx  context.Context
+	stop context.CancelFunc
+}
+
+// attach begins a run: from the moment that it returns, events are kept for the reader.
+func attach(ctx context.Context, opts tracer.Options, f *following, talk *talking, stderr io.Writer) (*liveRun, error) {
+	opened, err := tracer.Open(opts)
+	if err != nil {
+		return nil, err
+	}
+	live := &liveRun{Tracer: opened}
+	if live.ctx, live.stop = context.WithCancel(ctx); f.duration > 0 {
+		live.ctx, live.stop = context.WithTimeout(ctx, time.Duration(f.duration))
+	}
+	if err := f.ready(); err != nil {
+		live.Close()
+		return nil, err
+	}
+	talk.progress(stderr, "%s", watching(opened.Run()))
+	return live, nil
+}
+
+func (l *liveRun) events() event.Stream { return l.Events(l.ctx) }
+
+// Close detaches everything.
+func (l *liveRun) Close() {
+	l.stop()
+	l.Tracer.Close()
+}

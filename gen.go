@@ -1,0 +1,18 @@
+// Package ipiptrace is the root of the repository, and its map. What happens flows one way:
+//
+//	bpf/               the kernel half: the places in the kernel where a packet is seen
+//	tracer/            loads it, attaches it, and turns what it writes into events
+//	tracer/event/      the vocabulary: one sighting of one packet at one place, and its recording
+//	internal/journey/  events become journeys, one a packet; each has a fate
+//	internal/render/   journeys as text and as JSON
+//	cmd/ipiptrace/     flags, wiring, exit statuses: the only place that knows all of the above
+//
+// and beside it, for demo and tests:
+//
+//	internal/lab/      client, director and real server in network namespaces, faults, traffic
+//	internal/vm/       boots a Debian kernel
+//
+// Start with README.md; `make help` lists what can be made.
+package ipiptrace
+
+//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target amd64,arm64 -go-package tracer -output-dir tracer -output-stem ipiptrace -cflags "-O2 -g -Wall -Werror" ipiptrace bpf/ipiptrace.c
