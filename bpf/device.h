@@ -22,12 +22,21 @@ static __always_inline void count_other(const struct packet *p)
 		bpf_map_update_elem(&others, &d, &one, BPF_NOEXIST);
 }
 
+/* __ip_local_out writes the length into the header behind the point where we look. */
+static __always_inline void set_length(struct packet *p, struct sk_buff *skb)
+{
+	struct ipv4 *ip = p->flags & PACKET_TUNNELLED ? &p->outer : &p->inner;
+
+	if (!ip->tot_len)
+		ip->tot_len = __builtin_bswap16(BPF_CORE_READ(skb, len));
+}
+
 /*
  * A packet is given an identity, or the one it has is confirmed. `ip` is its IP header, `dev` the device
  * it is at.
  */
-static __always_inline int meet(struct sk_buff *skb, struct net_device *dev, struct net *net, const unsigned char *ip,
-				__u32 place)
+static __always_inline int meet(struct sk_buff *skb, struct net_device *dev, struct net *net,
+				const unsigned char *ip, __u32 place)
 {
 	struct sighting s = { .place = place };
 	struct packet p = {};
@@ -52,6 +61,8 @@ static __always_inline int meet(struct sk_buff *skb, struct net_device *dev, str
 			forget(key); /* the address has found another owner */
 		return 0;
 	}
+	if (place == PLACE_IP_LOCAL_OUT)
+		set_length(&p, skb);
 	fresh.id = packet_id(&p);
 	fresh.ifindex = BPF_CORE_READ(dev, ifindex);
 	fresh.netns = BPF_CORE_READ(net, ns.inum);
@@ -74,7 +85,8 @@ static __always_inline int meet(struct sk_buff *skb, struct net_device *dev, str
 		return 0;
 	}
 	if (t && t->id == fresh.id) {
-		bool changed = t->ifindex != fresh.ifindex || t->netns != fresh.netns || t->tunnelled != fresh.tunnelled;
+		bool changed = t->ifindex != fresh.ifindex || t->netns != fresh.netns ||
+			       t->tunnelled != fresh.tunnelled;
 
 		fresh.seen = t->seen;
 		*t = fresh;
@@ -120,7 +132,8 @@ static __always_inline int transmit(struct sk_buff *skb, __u32 place)
 {
 	struct net_device *dev = BPF_CORE_READ(skb, dev);
 
-	return meet(skb, dev, net_of(dev), BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header), place);
+	return meet(skb, dev, net_of(dev),
+		    BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header), place);
 }
 
 SEC("tp_btf/net_dev_queue")

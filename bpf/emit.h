@@ -14,8 +14,8 @@ struct sighting {
 	__u64 peer;
 };
 
-static __always_inline void fill_event(struct event *e, __u32 size, __u64 skb, const struct track *t,
-				       const struct sighting *s)
+static __always_inline void fill_event(struct event *e, __u32 size, __u64 skb,
+				       const struct track *t, const struct sighting *s)
 {
 	e->size = size;
 	e->place = s->place;
@@ -55,10 +55,11 @@ static __always_inline void fill_header(struct ip_header *to, const struct ipv4 
 	to->protocol = from->protocol;
 }
 
-static __always_inline void fill_packet(struct packet_section *s, struct sk_buff *skb, struct net_device *dev,
-					const struct packet *p)
+static __always_inline void fill_packet(struct packet_section *s, struct sk_buff *skb,
+					struct net_device *dev, const struct packet *p)
 {
-	struct skb_shared_info *shared = (void *)(BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, end));
+	struct skb_shared_info *shared = (void *)(BPF_CORE_READ(skb, head) +
+						  BPF_CORE_READ(skb, end));
 	bool udp = p->inner.protocol == IPPROTO_UDP, tcp = p->inner.protocol == IPPROTO_TCP;
 
 	s->section.type = SECTION_PACKET;
@@ -85,8 +86,9 @@ struct packet_record {
 	struct packet_section packet;
 };
 
-static __always_inline void emit_packet(struct sk_buff *skb, struct net_device *dev, const struct packet *p,
-					const struct track *t, const struct sighting *s)
+static __always_inline void emit_packet(struct sk_buff *skb, struct net_device *dev,
+					const struct packet *p, const struct track *t,
+					const struct sighting *s)
 {
 	struct packet_record *r = bpf_ringbuf_reserve(&events, sizeof(*r), 0);
 

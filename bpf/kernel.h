@@ -83,14 +83,16 @@ struct sock_common {
 	__be32 skc_daddr; /* the peer */
 	__be32 skc_rcv_saddr;
 	__be16 skc_dport;
-	__u16 skc_num; /* local port, host byte order */
 	unsigned short skc_family;
 	possible_net_t skc_net;
 };
 
 struct sock {
 	struct sock_common __sk_common;
-	__u16 sk_protocol;
+};
+
+struct inet_sock {
+	__be16 inet_sport; /* the local port; stays when the socket has given it back, skc_num does not */
 };
 
 struct nf_hook_state {

@@ -25,7 +25,8 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 8 << 20); /* 5,000 packets with all their events; user space may change it */
+	__uint(max_entries,
+	       8 << 20); /* 5,000 packets with all their events; user space may change it */
 } events SEC(".maps");
 
 /* What a CPU is at: the calls that are under way, by place, and the packet that it last took in. */

@@ -18,7 +18,8 @@ static __always_inline __u32 hook_of(struct nf_hook_state *state)
 
 /* fexit alone: calls nest (a hook may send a packet of its own), so the entry cannot be remembered per CPU. */
 SEC("fexit/nf_hook_slow")
-int BPF_PROG(fexit_nf_hook_slow, struct sk_buff *skb, struct nf_hook_state *state, void *entries, unsigned int s, int ret)
+int BPF_PROG(fexit_nf_hook_slow, struct sk_buff *skb, struct nf_hook_state *state, void *entries,
+	     unsigned int s, int ret)
 {
 	struct sighting what = { .place = PLACE_NF_HOOK_SLOW, .flags = EVENT_RETURN, .value = ret };
 	struct track *t = known(skb);

@@ -11,7 +11,8 @@ static __always_inline int local_out(struct net *net, struct sk_buff *skb)
 	struct dst_entry *dst = (struct dst_entry *)(BPF_CORE_READ(skb, _skb_refdst) & ~7UL);
 	struct net_device *dev = BPF_CORE_READ(dst, dev);
 
-	return meet(skb, dev, net, BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header), PLACE_IP_LOCAL_OUT);
+	return meet(skb, dev, net, BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header),
+		    PLACE_IP_LOCAL_OUT);
 }
 
 SEC("fentry/__ip_local_out")
@@ -42,11 +43,12 @@ static __always_inline bool flow_of(struct packet *p, struct sock *sk)
 	p->inner.saddr = BPF_CORE_READ(sk, __sk_common.skc_daddr);
 	p->inner.daddr = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
 	p->l4.tcp.sport = BPF_CORE_READ(sk, __sk_common.skc_dport);
-	p->l4.tcp.dport = __builtin_bswap16(BPF_CORE_READ(sk, __sk_common.skc_num));
+	p->l4.tcp.dport = BPF_CORE_READ((struct inet_sock *)sk, inet_sport);
 	return matches(p);
 }
 
-static __always_inline void emit_flow(const struct packet *p, const struct track *t, __u64 skb, const struct sighting *s)
+static __always_inline void emit_flow(const struct packet *p, const struct track *t, __u64 skb,
+				      const struct sighting *s)
 {
 	struct packet_record *r = bpf_ringbuf_reserve(&events, sizeof(*r), 0);
 
@@ -72,7 +74,9 @@ static __always_inline void emit_flow(const struct packet *p, const struct track
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(inet_sock_set_state, struct sock *sk, int oldstate, int newstate)
 {
-	struct sighting s = { .place = PLACE_INET_SOCK_SET_STATE, .value = newstate, .aux = oldstate };
+	struct sighting s = { .place = PLACE_INET_SOCK_SET_STATE,
+			      .value = newstate,
+			      .aux = oldstate };
 	struct track none = {}, *t = NULL;
 	struct packet p = {};
 	struct call *call;

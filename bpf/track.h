@@ -169,7 +169,8 @@ static __always_inline __u64 packet_id(const struct packet *p)
 {
 	__u64 h = mix(0, p->inner.saddr | (__u64)p->inner.daddr << 32);
 
-	h = mix(h, p->inner.protocol | (__u64)p->inner.id << 16 | (__u64)(p->inner.frag_off & __builtin_bswap16(IP_OFFSET)) << 32);
+	h = mix(h, p->inner.protocol | (__u64)p->inner.id << 16 |
+			   (__u64)(p->inner.frag_off & __builtin_bswap16(IP_OFFSET)) << 32);
 	if (!(p->flags & PACKET_PORTS))
 		return mix(h, p->l4.tcp.sport);
 	h = mix(h, p->l4.tcp.sport | (__u64)p->l4.tcp.dport << 16);
@@ -214,7 +215,8 @@ static __always_inline struct track *known_for_sure(struct sk_buff *skb)
 
 	if (!t)
 		return NULL;
-	if (parse(&p, BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header)) && packet_id(&p) == t->id)
+	if (parse(&p, BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header)) &&
+	    packet_id(&p) == t->id)
 		return t;
 	forget((__u64)skb);
 	return NULL;

@@ -1,10 +1,10 @@
 package tracer
 
 import (
-	"bufio"
 	"encoding/binary"
 	"net/netip"
-	"strings"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/cilium/ebpf/btf"
@@ -68,7 +68,7 @@ func record() []byte {
 }
 
 func TestDecodeReadsWhatTheKernelHalfWrote(t *testing.T) {
-	d := decoder{symbols: &symbols{}}
+	d := decoder{symbols: &symbols{proc: "testdata/none"}}
 	e, err := d.decode(record())
 	if err != nil {
 		t.Fatal(err)
@@ -89,8 +89,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(record())
 	f.Add(record()[:eventSize])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		d := decoder{symbols: &symbols{err: errNoSymbols}}
-		d.symbols.once.Do(func() {})
+		d := decoder{symbols: &symbols{proc: "testdata/none"}}
 		e, err := d.decode(b)
 		if err == nil && len(b) < eventSize {
 			t.Errorf("%d bytes were decoded to %+v", len(b), e)
@@ -103,22 +102,36 @@ ffffffff81000000 T _stext
 ffffffff81000100 t ip_rcv_finish_core.constprop.0
 ffffffff81000300 T ip_rcv
 ffffffff81000400 d no_function
+ffffffff81001000 T _etext
 ffffffffc0000000 t tunnel4_rcv	[tunnel4]
 `
 
 func TestSymbolsNameTheFunctionOfAReturnAddress(t *testing.T) {
-	s := &symbols{}
-	s.once.Do(func() { s.read(bufio.NewReader(strings.NewReader(kallsyms))) })
+	s := &symbols{proc: t.TempDir()}
+	write := func(name, content string) {
+		if err := os.WriteFile(filepath.Join(s.proc, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("kallsyms", kallsyms)
+	write("modules", "tunnel4 16384 1 ipip, Live 0xffffffffc0000000\n")
 	for addr, want := range map[uint64]string{
 		0xffffffff81000150: "ip_rcv_finish_core.constprop.0+0x50",
 		0xffffffff81000300: "ip_rcv_finish_core.constprop.0+0x200", // a call was the last instruction
 		0xffffffff81000301: "ip_rcv+0x1",
 		0xffffffffc0000010: "tunnel4_rcv+0x10",
+		0xffffffffc0009000: "0xffffffffc0009000", // behind the module
+		0xffffffff81001001: "0xffffffff81001001", // behind the kernel
 		0x10:               "0x10",
 	} {
 		if got := s.symbol(addr); got != want {
 			t.Errorf("%#x is %s, want %s", addr, got, want)
 		}
+	}
+	write("kallsyms", kallsyms+"ffffffffc0100000 t nft_do_chain\t[nf_tables]\n")
+	write("modules", "nf_tables 16384 0 - Live 0xffffffffc0100000\ntunnel4 16384 1 ipip, Live 0xffffffffc0000000\n")
+	if got := s.symbol(0xffffffffc0100020); got != "nft_do_chain+0x20" {
+		t.Errorf("in a module that came later: %s", got)
 	}
 }
 

@@ -133,4 +133,7 @@ func (p *programs) replacements() map[string]*ebpf.Map {
 	return maps
 }
 
+// forget lets go of our programs and the kernel's types: nothing more will be attached.
+func (p *programs) forget() { p.spec, p.kernel = nil, nil }
+
 func (p *programs) Close() { p.maps.Close() }

@@ -21,6 +21,9 @@ const (
 	queuedChunks = 64
 	// idle is how long the ring must be silent for a tick.
 	idle = 100 * time.Millisecond
+	// missedEvery is how often the kernel is asked what it missed. It must be well below the patience of whoever
+	// takes silence for a loss.
+	missedEvery = time.Second
 )
 
 // chunk is a number of records, each with its length in front.
@@ -39,6 +42,9 @@ type reader struct {
 	tracer *Tracer
 	chunks chan chunk
 	lost   uint64
+	// missed is what the kernel had missed when it was asked, at asked.
+	missed uint64
+	asked  time.Duration
 }
 
 // drain empties the ring into the queue, and does nothing else, until ctx is done and the ring empty.
@@ -117,9 +123,26 @@ func (r *reader) deliverChunk(c chunk, yield func(event.Event, error) bool) bool
 			return false
 		}
 	}
+	if r.missedMore(c.now) && !yield(event.Event{Kind: event.Lost, Time: c.now}, nil) {
+		return false
+	}
 	if c.idle {
 		return yield(event.Event{Kind: event.Tick, Time: c.now}, nil)
 	}
+	return true
+}
+
+// missedMore asks the kernel now and then whether it has missed probes since it was last asked.
+func (r *reader) missedMore(now time.Duration) bool {
+	if now-r.asked < missedEvery {
+		return false
+	}
+	r.asked = now
+	missed := r.tracer.missed()
+	if missed == nil || *missed == r.missed {
+		return false
+	}
+	r.missed = *missed
 	return true
 }
 

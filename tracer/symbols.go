@@ -6,23 +6,37 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"sort"
 	"strconv"
+	"strings"
 	"sync"
 )
 
 // symbols finds the function that contains an address. They are read in the background: the first drop
 // waits for them, the start does not.
 type symbols struct {
-	once  sync.Once
-	err   error
-	addrs []uint64
+	// proc is where procfs is.
+	proc string
+
+	mu sync.Mutex
+	// loaded is the content of modules when they were read: other modules, other symbols.
+	loaded string
+	err    error
+	addrs  []uint64
 	// spans are where the name of each address is in names.
-	spans []uint32
-	names []byte
+	spans   []uint32
+	names   []byte
+	text    span
+	modules []span
 }
+
+// span is a piece of the kernel's memory.
+type span struct{ from, to uint64 }
+
+func (s span) contains(addr uint64) bool { return s.from <= addr && addr < s.to }
 
 var errNoSymbols = errors.New("no kernel symbols: kernel.kptr_restrict or a missing CAP_SYSLOG hides them")
 
@@ -35,21 +49,47 @@ var suffix = regexp.MustCompile(`(\.(isra|constprop|part|cold)(\.\d+)?)+$`)
 // plainName is the name of the C function that a symbol was made of.
 func plainName(symbol string) string { return suffix.ReplaceAllString(symbol, "") }
 
-// load reads /proc/kallsyms, once.
+// load reads the symbols, unless that was done and no module has come or gone since.
 func (s *symbols) load() error {
-	s.once.Do(func() {
-		f, err := os.Open("/proc/kallsyms")
-		if err != nil {
-			s.err = fmt.Errorf("read kernel symbols: %w", err)
-			return
-		}
-		defer f.Close()
-		s.read(bufio.NewReaderSize(f, 1<<18))
-		if len(s.addrs) == 0 {
-			s.err = errNoSymbols
-		}
-	})
+	modules, err := os.ReadFile(filepath.Join(s.proc, "modules"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel without modules has no such file
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.addrs) > 0 && s.loaded == string(modules) {
+		return s.err
+	}
+	f, err := os.Open(filepath.Join(s.proc, "kallsyms"))
+	if err != nil {
+		s.err = fmt.Errorf("read kernel symbols: %w", err)
+		return s.err
+	}
+	defer f.Close()
+	s.loaded, s.err = string(modules), nil
+	s.read(bufio.NewReaderSize(f, 1<<18))
+	s.modules = moduleSpans(s.loaded)
+	if len(s.addrs) == 0 {
+		s.err = errNoSymbols
+	}
 	return s.err
+}
+
+// moduleSpans reads /proc/modules: "ipip 20480 0 - Live 0xffffffffc0a00000", the second field the size.
+func moduleSpans(modules string) []span {
+	var spans []span
+	for line := range strings.Lines(modules) {
+		fields := strings.Fields(line)
+		if len(fields) < 6 {
+			continue
+		}
+		size, err := strconv.ParseUint(fields[1], 10, 64)
+		from, err2 := strconv.ParseUint(strings.TrimPrefix(fields[5], "0x"), 16, 64)
+		if err == nil && err2 == nil && from != 0 {
+			spans = append(spans, span{from, from + size})
+		}
+	}
+	return spans
 }
 
 func (s *symbols) read(r *bufio.Reader) {
@@ -68,9 +108,19 @@ func (s *symbols) read(r *bufio.Reader) {
 		s.addrs, s.spans = append(s.addrs, addr), append(s.spans, uint32(len(s.names)))
 		s.names = append(append(s.names, name...), '\n')
 	}
+	s.text = span{s.address("_stext"), s.address("_etext")}
 	if !sorted { // modules come behind the kernel, wherever they are
 		sort.Stable(byAddress{s})
 	}
+}
+
+// address is where a symbol is, 0 if there is none of that name.
+func (s *symbols) address(name string) uint64 {
+	at := bytes.Index(s.names, []byte("\n"+name+"\n")) + 1
+	if at == 0 && !bytes.HasPrefix(s.names, []byte(name+"\n")) {
+		return 0
+	}
+	return s.addrs[slices.Index(s.spans, uint32(at))]
 }
 
 // byAddress sorts symbols in place: there are a hundred thousand of them.
@@ -97,20 +147,35 @@ func parseSymbol(line []byte) (addr uint64, name []byte, ok bool) {
 	return addr, name, err == nil && addr != 0
 }
 
-// function is the symbol that contains the instruction before a return address, and the offset of the address in it.
+// function is the symbol that contains the instruction before a return address, and the offset of the
+// address in it. An address outside of all that was known may be in a module that came later.
 func (s *symbols) function(addr uint64) (name string, offset uint64) {
-	if s.load() != nil || len(s.addrs) == 0 || addr == 0 {
+	if name, offset, ok := s.find(addr); ok {
+		return name, offset
+	}
+	if addr == 0 || s.load() != nil {
 		return "", 0
+	}
+	name, offset, _ = s.find(addr)
+	return name, offset
+}
+
+func (s *symbols) find(addr uint64) (name string, offset uint64, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	in := func(m span) bool { return m.contains(addr - 1) }
+	if !in(s.text) && !slices.ContainsFunc(s.modules, in) {
+		return "", 0, false
 	}
 	i, found := slices.BinarySearch(s.addrs, addr-1)
 	if !found {
 		i--
 	}
 	if i < 0 {
-		return "", 0
+		return "", 0, false
 	}
 	rest := s.names[s.spans[i]:]
-	return string(rest[:bytes.IndexByte(rest, '\n')]), addr - s.addrs[i]
+	return string(rest[:bytes.IndexByte(rest, '\n')]), addr - s.addrs[i], true
 }
 
 // symbol is an address as people write it: name+0x1f4, or the number where there is no name.

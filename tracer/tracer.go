@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -82,12 +83,12 @@ func Open(opts Options) (*Tracer, error) {
 		return nil, err
 	}
 	t := &Tracer{programs: programs}
-	t.decoder = decoder{symbols: &symbols{}, reasons: kernel.dropReasons()}
+	t.decoder = decoder{symbols: &symbols{proc: "/proc"}, reasons: kernel.dropReasons()}
 	if err := t.open(kernel, opts); err != nil {
 		t.Close()
 		return nil, err
 	}
-	go t.decoder.symbols.load()
+	go t.settle()
 	return t, nil
 }
 
@@ -124,7 +125,15 @@ func (t *Tracer) open(kernel *kernel, opts Options) error {
 		return err
 	}
 	t.run.Start, t.run.Mono, t.run.Kernel, t.run.Filter = time.Now(), monotonic(), release(), opts.Filter
+	t.run.Reasons = kernel.hasDropReason()
 	return t.programs.maps.Variables["ready"].Set(uint32(1))
+}
+
+// settle does what the start did not wait for: what only attaching needed goes before the kernel's symbols come.
+func (t *Tracer) settle() {
+	t.programs.forget()
+	debug.FreeOSMemory()
+	t.decoder.symbols.load()
 }
 
 // watching is a candidate and what became of it.

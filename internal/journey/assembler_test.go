@@ -269,6 +269,23 @@ func TestTheFlowsLaterPacketsProveASilentACK(t *testing.T) {
 	}
 }
 
+func TestASilentACKOfALivingConnectionIsDelivered(t *testing.T) {
+	for _, reasons := range []bool{true, false} {
+		k := newKernel()
+		k.packet(1, request(event.ACK|event.PSH, 1001, 5001, 200)).traced().at(event.TCPProbe)
+		k.packet(2, request(event.ACK, 1149, 5001, 52)).traced()
+		k.silence(6 * time.Second)
+		run := tracepointTier()
+		run.Reasons = reasons
+		want := map[bool]Fate{true: Delivered, false: Unknown}[reasons]
+		for _, j := range k.assemble(t, run) {
+			if j.ID == 2 && j.Fate != want {
+				t.Errorf("with reasons %t: %s, want %s", reasons, j.Fate, want)
+			}
+		}
+	}
+}
+
 func TestAPacketThatJoinedTheOneBeforeItInTheBacklogIsDelivered(t *testing.T) {
 	k := newKernel()
 	first := k.packet(1, request(event.ACK|event.PSH, 1001, 5001, 200)).tunnelled().at(event.TCPRcv, event.TCPAddBacklog).returns(event.TCPRcv, 0)

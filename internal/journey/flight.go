@@ -223,7 +223,10 @@ func (f *flight) step(e event.Event) {
 		s.Netns = e.Netns
 	}
 	if e.Place == event.NfHookSlow {
-		s.NfHook, s.Verdict = hookName(e.Aux), verdictName(e.Value)
+		s.NfHook = hookName(e.Aux)
+		if e.Returned {
+			s.Verdict = verdictName(e.Value)
+		}
 	}
 	f.steps = append(f.steps, s)
 }

@@ -40,7 +40,9 @@ func (a *Assembler) follow(f *flight, e event.Event) {
 			return
 		}
 	case event.IPDefrag:
-		a.defrag(f, e)
+		if e.Returned {
+			a.defrag(f, e)
+		}
 	default:
 		a.unfragment(f)
 	}
@@ -59,7 +61,7 @@ func (a *Assembler) late(f *flight, e event.Event) bool {
 		// A tunnel's driver returns when the device below has the packet in its queue already.
 		return f.leaving != driven && !(f.leaving == queued && !a.watches(event.NetDevStartXmit))
 	case event.NfHookSlow:
-		return e.Value == 0 && (f.leaving > sent || e.Netns != 0 && e.Netns != f.netns)
+		return e.Returned && e.Value == 0 && (f.leaving > sent || e.Netns != 0 && e.Netns != f.netns)
 	}
 	return false
 }

@@ -73,7 +73,7 @@ var results = map[event.Place]func(*flight, event.Event) (p prospect, ok bool){
 }
 
 // valued are the places whose sightings always carry a result, whether or not they say Returned.
-var valued = map[event.Place]bool{event.NetDevXmit: true, event.NfHookSlow: true, event.IPDefrag: true}
+var valued = map[event.Place]bool{event.NetDevXmit: true}
 
 // promise is the prospect after a sighting; ok is false if it doesn't change.
 func (f *flight) promise(e event.Event) (p prospect, ok bool) {

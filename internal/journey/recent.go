@@ -40,10 +40,3 @@ func (r *recent[K, V]) put(k K, v V) {
 		delete(r.entries, oldest.Value.(*entry[K, V]).key)
 	}
 }
-
-func (r *recent[K, V]) delete(k K) {
-	if e, ok := r.entries[k]; ok {
-		r.order.Remove(e)
-		delete(r.entries, k)
-	}
-}

@@ -264,6 +264,16 @@ func (a *Assembler) evidence(f *flight) (Fate, bool) {
 		return Delivered, true
 	case acked && a.mayBeMerged(f):
 		return Consumed, true
+	case a.silentACK(f) && w.processed > 0:
+		return Delivered, true
 	}
 	return "", false
+}
+
+// silentACK reports whether a packet is a bare ACK of which the kernel would have told if it had been
+// dropped: one that names its drops' reasons frees by kfree_skb what TCP does not like, and silently what
+// it has processed (tcp_rcv_established).
+func (a *Assembler) silentACK(f *flight) bool {
+	bare := f.has(event.ACK) && !f.has(event.SYN|event.FIN|event.RST) && !f.mayCarryData()
+	return bare && a.blind(f) && a.opts.Run.Reasons && a.now-f.last >= socketSilence
 }

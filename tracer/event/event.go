@@ -20,7 +20,8 @@ const (
 	Sighting Kind = iota
 	// Tick says that nothing else happened up to Time. Time moves only with events.
 	Tick
-	// Lost says that Count events were lost since the last Lost: the ring was full.
+	// Lost says that something was not seen since the last Lost: Count events found the ring full, or, if Count
+	// is 0, the kernel did not run a probe. What packets it was about is not known.
 	Lost
 	// End is the last event of a run; Totals is there.
 	End

@@ -12,9 +12,11 @@ type Run struct {
 	Start time.Time     `json:"start"`
 	Mono  time.Duration `json:"mono"`
 	// Kernel is the release (uname -r), for people only: nothing is decided by it.
-	Kernel string  `json:"kernel"`
-	Filter Filter  `json:"filter"`
-	Probes []Probe `json:"probes"`
+	Kernel string `json:"kernel"`
+	// Reasons says that the kernel names the reason of a drop. One that does frees with an event whatever TCP drops.
+	Reasons bool    `json:"reasons"`
+	Filter  Filter  `json:"filter"`
+	Probes  []Probe `json:"probes"`
 }
 
 // Wall is the wall clock at a moment of the monotonic clock.

@@ -1,0 +1,118 @@
+package lab
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	ethLen = 14
+	ipLen  = 20
+	tcpLen = 20
+)
+
+// wrongTCPChecksum is a tunnelled SYN that is right but for its TCP checksum.
+func wrongTCPChecksum(n int) []byte {
+	f := tunnelledSYN(n)
+	sum := f[ethLen+2*ipLen+16:]
+	binary.BigEndian.PutUint16(sum, binary.BigEndian.Uint16(sum)^0x5555)
+	return f
+}
+
+// innerTooShort is a tunnelled SYN whose inner header claims 100 bytes more than there are. The
+// header's checksum is right for that, and addresses and ports can be read.
+func innerTooShort(n int) []byte {
+	f := tunnelledSYN(n)
+	inner := f[ethLen+ipLen:][:ipLen]
+	binary.BigEndian.PutUint16(inner[2:], ipLen+tcpLen+100)
+	sealIP(inner)
+	return f
+}
+
+// tunnelledSYN is the frame that the director would send to the real server for a client's SYN;
+// n makes its flow a new one.
+func tunnelledSYN(n int) []byte {
+	f := make([]byte, ethLen+2*ipLen+tcpLen)
+	copy(f, mac(RealServerAddr))
+	copy(f[6:], mac(DirectorAddr))
+	binary.BigEndian.PutUint16(f[12:], unix.ETH_P_IP)
+	putIP(f[ethLen:], DirectorAddr, RealServerAddr, unix.IPPROTO_IPIP, n)
+	putIP(f[ethLen+ipLen:], ClientAddr, VIP, unix.IPPROTO_TCP, n)
+	putSYN(f[ethLen+2*ipLen:], n)
+	return f
+}
+
+// putIP writes an IPv4 header (RFC 791) for everything from its first byte to the end of b.
+func putIP(b []byte, src, dst netip.Addr, proto byte, id int) {
+	b[0] = 0x45
+	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+	binary.BigEndian.PutUint16(b[4:], uint16(id))
+	b[6] = 0x40 // don't fragment
+	b[8] = 64
+	b[9] = proto
+	copy(b[12:], src.AsSlice())
+	copy(b[16:], dst.AsSlice())
+	sealIP(b[:ipLen])
+}
+
+func sealIP(header []byte) {
+	binary.BigEndian.PutUint16(header[10:], 0)
+	binary.BigEndian.PutUint16(header[10:], ^sum(0, header))
+}
+
+// putSYN writes a TCP header (RFC 9293) from the client to the service.
+func putSYN(b []byte, n int) {
+	binary.BigEndian.PutUint16(b, uint16(20000+n%10000))
+	binary.BigEndian.PutUint16(b[2:], Port)
+	binary.BigEndian.PutUint32(b[4:], uint32(n)<<8|1)
+	b[12] = tcpLen / 4 << 4
+	b[13] = 0x02 // SYN
+	binary.BigEndian.PutUint16(b[14:], 64240)
+	pseudo := append(append(ClientAddr.AsSlice(), VIP.AsSlice()...), 0, unix.IPPROTO_TCP, 0, tcpLen)
+	binary.BigEndian.PutUint16(b[16:], ^sum(uint32(sum(0, pseudo)), b[:tcpLen]))
+}
+
+// sum is the Internet checksum's ones' complement sum (RFC 1071).
+func sum(s uint32, b []byte) uint16 {
+	for ; len(b) > 1; b = b[2:] {
+		s += uint32(binary.BigEndian.Uint16(b))
+	}
+	if len(b) == 1 {
+		s += uint32(b[0]) << 8
+	}
+	for s>>16 != 0 {
+		s = s>>16 + s&0xffff
+	}
+	return uint16(s)
+}
+
+// craft sends frames on the director's wire to the real server. A packet socket leaves them as they
+// are: no device on the way is asked to compute a checksum.
+func (l *Lab) craft(ctx context.Context, t Traffic) (Result, error) {
+	r := Result{Ended: map[Outcome]int{}}
+	err := l.Director.Do(func() error {
+		eth0, err := net.InterfaceByName("eth0")
+		if err != nil {
+			return err
+		}
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("open packet socket: %w", err)
+		}
+		defer unix.Close(fd)
+		for ; r.Started < t.Count && ctx.Err() == nil; r.Started++ {
+			frame := t.Frame(int(l.frames.Add(1)))
+			if err := unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: eth0.Index}); err != nil {
+				return fmt.Errorf("send crafted frame: %w", err)
+			}
+			r.Ended[Silence]++
+		}
+		return nil
+	})
+	return r, err
+}

@@ -1,0 +1,95 @@
+package lab
+
+import (
+	"bytes"
+	"encoding/binary"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestScenarioIsOneWordWithOneSentence(t *testing.T) {
+	word := regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+	seen := map[string]bool{}
+	for _, s := range Scenarios() {
+		if !word.MatchString(s.Name) || seen[s.Name] {
+			t.Errorf("%q is not a word of its own", s.Name)
+		}
+		seen[s.Name] = true
+		if !strings.HasSuffix(s.Summary, ".") {
+			t.Errorf("%s: %q is not a sentence", s.Name, s.Summary)
+		}
+		if s.Name != "healthy" && s.Code == "" {
+			t.Errorf("%s expects no cause", s.Name)
+		}
+		if len(s.Traffic) == 0 {
+			t.Errorf("%s has no traffic", s.Name)
+		}
+		if len(s.Inject) > 0 && len(s.Undo) == 0 {
+			t.Errorf("%s can't be undone", s.Name)
+		}
+	}
+}
+
+func TestTrafficIsBounded(t *testing.T) {
+	for _, s := range Scenarios() {
+		for _, tr := range s.Traffic {
+			if tr.Count <= 0 || tr.Count > 100 {
+				t.Errorf("%s: %d × %s", s.Name, tr.Count, tr.Proto)
+			}
+			if (tr.Proto == Crafted) != (tr.Frame != nil) {
+				t.Errorf("%s: frames are for crafted traffic only", s.Name)
+			}
+		}
+	}
+}
+
+func TestCraftedFrameIsRightButForItsFault(t *testing.T) {
+	for name, want := range map[string]struct {
+		frame       []byte
+		tcp         bool
+		innerLength uint16
+	}{
+		"a healthy SYN":      {tunnelledSYN(7), true, 40},
+		"a wrong checksum":   {wrongTCPChecksum(7), false, 40},
+		"a length too great": {innerTooShort(7), true, 140},
+	} {
+		t.Run(name, func(t *testing.T) {
+			outer, inner := want.frame[ethLen:][:ipLen], want.frame[ethLen+ipLen:][:ipLen]
+			if sum(0, outer) != 0xffff || sum(0, inner) != 0xffff {
+				t.Error("header checksum is wrong")
+			}
+			if got := binary.BigEndian.Uint16(inner[2:]); got != want.innerLength {
+				t.Errorf("inner length is %d, want %d", got, want.innerLength)
+			}
+			if !bytes.Equal(inner[16:20], VIP.AsSlice()) {
+				t.Error("inner destination is not the VIP")
+			}
+			tcp := want.frame[ethLen+2*ipLen:]
+			pseudo := append(append([]byte{}, inner[12:20]...), 0, 6, 0, tcpLen)
+			if right := sum(uint32(sum(0, pseudo)), tcp) == 0xffff; right != want.tcp {
+				t.Errorf("TCP checksum right: %v, want %v", right, want.tcp)
+			}
+		})
+	}
+}
+
+func TestCounterIsFoundUnderItsName(t *testing.T) {
+	snmp := "Ip: Forwarding InReceives\nIp: 2 17\nIcmp: InMsgs InDestUnreachs\nIcmp: 5 4\n"
+	if n, err := counter(strings.NewReader(snmp), "Icmp:", "InDestUnreachs"); err != nil || n != 4 {
+		t.Errorf("got %d, %v", n, err)
+	}
+	if _, err := counter(strings.NewReader(snmp), "Icmp:", "OutRsts"); err == nil {
+		t.Error("a counter that is not there was found")
+	}
+}
+
+func TestOutcomeTellsSilenceFromRefusal(t *testing.T) {
+	if o := outcome(os.ErrDeadlineExceeded); o != TimedOut {
+		t.Errorf("deadline is %s", o)
+	}
+	if o := outcome(nil); o != Answered {
+		t.Errorf("no error is %s", o)
+	}
+}

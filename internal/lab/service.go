@@ -1,0 +1,142 @@
+package lab
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A request begins with its header; the rest of it, and the whole answer, is payload of no meaning.
+// Over UDP a request is one datagram and so is the answer.
+type header struct {
+	// Request is the request's length in bytes, header included; Answer that of the answer.
+	Request, Answer uint32
+	// ServerFirst: the server closes the connection first.
+	ServerFirst bool
+	_           [3]byte
+}
+
+const headerLen = 12
+
+// serviceDeadline bounds every connection: a client that vanished must not hold the server.
+const serviceDeadline = 30 * time.Second
+
+// service is the application on the real server. It is there or it is not: listen, stop.
+type service struct {
+	node *Node
+	tcp  net.Listener
+	udp  net.PacketConn
+	busy sync.WaitGroup
+}
+
+func startService(n *Node) (*service, error) {
+	s := &service{node: n}
+	return s, s.listen()
+}
+
+// listen opens both sockets in the node's namespace; it does nothing if they are open.
+// The UDP socket is bound to the VIP, because an answer must come from it; freebind lets it
+// start while the VIP is missing.
+func (s *service) listen() error {
+	if s.tcp != nil {
+		return nil
+	}
+	freebind := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		return errors.Join(c.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_FREEBIND, 1)
+		}), err)
+	}}
+	err := s.node.Do(func() (err error) {
+		s.tcp, err = freebind.Listen(context.Background(), "tcp4", fmt.Sprintf("0.0.0.0:%d", Port))
+		if err != nil {
+			return err
+		}
+		s.udp, err = freebind.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(VIP, Port).String())
+		return err
+	})
+	if err != nil {
+		return errors.Join(fmt.Errorf("listen: %w", err), s.stop())
+	}
+	// The goroutines keep the sockets that were opened for them: stop may come before they begin.
+	tcp, udp := s.tcp, s.udp
+	s.busy.Go(func() { s.accept(tcp) })
+	s.busy.Go(func() { echo(udp) })
+	return nil
+}
+
+// stop closes both sockets; connections that are open end by themselves.
+func (s *service) stop() error {
+	var errs []error
+	if s.tcp != nil {
+		errs = append(errs, s.tcp.Close())
+	}
+	if s.udp != nil {
+		errs = append(errs, s.udp.Close())
+	}
+	s.tcp, s.udp = nil, nil
+	return errors.Join(errs...)
+}
+
+func (s *service) close() error {
+	err := s.stop()
+	s.busy.Wait()
+	return err
+}
+
+func (s *service) accept(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			time.Sleep(time.Millisecond)
+			continue
+		}
+		s.busy.Go(func() { answer(c.(*net.TCPConn)) })
+	}
+}
+
+// answer serves one connection. Who closes first is the client's wish; either way both sides read to
+// the end of the other's stream, so that the connection ends with FINs and not with a reset.
+func answer(c *net.TCPConn) {
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(serviceDeadline))
+	var h header
+	if binary.Read(c, binary.BigEndian, &h) != nil {
+		return
+	}
+	if _, err := io.CopyN(io.Discard, c, int64(h.Request)-headerLen); err != nil {
+		return
+	}
+	if _, err := c.Write(make([]byte, h.Answer)); err != nil {
+		return
+	}
+	if h.ServerFirst {
+		c.CloseWrite()
+	}
+	io.Copy(io.Discard, c)
+}
+
+func echo(p net.PacketConn) {
+	b := make([]byte, 64<<10)
+	for {
+		n, from, err := p.ReadFrom(b)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err == nil {
+			p.WriteTo(b[:n], from)
+		}
+	}
+}

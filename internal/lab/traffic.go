@@ -1,0 +1,163 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Proto is what kind of traffic the client makes.
+type Proto string
+
+// The kinds of traffic. Crafted frames come from the director, IPIP already, and nobody waits for an answer.
+const (
+	TCP     Proto = "tcp"
+	UDP     Proto = "udp"
+	Crafted Proto = "crafted"
+)
+
+// Close says which side of a TCP connection closes first.
+type Close int
+
+// Alternate lets the sides take turns.
+const (
+	Alternate Close = iota
+	ClientFirst
+	ServerFirst
+)
+
+// Traffic is a bounded amount of traffic from the client to the service.
+type Traffic struct {
+	Proto Proto
+	// Count is the number of TCP connections, UDP exchanges or crafted frames.
+	Count int
+	// Request and Answer are payload lengths in bytes; a UDP answer is as long as its request.
+	Request, Answer int
+	Close           Close
+	// Deadline bounds each connection or exchange; zero is 10 s.
+	Deadline time.Duration
+	// Parallel is how many run at a time; zero is 4.
+	Parallel int
+	// Frame makes the nth crafted Ethernet frame.
+	Frame func(n int) []byte
+	// Want is how each of them ends in the scenario.
+	Want Outcome
+}
+
+// Traffic sends t and waits for its end. That the service does not answer is a Result; an error means
+// that the client could not even try.
+func (l *Lab) Traffic(ctx context.Context, t Traffic) (Result, error) {
+	before, err := l.icmpErrors()
+	if err != nil {
+		return Result{}, err
+	}
+	send := l.exchanges
+	if t.Proto == Crafted {
+		send = l.craft
+	}
+	r, err := send(ctx, t)
+	if err != nil {
+		return r, err
+	}
+	after, err := l.icmpErrors()
+	r.ICMPErrors = after - before
+	return r, err
+}
+
+// exchanges runs the connections on a few threads inside the client's namespace.
+func (l *Lab) exchanges(ctx context.Context, t Traffic) (Result, error) {
+	if t.Deadline == 0 {
+		t.Deadline = 10 * time.Second
+	}
+	if t.Parallel == 0 {
+		t.Parallel = 4
+	}
+	attempt := map[Proto]func(context.Context, Traffic, int) attempt{TCP: connection, UDP: exchange}[t.Proto]
+	var (
+		mu   sync.Mutex
+		r    = Result{Ended: map[Outcome]int{}}
+		next atomic.Int64
+		errs = make([]error, t.Parallel)
+		wg   sync.WaitGroup
+	)
+	for i := range errs {
+		wg.Go(func() {
+			errs[i] = l.Client.Do(func() error {
+				for n := int(next.Add(1)); n <= t.Count && ctx.Err() == nil; n = int(next.Add(1)) {
+					a := attempt(ctx, t, n)
+					mu.Lock()
+					r.add(a)
+					mu.Unlock()
+				}
+				return nil
+			})
+		})
+	}
+	wg.Wait()
+	return r, errors.Join(errs...)
+}
+
+// address is where the client connects to.
+func address() string { return netip.AddrPortFrom(VIP, Port).String() }
+
+// connection is one TCP connection: handshake, request, answer, close by both.
+func connection(ctx context.Context, t Traffic, n int) attempt {
+	deadline := time.Now().Add(t.Deadline)
+	d := net.Dialer{Deadline: deadline}
+	c, err := d.DialContext(ctx, "tcp4", address())
+	if err != nil {
+		return attempt{err: err}
+	}
+	defer c.Close()
+	c.SetDeadline(deadline)
+	serverFirst := t.Close == ServerFirst || t.Close == Alternate && n%2 == 0
+	return attempt{connected: true, err: converse(c.(*net.TCPConn), t, serverFirst)}
+}
+
+func converse(c *net.TCPConn, t Traffic, serverFirst bool) error {
+	request := max(t.Request, headerLen)
+	h := header{Request: uint32(request), Answer: uint32(t.Answer), ServerFirst: serverFirst}
+	b := bytes.NewBuffer(make([]byte, 0, request))
+	binary.Write(b, binary.BigEndian, h)
+	b.Write(make([]byte, request-headerLen))
+	if _, err := c.Write(b.Bytes()); err != nil {
+		return err
+	}
+	if _, err := io.CopyN(io.Discard, c, int64(t.Answer)); err != nil {
+		return err
+	}
+	if !serverFirst {
+		if err := c.CloseWrite(); err != nil {
+			return err
+		}
+	}
+	_, err := io.Copy(io.Discard, c)
+	return err
+}
+
+// exchange is one UDP datagram and its echo, from a port of its own.
+func exchange(ctx context.Context, t Traffic, n int) attempt {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "udp4", address())
+	if err != nil {
+		return attempt{err: err}
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(t.Deadline))
+	if _, err := c.Write(make([]byte, t.Request)); err != nil {
+		return attempt{err: err}
+	}
+	got, err := c.Read(make([]byte, t.Request+1))
+	if err == nil && got != t.Request {
+		err = fmt.Errorf("answer %d has %d bytes instead of %d", n, got, t.Request)
+	}
+	return attempt{err: err}
+}
