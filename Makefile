@@ -73,8 +73,8 @@ vm: build ## a shell inside the lab's guest: KERNEL=6.1
 # What a person would type on the real server: each command is shown, then run.
 define DEMO
 show() { printf '\n$$ %s\n' "$$1"; bash -c "$$1" || true; }
-show "ipiptrace lab rp-filter -- sh -c 'ipiptrace --netns \$$IPIPTRACE_REAL_SERVER --vip 10.99.0.1 --port 80 --only lost --count 2'"
-show "ipiptrace lab healthy -- sh -c 'ipiptrace --netns \$$IPIPTRACE_REAL_SERVER --vip 10.99.0.1 --port 80 --count 8'"
+show "ipiptrace lab rp-filter -- sh -c 'ipiptrace --netns \$$IPIPTRACE_REAL_SERVER --vip 10.99.0.1 --port 80 --only lost --count 1'"
+show "ipiptrace lab healthy -- sh -c 'ipiptrace --netns \$$IPIPTRACE_REAL_SERVER --vip 10.99.0.1 --port 80 --count 3'"
 endef
 export DEMO
 
