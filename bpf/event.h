@@ -35,6 +35,12 @@ enum place {
 	/* netfilter */
 	PLACE_NF_HOOK_SLOW = 20, /* value: 1 = accepted, 0 = stolen or queued, < 0 = dropped; aux: hook | pf << 8 */
 
+	/* director */
+	PLACE_IP_VS_IN = 21, /* returned; value: 1 = not for IPVS, 2 = taken (stolen), 0 = dropped */
+	PLACE_IP_VS_SCHEDULE = 22, /* returned; value: 1 = a destination was chosen, 0 = none */
+	PLACE_IP_VS_XMIT = 23, /* aux: enum ip_vs_method */
+	PLACE_IP_VS_LEAVE = 24, /* no destination available: IPVS gives the packet up */
+
 	/* tunnel */
 	PLACE_TUNNEL4_RCV = 30,
 	PLACE_IP_TUNNEL_RCV = 31,
@@ -46,6 +52,7 @@ enum place {
 	PLACE_TCP_CHILD_PROCESS = 42,
 	PLACE_TCP_TIMEWAIT = 43,
 	PLACE_TCP_ADD_BACKLOG = 44,
+	PLACE_TCP_CONN_REQUEST = 45, /* returned; value: 1 = a SYN/ACK was sent, 0 = the SYN was refused */
 	PLACE_TCP_PROBE = 46, /* tracepoint: tcp_rcv_established has it */
 	PLACE_INET_SOCK_SET_STATE = 47, /* value: new state; aux: old state; skb may be 0 */
 	PLACE_UDP_RCV = 48,
@@ -60,6 +67,15 @@ enum place {
 	/* answers; skb is the packet that is answered */
 	PLACE_SEND_RESET = 70,
 	PLACE_ICMP_SEND = 71, /* aux: type << 8 | code */
+};
+
+/* How a director sends a packet on; the numbers are those of IP_VS_CONN_F_FWD_MASK (linux/ip_vs.h). */
+enum ip_vs_method {
+	IP_VS_METHOD_NAT = 0,
+	IP_VS_METHOD_LOCAL = 1,
+	IP_VS_METHOD_TUNNEL = 2,
+	IP_VS_METHOD_DIRECT = 3,
+	IP_VS_METHOD_BYPASS = 4,
 };
 
 enum event_flag {

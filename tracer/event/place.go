@@ -24,6 +24,11 @@ const (
 
 	NfHookSlow Place = 20
 
+	IPVSIn       Place = 21
+	IPVSSchedule Place = 22
+	IPVSXmit     Place = 23
+	IPVSLeave    Place = 24
+
 	Tunnel4Rcv      Place = 30
 	IPTunnelRcv     Place = 31
 	GroCellsReceive Place = 32
@@ -33,6 +38,7 @@ const (
 	TCPChildProcess  Place = 42
 	TCPTimewait      Place = 43
 	TCPAddBacklog    Place = 44
+	TCPConnRequest   Place = 45
 	TCPProbe         Place = 46
 	InetSockSetState Place = 47
 	UDPRcv           Place = 48
@@ -62,6 +68,10 @@ var names = map[Place]string{
 	IPDefrag:         "ip_defrag",
 	IPLocalOut:       "ip_local_out",
 	NfHookSlow:       "nf_hook_slow",
+	IPVSIn:           "ip_vs_in",
+	IPVSSchedule:     "ip_vs_schedule",
+	IPVSXmit:         "ip_vs_xmit",
+	IPVSLeave:        "ip_vs_leave",
 	Tunnel4Rcv:       "tunnel4_rcv",
 	IPTunnelRcv:      "ip_tunnel_rcv",
 	GroCellsReceive:  "gro_cells_receive",
@@ -70,6 +80,7 @@ var names = map[Place]string{
 	TCPChildProcess:  "tcp_child_process",
 	TCPTimewait:      "tcp_timewait_state_process",
 	TCPAddBacklog:    "tcp_add_backlog",
+	TCPConnRequest:   "tcp_conn_request",
 	TCPProbe:         "tcp_probe",
 	InetSockSetState: "inet_sock_set_state",
 	UDPRcv:           "udp_rcv",
