@@ -145,7 +145,7 @@ int BPF_PROG(net_dev_queue, struct sk_buff *skb)
 SEC("tp_btf/net_dev_start_xmit")
 int BPF_PROG(net_dev_start_xmit, struct sk_buff *skb)
 {
-	return see(skb, PLACE_NET_DEV_START_XMIT);
+	return see(skb, PLACE_NET_DEV_START_XMIT, 0, NULL);
 }
 
 #define GRO_MERGED 0

@@ -101,10 +101,22 @@ static __always_inline void emit_packet(struct sk_buff *skb, struct net_device *
 	bpf_ringbuf_submit(r, 0);
 }
 
-/* One place that only says: the packet was here. */
-static __always_inline int see(struct sk_buff *skb, __u32 place)
+/* This CPU begins a call with the packet. */
+static __always_inline struct call *begin(__u32 place, struct sk_buff *skb, const struct track *t)
 {
-	struct sighting s = { .place = place };
+	struct call *call = call_of(place < CALLS ? place : 0);
+
+	if (call) {
+		call->skb = (__u64)skb;
+		call->seen = t->seen;
+	}
+	return call;
+}
+
+/* One place that only says: the packet was here. */
+static __always_inline int see(struct sk_buff *skb, __u32 place, __u32 aux, struct sock *sk)
+{
+	struct sighting s = { .place = place, .aux = aux };
 	struct track *t = known(skb);
 	struct call *call;
 
@@ -112,10 +124,10 @@ static __always_inline int see(struct sk_buff *skb, __u32 place)
 		return 0;
 	t->last = place;
 	emit((__u64)skb, t, &s);
-	call = call_of(place < CALLS ? place : 0);
-	if (call) {
-		call->skb = (__u64)skb;
-		call->seen = t->seen;
+	call = begin(place, skb, t);
+	if (call && sk && !config.has_reason) {
+		call->sk = (__u64)sk;
+		call->drops = BPF_CORE_READ(sk, sk_drops.counter);
 	}
 	return 0;
 }

@@ -62,6 +62,7 @@ enum place {
 	/* the end */
 	PLACE_KFREE_SKB = 60, /* value: enum skb_drop_reason of this kernel, 0 where it has none */
 	PLACE_CONSUME_SKB = 61,
+	PLACE_TCP_DROP = 63, /* a drop without an event of its own: seen as PLACE_KFREE_SKB */
 	PLACE_LEFT_NETNS = 62, /* with --netns: first seen in another namespace; ends the journey */
 
 	/* answers; skb is the packet that is answered */

@@ -8,30 +8,70 @@
 
 #include "emit.h"
 
+/*
+ * The argument of that number. The verifier knows the number: the other cases do not exist for it.
+ * Assembler, because the compiler would compute an address in ctx, which the verifier does not take.
+ */
+static __always_inline __u64 fentry_arg(__u64 *ctx, __u32 number)
+{
+	__u64 arg;
+
+	switch (number) {
+	case 0:
+		asm volatile("%0 = *(u64 *)(%1 + 0)" : "=r"(arg) : "r"(ctx));
+		return arg;
+	case 1:
+		asm volatile("%0 = *(u64 *)(%1 + 8)" : "=r"(arg) : "r"(ctx));
+		return arg;
+	case 2:
+		asm volatile("%0 = *(u64 *)(%1 + 16)" : "=r"(arg) : "r"(ctx));
+		return arg;
+	case 3:
+		asm volatile("%0 = *(u64 *)(%1 + 24)" : "=r"(arg) : "r"(ctx));
+		return arg;
+	case 4:
+		asm volatile("%0 = *(u64 *)(%1 + 32)" : "=r"(arg) : "r"(ctx));
+		return arg;
+	default:
+		asm volatile("%0 = *(u64 *)(%1 + 40)" : "=r"(arg) : "r"(ctx));
+		return arg;
+	}
+}
+
+static __always_inline __u64 kprobe_arg(struct pt_regs *ctx, __u32 number)
+{
+	switch (number) {
+	case 0:
+		return PT_REGS_PARM1_CORE(ctx);
+	case 1:
+		return PT_REGS_PARM2_CORE(ctx);
+	case 2:
+		return PT_REGS_PARM3_CORE(ctx);
+	default:
+		return PT_REGS_PARM4_CORE(ctx);
+	}
+}
+
 SEC("fentry/ip_local_deliver")
 int fentry_seen(__u64 *ctx)
 {
-	switch (instance.skb_arg) {
-	case 0:
-		return see((struct sk_buff *)ctx[0], instance.place);
-	case 1:
-		return see((struct sk_buff *)ctx[1], instance.place);
-	default:
-		return see((struct sk_buff *)ctx[2], instance.place);
-	}
+	struct sock *sk = NULL;
+
+	if (instance.sk_arg)
+		sk = (struct sock *)fentry_arg(ctx, instance.sk_arg - 1);
+	return see((struct sk_buff *)fentry_arg(ctx, instance.skb_arg), instance.place,
+		   instance.aux, sk);
 }
 
 SEC("kprobe/ip_local_deliver")
 int kprobe_seen(struct pt_regs *ctx)
 {
-	switch (instance.skb_arg) {
-	case 0:
-		return see((struct sk_buff *)PT_REGS_PARM1_CORE(ctx), instance.place);
-	case 1:
-		return see((struct sk_buff *)PT_REGS_PARM2_CORE(ctx), instance.place);
-	default:
-		return see((struct sk_buff *)PT_REGS_PARM3_CORE(ctx), instance.place);
-	}
+	struct sock *sk = NULL;
+
+	if (instance.sk_arg)
+		sk = (struct sock *)kprobe_arg(ctx, instance.sk_arg - 1);
+	return see((struct sk_buff *)kprobe_arg(ctx, instance.skb_arg), instance.place,
+		   instance.aux, sk);
 }
 
 /* The places whose return ends a journey: the packet is the socket's now, whatever its address is used for next. */
@@ -53,7 +93,7 @@ static __always_inline bool is_end(__u32 place, __s32 value, __u32 last)
  * A function that see() saw beginning on this CPU has returned. Softirqs do not nest on a CPU, so there
  * is one call of each under way; the packet itself may be gone by now and is not touched.
  */
-static __always_inline int returned(__u32 place, __s32 value)
+static __always_inline int returned(__u32 place, __u64 value)
 {
 	struct sighting s = { .place = place, .flags = EVENT_RETURN, .value = value };
 	struct call *call;
@@ -64,6 +104,10 @@ static __always_inline int returned(__u32 place, __s32 value)
 	call = call_of(place < CALLS ? place : 0);
 	if (!call || !call->skb)
 		return 0;
+	if (place == PLACE_TCP_CONN_REQUEST)
+		s.value = call->answered;
+	if (place == PLACE_IP_VS_SCHEDULE)
+		s.value = value && value < (__u64)-MAX_ERRNO;
 	t = find(call->skb);
 	if (t && t->seen == call->seen) {
 		emit(call->skb, t, &s);
@@ -78,18 +122,22 @@ static __always_inline int returned(__u32 place, __s32 value)
 SEC("fexit/ip_local_deliver")
 int fexit_returned(__u64 *ctx)
 {
-	switch (instance.args) {
-	case 1:
-		return returned(instance.place, ctx[1]);
-	case 2:
-		return returned(instance.place, ctx[2]);
-	case 3:
-		return returned(instance.place, ctx[3]);
-	case 4:
-		return returned(instance.place, ctx[4]);
-	default:
-		return returned(instance.place, ctx[5]);
-	}
+	return returned(instance.place, fentry_arg(ctx, instance.args));
+}
+
+/* The same for a function that calls itself, in the end: the packet is known by the argument. */
+SEC("fexit/ip_vs_in_hook")
+int fexit_result(__u64 *ctx)
+{
+	struct sk_buff *skb = (struct sk_buff *)fentry_arg(ctx, instance.skb_arg);
+	struct sighting s = { .place = instance.place, .flags = EVENT_RETURN };
+	struct track *t = known(skb);
+
+	if (!t)
+		return 0;
+	s.value = fentry_arg(ctx, instance.args);
+	emit((__u64)skb, t, &s);
+	return 0;
 }
 
 SEC("kretprobe/ip_local_deliver")

@@ -87,8 +87,13 @@ struct sock_common {
 	possible_net_t skc_net;
 };
 
+typedef struct {
+	int counter;
+} atomic_t;
+
 struct sock {
 	struct sock_common __sk_common;
+	atomic_t sk_drops; /* tcp_drop counts here before it frees */
 };
 
 struct inet_sock {
@@ -108,6 +113,6 @@ struct nf_hook_state {
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define IP_OFFSET 0x1fff
-#define ETH_P_IP 0x0800
+#define MAX_ERRNO 4095
 
 #endif

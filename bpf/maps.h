@@ -33,6 +33,9 @@ struct {
 struct call {
 	__u64 skb;
 	__u64 seen;
+	__u64 sk; /* with instance.sk_arg: the socket, and how many packets it had dropped by then */
+	__u32 drops;
+	__u32 answered; /* tcp_conn_request: the SYN/ACK was handed on */
 };
 
 #define CALLS 64 /* places below 64 can have their return watched; 0 is the packet last taken in */

@@ -31,7 +31,7 @@ int BPF_KPROBE(kprobe_ip_local_out, struct net *net, struct sock *sk, struct sk_
 SEC("tp_btf/tcp_probe")
 int BPF_PROG(tcp_probe, struct sock *sk, struct sk_buff *skb)
 {
-	return see(skb, PLACE_TCP_PROBE);
+	return see(skb, PLACE_TCP_PROBE, 0, NULL);
 }
 
 static __always_inline bool flow_of(struct packet *p, struct sock *sk)
@@ -98,11 +98,65 @@ int BPF_PROG(inet_sock_set_state, struct sock *sk, int oldstate, int newstate)
 	return 0;
 }
 
+/*
+ * A listener refuses a SYN without a word: tcp_conn_request returns 0 and the caller consumes the
+ * packet. No SYN/ACK was made in that call then. (tcp_v4_send_synack has too many arguments for fentry;
+ * sk_drops would tell too, but listeners run on many CPUs.)
+ */
+static __always_inline int conn_request(struct sk_buff *skb)
+{
+	struct track *t = known(skb);
+	struct call *call;
+
+	if (!t)
+		return 0;
+	call = begin(PLACE_TCP_CONN_REQUEST, skb, t);
+	if (call)
+		call->answered = 0;
+	return 0;
+}
+
+static __always_inline int make_synack(void)
+{
+	struct call *call;
+
+	if (!counters.in_flight)
+		return 0;
+	call = call_of(PLACE_TCP_CONN_REQUEST);
+	if (call)
+		call->answered = 1;
+	return 0;
+}
+
+SEC("fentry/tcp_conn_request")
+int BPF_PROG(fentry_conn_request, void *ops, void *af_ops, struct sock *sk, struct sk_buff *skb)
+{
+	return conn_request(skb);
+}
+
+SEC("kprobe/tcp_conn_request")
+int BPF_KPROBE(kprobe_conn_request, void *ops, void *af_ops, struct sock *sk, struct sk_buff *skb)
+{
+	return conn_request(skb);
+}
+
+SEC("fentry/tcp_make_synack")
+int fentry_make_synack(void *ctx)
+{
+	return make_synack();
+}
+
+SEC("kprobe/tcp_make_synack")
+int kprobe_make_synack(void *ctx)
+{
+	return make_synack();
+}
+
 /* tcp:tcp_send_reset has the packet that is answered; before 6.10 only if there was a socket. */
 SEC("tp_btf/tcp_send_reset")
 int BPF_PROG(tcp_send_reset, struct sock *sk, struct sk_buff *skb)
 {
-	return see(skb, PLACE_SEND_RESET);
+	return see(skb, PLACE_SEND_RESET, 0, NULL);
 }
 
 static __always_inline int answer_icmp(struct sk_buff *skb, int type, int code)

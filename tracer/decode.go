@@ -132,27 +132,25 @@ func decodeHeader(b []byte) event.Header {
 
 func (d *decoder) drop(b []byte, reason uint32) *event.Drop {
 	le := binary.LittleEndian
-	location := le.Uint64(b[8:])
-	name, _ := d.symbols.function(location)
-	drop := &event.Drop{
-		Function: plainName(name),
-		Symbol:   d.symbols.symbol(location),
-		Reason:   reasonName(d.reasons, reason),
-	}
-	if name == "" {
-		drop.Function = drop.Symbol
-	}
+	drop := &event.Drop{Reason: reasonName(d.reasons, reason)}
 	depth := min(int(le.Uint64(b[16:])), (dropSize-24)/8)
 	for i := range depth {
 		drop.Stack = append(drop.Stack, d.symbols.symbol(le.Uint64(b[24+8*i:])))
 	}
 	drop.Stack = sinceFree(drop.Stack)
+	if location := le.Uint64(b[8:]); location != 0 {
+		drop.Symbol = d.symbols.symbol(location)
+	} else if len(drop.Stack) > 0 {
+		drop.Symbol = drop.Stack[0]
+	}
+	name, _, _ := strings.Cut(drop.Symbol, "+")
+	drop.Function = plainName(name)
 	return drop
 }
 
 // freeing are the functions through which a packet is freed: the stack of a drop begins behind them, and
 // behind what the tracing itself has put there.
-var freeing = []string{"kfree_skb", "kfree_skb_reason", "sk_skb_reason_drop", "__sk_skb_reason_drop", "kfree_skb_list_reason"}
+var freeing = []string{"kfree_skb", "kfree_skb_reason", "sk_skb_reason_drop", "__sk_skb_reason_drop", "kfree_skb_list_reason", "__kfree_skb"}
 
 func sinceFree(stack []string) []string {
 	frees := func(symbol string) bool {

@@ -14,9 +14,12 @@ import (
 )
 
 type ipiptraceCall struct {
-	_    structs.HostLayout
-	Skb  uint64
-	Seen uint64
+	_        structs.HostLayout
+	Skb      uint64
+	Seen     uint64
+	Sk       uint64
+	Drops    uint32
+	Answered uint32
 }
 
 type ipiptraceCounts struct {
@@ -65,6 +68,8 @@ type ipiptraceWatched struct {
 	Place  uint32
 	SkbArg uint32
 	Args   uint32
+	Aux    uint32
+	SkArg  uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -76,18 +81,25 @@ const (
 	ipiptraceMapOthers               = "others"
 	ipiptraceMapTracked              = "tracked"
 	ipiptraceProgConsumeSkb          = "consume_skb"
+	ipiptraceProgFentryConnRequest   = "fentry_conn_request"
 	ipiptraceProgFentryIcmpSend      = "fentry_icmp_send"
 	ipiptraceProgFentryIpLocalOut    = "fentry_ip_local_out"
+	ipiptraceProgFentryMakeSynack    = "fentry_make_synack"
 	ipiptraceProgFentrySeen          = "fentry_seen"
+	ipiptraceProgFentryTcpDrop       = "fentry_tcp_drop"
 	ipiptraceProgFexitNfHookSlow     = "fexit_nf_hook_slow"
+	ipiptraceProgFexitResult         = "fexit_result"
 	ipiptraceProgFexitReturned       = "fexit_returned"
 	ipiptraceProgIcmpSend            = "icmp_send"
 	ipiptraceProgInetSockSetState    = "inet_sock_set_state"
 	ipiptraceProgKfreeSkb            = "kfree_skb"
+	ipiptraceProgKprobeConnRequest   = "kprobe_conn_request"
 	ipiptraceProgKprobeIcmpSend      = "kprobe_icmp_send"
 	ipiptraceProgKprobeIpLocalOut    = "kprobe_ip_local_out"
+	ipiptraceProgKprobeMakeSynack    = "kprobe_make_synack"
 	ipiptraceProgKprobeNfHookSlow    = "kprobe_nf_hook_slow"
 	ipiptraceProgKprobeSeen          = "kprobe_seen"
+	ipiptraceProgKprobeTcpDrop       = "kprobe_tcp_drop"
 	ipiptraceProgKretprobeReturned   = "kretprobe_returned"
 	ipiptraceProgNapiGroReceiveEntry = "napi_gro_receive_entry"
 	ipiptraceProgNapiGroReceiveExit  = "napi_gro_receive_exit"
@@ -148,18 +160,25 @@ type ipiptraceSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type ipiptraceProgramSpecs struct {
 	ConsumeSkb          *ebpf.ProgramSpec `ebpf:"consume_skb"`
+	FentryConnRequest   *ebpf.ProgramSpec `ebpf:"fentry_conn_request"`
 	FentryIcmpSend      *ebpf.ProgramSpec `ebpf:"fentry_icmp_send"`
 	FentryIpLocalOut    *ebpf.ProgramSpec `ebpf:"fentry_ip_local_out"`
+	FentryMakeSynack    *ebpf.ProgramSpec `ebpf:"fentry_make_synack"`
 	FentrySeen          *ebpf.ProgramSpec `ebpf:"fentry_seen"`
+	FentryTcpDrop       *ebpf.ProgramSpec `ebpf:"fentry_tcp_drop"`
 	FexitNfHookSlow     *ebpf.ProgramSpec `ebpf:"fexit_nf_hook_slow"`
+	FexitResult         *ebpf.ProgramSpec `ebpf:"fexit_result"`
 	FexitReturned       *ebpf.ProgramSpec `ebpf:"fexit_returned"`
 	IcmpSend            *ebpf.ProgramSpec `ebpf:"icmp_send"`
 	InetSockSetState    *ebpf.ProgramSpec `ebpf:"inet_sock_set_state"`
 	KfreeSkb            *ebpf.ProgramSpec `ebpf:"kfree_skb"`
+	KprobeConnRequest   *ebpf.ProgramSpec `ebpf:"kprobe_conn_request"`
 	KprobeIcmpSend      *ebpf.ProgramSpec `ebpf:"kprobe_icmp_send"`
 	KprobeIpLocalOut    *ebpf.ProgramSpec `ebpf:"kprobe_ip_local_out"`
+	KprobeMakeSynack    *ebpf.ProgramSpec `ebpf:"kprobe_make_synack"`
 	KprobeNfHookSlow    *ebpf.ProgramSpec `ebpf:"kprobe_nf_hook_slow"`
 	KprobeSeen          *ebpf.ProgramSpec `ebpf:"kprobe_seen"`
+	KprobeTcpDrop       *ebpf.ProgramSpec `ebpf:"kprobe_tcp_drop"`
 	KretprobeReturned   *ebpf.ProgramSpec `ebpf:"kretprobe_returned"`
 	NapiGroReceiveEntry *ebpf.ProgramSpec `ebpf:"napi_gro_receive_entry"`
 	NapiGroReceiveExit  *ebpf.ProgramSpec `ebpf:"napi_gro_receive_exit"`
@@ -246,18 +265,25 @@ type ipiptraceVariables struct {
 // It can be passed to loadIpiptraceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ipiptracePrograms struct {
 	ConsumeSkb          *ebpf.Program `ebpf:"consume_skb"`
+	FentryConnRequest   *ebpf.Program `ebpf:"fentry_conn_request"`
 	FentryIcmpSend      *ebpf.Program `ebpf:"fentry_icmp_send"`
 	FentryIpLocalOut    *ebpf.Program `ebpf:"fentry_ip_local_out"`
+	FentryMakeSynack    *ebpf.Program `ebpf:"fentry_make_synack"`
 	FentrySeen          *ebpf.Program `ebpf:"fentry_seen"`
+	FentryTcpDrop       *ebpf.Program `ebpf:"fentry_tcp_drop"`
 	FexitNfHookSlow     *ebpf.Program `ebpf:"fexit_nf_hook_slow"`
+	FexitResult         *ebpf.Program `ebpf:"fexit_result"`
 	FexitReturned       *ebpf.Program `ebpf:"fexit_returned"`
 	IcmpSend            *ebpf.Program `ebpf:"icmp_send"`
 	InetSockSetState    *ebpf.Program `ebpf:"inet_sock_set_state"`
 	KfreeSkb            *ebpf.Program `ebpf:"kfree_skb"`
+	KprobeConnRequest   *ebpf.Program `ebpf:"kprobe_conn_request"`
 	KprobeIcmpSend      *ebpf.Program `ebpf:"kprobe_icmp_send"`
 	KprobeIpLocalOut    *ebpf.Program `ebpf:"kprobe_ip_local_out"`
+	KprobeMakeSynack    *ebpf.Program `ebpf:"kprobe_make_synack"`
 	KprobeNfHookSlow    *ebpf.Program `ebpf:"kprobe_nf_hook_slow"`
 	KprobeSeen          *ebpf.Program `ebpf:"kprobe_seen"`
+	KprobeTcpDrop       *ebpf.Program `ebpf:"kprobe_tcp_drop"`
 	KretprobeReturned   *ebpf.Program `ebpf:"kretprobe_returned"`
 	NapiGroReceiveEntry *ebpf.Program `ebpf:"napi_gro_receive_entry"`
 	NapiGroReceiveExit  *ebpf.Program `ebpf:"napi_gro_receive_exit"`
@@ -271,18 +297,25 @@ type ipiptracePrograms struct {
 func (p *ipiptracePrograms) Close() error {
 	return _IpiptraceClose(
 		p.ConsumeSkb,
+		p.FentryConnRequest,
 		p.FentryIcmpSend,
 		p.FentryIpLocalOut,
+		p.FentryMakeSynack,
 		p.FentrySeen,
+		p.FentryTcpDrop,
 		p.FexitNfHookSlow,
+		p.FexitResult,
 		p.FexitReturned,
 		p.IcmpSend,
 		p.InetSockSetState,
 		p.KfreeSkb,
+		p.KprobeConnRequest,
 		p.KprobeIcmpSend,
 		p.KprobeIpLocalOut,
+		p.KprobeMakeSynack,
 		p.KprobeNfHookSlow,
 		p.KprobeSeen,
+		p.KprobeTcpDrop,
 		p.KretprobeReturned,
 		p.NapiGroReceiveEntry,
 		p.NapiGroReceiveExit,

@@ -83,6 +83,10 @@ func (p *programs) attach(a attachment) (*ebpf.Program, link.Link, error) {
 	}
 	var l link.Link
 	switch a.mechanism {
+	case kprobeMulti:
+		l, err = link.KprobeMulti(prog, link.KprobeMultiOptions{Symbols: []string{a.symbol}})
+	case kretprobeMulti:
+		l, err = link.KretprobeMulti(prog, link.KprobeMultiOptions{Symbols: []string{a.symbol}})
 	case kprobe:
 		l, err = link.Kprobe(a.symbol, prog, nil)
 	case kretprobe:
@@ -105,8 +109,11 @@ func (p *programs) load(a attachment) (*ebpf.Program, error) {
 		}
 	}
 	program := only.Programs[a.program]
-	if a.mechanism == fentry || a.mechanism == fexit {
+	switch a.mechanism {
+	case fentry, fexit:
 		program.AttachTo = a.symbol
+	case kprobeMulti, kretprobeMulti:
+		program.AttachType = ebpf.AttachTraceKprobeMulti
 	}
 	err := errors.Join(only.Variables["config"].Set(p.settings), only.Variables["instance"].Set(a.watched))
 	if err != nil {

@@ -2,25 +2,35 @@ package tracer
 
 import (
 	"slices"
-
-	"ipiptrace/tracer/event"
 )
 
 // The mechanisms, in the words of a person who reads the account.
 const (
-	tracepoint = "tracepoint"
-	fentry     = "fentry"
-	fexit      = "fexit"
-	kprobe     = "kprobe"
-	kretprobe  = "kretprobe"
+	tracepoint     = "tracepoint"
+	fentry         = "fentry"
+	fexit          = "fexit"
+	kprobeMulti    = "kprobe-multi"
+	kretprobeMulti = "kretprobe-multi"
+	kprobe         = "kprobe"
+	kretprobe      = "kretprobe"
 )
 
 // backends are the mechanisms that watch functions, cheapest first, that a value of --backend stands for.
 var backends = map[string][]string{
-	"auto":       {fentry, kprobe},
-	"fentry":     {fentry},
-	"kprobe":     {kprobe},
-	"tracepoint": nil,
+	"auto":         {fentry, kprobeMulti, kprobe},
+	"fentry":       {fentry},
+	"kprobe-multi": {kprobeMulti},
+	"kprobe":       {kprobe},
+	"tracepoint":   nil,
+}
+
+// halves are the two sides of a mechanism, and the first word of the programs' names for each.
+type halves struct{ entry, exit, entryProgram, exitProgram string }
+
+var halvesOf = map[string]halves{
+	fentry:      {fentry, fexit, "fentry", "fexit"},
+	kprobeMulti: {kprobeMulti, kretprobeMulti, "kprobe", "kretprobe"},
+	kprobe:      {kprobe, kretprobe, "kprobe", "kretprobe"},
 }
 
 // attachment is one program at one point of the kernel.
@@ -31,6 +41,8 @@ type attachment struct {
 	// symbol is the function or tracepoint that it is attached to.
 	symbol  string
 	watched ipiptraceWatched
+	// optional: the place is watched without it, too.
+	optional bool
 }
 
 // way is a set of attachments that together watch a place.
@@ -46,13 +58,14 @@ type candidate struct {
 // features is what a plan needs to know of the kernel.
 type features interface {
 	hasTracepoint(name string) bool
+	hasDropReason() bool
 }
 
 // plan decides how each place would be watched with a back-end. Whether a way works shows only when it is tried.
 func plan(probes []probe, kernel features, backend string, full bool) []candidate {
 	var candidates []candidate
 	for _, p := range probes {
-		if p.full && !full {
+		if p.full && !full || p.silent && kernel.hasDropReason() {
 			continue
 		}
 		candidates = append(candidates, candidateFor(p, kernel, backend))
@@ -62,17 +75,12 @@ func plan(probes []probe, kernel features, backend string, full bool) []candidat
 
 func candidateFor(p probe, kernel features, backend string) candidate {
 	c := candidate{probe: p}
-	traced := p.tracepointWay(kernel)
-	preferTracepoint := p.place == event.ICMPSend // it is the same place and costs less
-	if traced != nil && (len(p.symbols) == 0 || preferTracepoint) {
-		c.ways = append(c.ways, traced)
-	}
 	for _, mechanism := range backends[backend] {
 		for _, symbol := range p.symbols {
 			c.ways = append(c.ways, p.functionWay(mechanism, symbol))
 		}
 	}
-	if traced != nil && len(p.symbols) > 0 && !preferTracepoint {
+	if traced := p.tracepointWay(kernel); traced != nil {
 		c.ways = append(c.ways, traced)
 	}
 	if len(c.ways) == 0 {
@@ -101,20 +109,33 @@ func (p probe) tracepointWay(kernel features) way {
 }
 
 func (p probe) functionWay(mechanism, symbol string) way {
-	watched := ipiptraceWatched{Place: uint32(p.place), SkbArg: p.skbArg, Args: p.args}
-	at := func(mechanism, program string) attachment {
+	h := halvesOf[mechanism]
+	at := func(mechanism, program, symbol string, aux uint32) attachment {
+		watched := ipiptraceWatched{Place: uint32(p.place), SkbArg: p.skbArg, Args: p.args, Aux: aux, SkArg: p.skArg}
 		return attachment{mechanism: mechanism, program: program, symbol: symbol, watched: watched}
 	}
-	switch {
-	case p.place == event.NfHookSlow && mechanism == fentry:
-		return way{at(fexit, "fexit_"+p.own)}
-	case p.own != "":
-		return way{at(mechanism, mechanism+"_"+p.own)}
-	case !p.returns:
-		return way{at(mechanism, mechanism+"_seen")}
-	case mechanism == fentry:
-		return way{at(fentry, "fentry_seen"), at(fexit, "fexit_returned")}
-	default:
-		return way{at(kprobe, "kprobe_seen"), at(kretprobe, "kretprobe_returned")}
+	if p.result && mechanism == fentry {
+		program := "fexit_result"
+		if p.own != "" {
+			program = "fexit_" + p.own
+		}
+		return way{at(fexit, program, symbol, p.aux)}
 	}
+	entry := h.entryProgram + "_seen"
+	if p.own != "" {
+		entry = h.entryProgram + "_" + p.own
+	}
+	w := way{at(h.entry, entry, symbol, p.aux)}
+	if p.returns {
+		w = append(w, at(h.exit, h.exitProgram+"_returned", symbol, p.aux))
+	}
+	if p.calls != "" {
+		w = append(w, at(h.entry, h.entryProgram+"_make_synack", p.calls, p.aux))
+	}
+	for _, also := range p.also {
+		other := at(h.entry, entry, also.symbol, also.aux)
+		other.optional = true
+		w = append(w, other)
+	}
+	return w
 }

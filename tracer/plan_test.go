@@ -10,6 +10,7 @@ import (
 type with map[string]bool
 
 func (w with) hasTracepoint(name string) bool { return w[name] }
+func (w with) hasDropReason() bool            { return w["reasons"] }
 
 func candidateAt(t *testing.T, candidates []candidate, place event.Place) candidate {
 	t.Helper()
@@ -29,14 +30,14 @@ func TestPlanPrefersTheCheapestWay(t *testing.T) {
 		place   event.Place
 		ways    []string
 	}{
-		"auto tries fentry before kprobe":                    {"auto", event.IPRcv, []string{fentry, kprobe}},
+		"auto tries the cheapest first":                      {"auto", event.IPRcv, []string{fentry, kprobeMulti, kprobe}},
 		"a forced back-end tries nothing else":               {"kprobe", event.IPRcv, []string{kprobe}},
 		"tracepoint tries no function":                       {"tracepoint", event.IPRcv, nil},
 		"a verdict is read when the function returns":        {"fentry", event.NfHookSlow, []string{fexit}},
-		"a tracepoint at the same place costs less":          {"auto", event.ICMPSend, []string{tracepoint, fentry, kprobe}},
-		"a tracepoint that is silent at times comes last":    {"auto", event.SendReset, []string{fentry, kprobe, tracepoint}},
+		"a tracepoint that is silent at times comes last":    {"auto", event.ICMPSend, []string{fentry, kprobeMulti, kprobe, tracepoint}},
 		"a tracepoint replaces a function that is not tried": {"tracepoint", event.SendReset, []string{tracepoint}},
-		"newer kernels have another symbol":                  {"fentry", event.UDPRcv, []string{fentry, fentry}},
+		"another kernel has another symbol":                  {"fentry", event.UDPRcv, []string{fentry, fentry}},
+		"without reasons TCP's drops are silent":             {"kprobe", event.TCPDrop, []string{kprobe}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := candidateAt(t, plan(probes, kernel, test.backend, true), test.place)
@@ -59,6 +60,14 @@ func TestPlanLeavesOutWhatDecidesNothing(t *testing.T) {
 	for _, c := range plan(probes, with{}, "auto", false) {
 		if c.probe.full {
 			t.Errorf("%s is watched without --detail full", c.probe.place)
+		}
+	}
+}
+
+func TestKernelsThatNameReasonsHaveNoSilentDrops(t *testing.T) {
+	for _, c := range plan(probes, with{"reasons": true}, "auto", true) {
+		if c.probe.place == event.TCPDrop {
+			t.Error("tcp_drop is watched although kfree_skb tells")
 		}
 	}
 }

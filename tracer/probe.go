@@ -16,6 +16,18 @@ type probe struct {
 	args    uint32
 	// own is the name of the place's own programs behind fentry_, fexit_ and kprobe_; empty: the shared ones.
 	own string
+	// result: only what the function returns is of interest, and calls nest: fexit alone sees it.
+	result bool
+	// also are other functions of the place, watched where they exist, with what they say beside that the packet was there.
+	also []also
+	// aux is what symbols says beside that the packet was there.
+	aux uint32
+	// skArg is which argument is the socket that takes the packet, from 1; 0: none.
+	skArg uint32
+	// silent: needed only where the kernel does not name the reasons of its drops, and then frees some without an event.
+	silent bool
+	// calls is a function that symbols calls, watched by the place's own program.
+	calls string
 	// full: decides neither fate nor drop, watched only on request.
 	full bool
 	// required: without this place there is nothing to tell.
@@ -26,13 +38,29 @@ type probe struct {
 	why string
 }
 
-// probes are the places in the order in which a packet meets them. A place with tracepoints and symbols
-// is watched by a tracepoint if the kernel has it.
+// also is one more function of a place.
+type also struct {
+	symbol string
+	aux    uint32
+}
+
+// The ways of IPVS to send a packet on: enum ip_vs_method.
+const (
+	methodNAT    = 0
+	methodTunnel = 2
+	methodDirect = 3
+)
+
+// probes are the places in the order in which a packet meets them. A tracepoint is the last resort for a
+// place that a function shows better: icmp_send is silent when a rate limit keeps the answer back,
+// tcp_send_reset before 6.10 when there is no socket.
 var probes = []probe{
 	{place: event.KfreeSkb, tracepoints: []string{"kfree_skb"}, required: true,
 		why: "every loss that the kernel tells of"},
 	{place: event.ConsumeSkb, tracepoints: []string{"consume_skb"},
 		why: "the ordinary end of a packet"},
+	{place: event.TCPDrop, symbols: []string{"__kfree_skb"}, own: "tcp_drop", silent: true,
+		why: "TCP's drops have no event where the kernel does not name reasons"},
 	{place: event.NetifReceiveSkb, tracepoints: []string{"netif_receive_skb"}, required: true,
 		why: "a device took the packet in, the tunnel's too"},
 	{place: event.NetDevQueue, tracepoints: []string{"net_dev_queue"},
@@ -46,7 +74,7 @@ var probes = []probe{
 		why: "every IPv4 packet, single or in a list; plain ip_rcv misses what comes in lists"},
 	{place: event.IPDefrag, symbols: []string{"ip_defrag"}, skbArg: 1, returns: true, args: 3,
 		why: "a fragment waits for the rest without any event"},
-	{place: event.NfHookSlow, symbols: []string{"nf_hook_slow"}, own: "nf_hook_slow",
+	{place: event.NfHookSlow, symbols: []string{"nf_hook_slow"}, own: "nf_hook_slow", result: true,
 		why: "netfilter's verdict, and which hook it was"},
 	{place: event.IPRouteInput, symbols: []string{"ip_route_input_noref"},
 		why: "the routing decision: local, forward or not at all"},
@@ -57,6 +85,16 @@ var probes = []probe{
 	{place: event.IPError, symbols: []string{"ip_error"}, full: true,
 		why: "there is no route"},
 
+	{place: event.IPVSIn, symbols: []string{"ip_vs_in_hook", "ip_vs_remote_request4"}, skbArg: 1, args: 3, result: true,
+		why: "the director looks at the packet"},
+	{place: event.IPVSSchedule, symbols: []string{"ip_vs_schedule"}, skbArg: 1, args: 5, returns: true,
+		why: "the director chooses a real server, or finds none"},
+	{place: event.IPVSXmit, symbols: []string{"ip_vs_tunnel_xmit"}, aux: methodTunnel,
+		also: []also{{"ip_vs_nat_xmit", methodNAT}, {"ip_vs_dr_xmit", methodDirect}},
+		why:  "the director sends the packet on, and by which method"},
+	{place: event.IPVSLeave, symbols: []string{"ip_vs_leave"}, skbArg: 1,
+		why: "the director has nowhere to send the packet to"},
+
 	{place: event.Tunnel4Rcv, symbols: []string{"tunnel4_rcv"},
 		why: "IPIP is looked for a tunnel"},
 	{place: event.IPTunnelRcv, symbols: []string{"ip_tunnel_rcv"}, skbArg: 1, full: true,
@@ -66,9 +104,12 @@ var probes = []probe{
 
 	{place: event.TCPRcv, symbols: []string{"tcp_v4_rcv"}, returns: true, args: 1,
 		why: "TCP has the packet, and when it returns it is done with it"},
-	{place: event.TCPDoRcv, symbols: []string{"tcp_v4_do_rcv"}, skbArg: 1, returns: true, args: 2,
+	{place: event.TCPConnRequest, symbols: []string{"tcp_conn_request"}, args: 4, returns: true, own: "conn_request",
+		calls: "tcp_make_synack",
+		why:   "a listener refuses a SYN in silence"},
+	{place: event.TCPDoRcv, symbols: []string{"tcp_v4_do_rcv"}, skbArg: 1, skArg: 1, returns: true, args: 2,
 		why: "a socket takes the packet, at once or later out of its backlog"},
-	{place: event.TCPChildProcess, symbols: []string{"tcp_child_process"}, skbArg: 2,
+	{place: event.TCPChildProcess, symbols: []string{"tcp_child_process"}, skbArg: 2, skArg: 2,
 		why: "the packet that completes a handshake"},
 	{place: event.TCPTimewait, symbols: []string{"tcp_timewait_state_process"}, skbArg: 1,
 		why: "what TIME_WAIT takes is freed like a drop"},

@@ -215,6 +215,9 @@ func (p *programs) attachAll(w way) ([]attached, error) {
 	var done []attached
 	for _, a := range w {
 		prog, l, err := p.attach(a)
+		if err != nil && a.optional {
+			continue
+		}
 		if err != nil {
 			detach(done)
 			return nil, err

@@ -48,6 +48,7 @@ const (
 	KfreeSkb   Place = 60
 	ConsumeSkb Place = 61
 	LeftNetns  Place = 62
+	TCPDrop    Place = 63
 
 	SendReset Place = 70
 	ICMPSend  Place = 71
@@ -89,6 +90,7 @@ var names = map[Place]string{
 	KfreeSkb:         "kfree_skb",
 	ConsumeSkb:       "consume_skb",
 	LeftNetns:        "left_netns",
+	TCPDrop:          "tcp_drop",
 	SendReset:        "tcp_send_reset",
 	ICMPSend:         "icmp_send",
 }
