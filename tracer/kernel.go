@@ -50,6 +50,32 @@ func (k *kernel) hasDropReason() bool {
 	return proto != nil && len(proto.Params) >= 4
 }
 
+// countsMissedKprobes reports whether a link says how often its kprobe was not run (since 6.7).
+func (k *kernel) countsMissedKprobes() bool {
+	var info *btf.Struct
+	return k.types.TypeByName("bpf_link_info", &info) == nil && hasMember(info.Members, "missed")
+}
+
+// hasMember looks for a member of that name, also inside of other members.
+func hasMember(members []btf.Member, name string) bool {
+	for _, m := range members {
+		if m.Name == name {
+			return true
+		}
+		switch inner := m.Type.(type) {
+		case *btf.Struct:
+			if hasMember(inner.Members, name) {
+				return true
+			}
+		case *btf.Union:
+			if hasMember(inner.Members, name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 const reasonPrefix = "SKB_DROP_REASON_"
 
 // subsystemReasons are the enums of reasons outside the core, since 6.4; their values have the subsystem in the upper 16 bits.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
 
 	"ipiptrace/tracer/event"
@@ -164,23 +165,42 @@ func (t *Tracer) totals() event.Totals {
 	return totals
 }
 
-// missed is how often the kernel did not run a program because it was already running on that CPU; nil if
-// a program is attached in a way for which the kernel does not count.
+// missed is how often the kernel did not run a program because it was already running on that CPU, or
+// could not run a kprobe; nil if a program is attached in a way for which the kernel does not count.
 func (t *Tracer) missed() *uint64 {
 	var missed uint64
-	for _, p := range t.run.Probes {
-		if p.Mechanism == kprobe {
-			return nil
-		}
-	}
 	for _, a := range t.attached {
-		stats, err := a.program.Stats()
-		if err != nil {
+		n, ok := t.missedBy(a)
+		if !ok {
 			return nil
 		}
-		missed += stats.RecursionMisses
+		missed += n
 	}
 	return &missed
+}
+
+func (t *Tracer) missedBy(a attached) (n uint64, ok bool) {
+	stats, err := a.program.Stats()
+	if err != nil {
+		return 0, false
+	}
+	if a.program.Type() != ebpf.Kprobe {
+		return stats.RecursionMisses, true
+	}
+	if !t.countsKprobes {
+		return 0, false
+	}
+	info, err := a.link.Info()
+	if err != nil {
+		return 0, false
+	}
+	if multi := info.KprobeMulti(); multi != nil {
+		return stats.RecursionMisses + multi.Missed, true
+	}
+	if perf := info.PerfEvent(); perf != nil && perf.Kprobe() != nil {
+		return stats.RecursionMisses + perf.Kprobe().Missed, true
+	}
+	return 0, false
 }
 
 // others are the destinations of packets that arrived and did not match, the most frequent first.

@@ -53,6 +53,8 @@ type Tracer struct {
 	attached []attached
 	ring     *ringbuf.Reader
 	decoder  decoder
+	// countsKprobes: this kernel says how often it missed a kprobe.
+	countsKprobes bool
 }
 
 // attached is one program at one point of the kernel.
@@ -82,7 +84,7 @@ func Open(opts Options) (*Tracer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tracer{programs: programs}
+	t := &Tracer{programs: programs, countsKprobes: kernel.countsMissedKprobes()}
 	t.decoder = decoder{symbols: &symbols{proc: "/proc"}, reasons: kernel.dropReasons()}
 	if err := t.open(kernel, opts); err != nil {
 		t.Close()
