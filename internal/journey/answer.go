@@ -1,6 +1,7 @@
 package journey
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -15,13 +16,23 @@ func (a *Assembler) seesAnswers(f *flight) bool {
 // icmpRedirect is no answer to a packet that was refused (RFC 792, type 5).
 const icmpRedirect = 5
 
+// isRejection reports whether an ICMP error says that a packet was refused: a redirect doesn't, nor that the
+// rest of its datagram did not come.
+func isRejection(icmp, code uint8) bool {
+	const timeExceeded, reassembly = 11, 1
+	return icmp != icmpRedirect && !(icmp == timeExceeded && code == reassembly)
+}
+
 // answerChosen takes that the kernel chose to answer a packet.
 func (a *Assembler) answerChosen(f *flight, e event.Event) {
 	if e.Place == event.ICMPSend {
-		if icmp := uint8(e.Aux >> 8); icmp != icmpRedirect {
-			f.choose(Reject{By: ByICMP, Type: icmp, Code: uint8(e.Aux)})
+		if icmp, code := uint8(e.Aux>>8), uint8(e.Aux); isRejection(icmp, code) {
+			f.choose(Reject{By: ByICMP, Type: icmp, Code: code})
 		}
 		return
+	}
+	if f.has(event.RST) {
+		return // tcp_v4_send_reset is called, and answers no RST
 	}
 	f.choose(Reject{By: ByRST})
 	if waiting := f.flow.answered; f.reject.By == ByRST && len(waiting) < maxAnswered {
@@ -58,7 +69,7 @@ func (a *Assembler) resetLeaves(f *flight, e event.Event) {
 // answered takes that the answer to a packet has left.
 func (a *Assembler) answered(f *flight) {
 	f.reject.Sent = true
-	if len(f.keys) == 0 {
+	if len(f.keys) == 0 && f.pardon == nil {
 		a.end(f, Rejected, bySight)
 	}
 }
@@ -86,7 +97,7 @@ func (a *Assembler) answerLeaves(f *flight, e event.Event) {
 	}
 	f.deadline = max(f.last, a.now) + quotedMemory
 	a.agenda.moved(f)
-	if !slices.Contains(leavingPlaces, e.Place) || f.packet.ICMPType == icmpRedirect {
+	if !slices.Contains(leavingPlaces, e.Place) || !isRejection(f.packet.ICMPType, f.packet.ICMPCode) {
 		return
 	}
 	about := a.quotedBy(f)
@@ -112,4 +123,92 @@ func (a *Assembler) quotedBy(f *flight) *flight {
 		about = x
 	}
 	return about
+}
+
+// due is a freeing before which the kernel always answers. If no answer was seen the kernel kept it back
+// (icmp_ratelimit, icmp_msgs_per_sec): the tracepoint icmp_send tells of those only that are really sent.
+type due struct {
+	// why is what the kernel does there.
+	why string
+	// functions and reasons are where and how it is freed; no reasons: any.
+	functions, reasons []string
+	// proto is the protocol of the packet, 0 for any.
+	proto uint8
+	// evidence is what must have been seen besides; nil: nothing.
+	evidence func(*flight) bool
+	answer   Reject
+}
+
+// dues are the rows. Not among them, because a policy of IPsec comes to the same end without an answer:
+// NO_SOCKET in tcp_v4_rcv, and IP_NOPROTO.
+var dues = []due{
+	{
+		why:       "no socket for a datagram: __udp4_lib_rcv calls icmp_send and frees; every other way to free has another reason",
+		functions: []string{"__udp4_lib_rcv", "udp_rcv"},
+		reasons:   []string{"NO_SOCKET"},
+		proto:     protoUDP,
+		answer:    Reject{By: ByICMP, Type: 3, Code: 3},
+	},
+	{
+		why:       "no tunnel takes the packet: tunnel4_rcv calls icmp_send and frees, unless there is no inner header",
+		functions: []string{"tunnel4_rcv"},
+		evidence:  func(f *flight) bool { return f.outer != nil && f.outer.Len >= 40 },
+		answer:    Reject{By: ByICMP, Type: 3, Code: 3},
+	},
+	{
+		why:       "IPVS has no destination: ip_vs_leave calls icmp_send and has the packet dropped",
+		functions: []string{"nf_hook_slow"},
+		evidence: func(f *flight) bool {
+			return f.director.gaveUp && f.director.dropped && f.packet.Inner.Protocol != protoICMP
+		},
+		answer: Reject{By: ByICMP, Type: 3, Code: 3},
+	},
+	{
+		why:       "the packet has no hops left: ip_forward calls icmp_send and frees",
+		functions: []string{"ip_forward"},
+		reasons:   []string{"IP_INHDR"},
+		evidence:  func(f *flight) bool { return f.ttl <= 1 && len(f.steps) > 0 },
+		answer:    Reject{By: ByICMP, Type: 11, Code: 0},
+	},
+}
+
+// answerSite is where packets like one another are freed and answered.
+type answerSite struct {
+	netns            uint32
+	function, reason string
+	src, dst         netip.Addr
+	proto            uint8
+}
+
+// answerSiteOf is a packet's; ok is false where the same function may free without an answer another time.
+func answerSiteOf(f *flight, d *Drop) (site answerSite, ok bool) {
+	if d == nil || d.Function != "ip_local_deliver_finish" || d.Reason != "IP_NOPROTO" {
+		return answerSite{}, false
+	}
+	h := f.header()
+	return answerSite{d.Netns, d.Function, d.Reason, h.Src, h.Dst, h.Protocol}, true
+}
+
+// remember keeps where a packet was answered, for those that follow it.
+func (a *Assembler) remember(f *flight) {
+	if site, ok := answerSiteOf(f, f.freed); ok && f.reject.By == ByICMP && f.reject.Sent {
+		a.answers.put(site, *f.reject)
+	}
+}
+
+// answerDue is the answer that the kernel chose to give and kept back; ok is false if that can't be said.
+func (a *Assembler) answerDue(f *flight, d *Drop) (r Reject, ok bool) {
+	for _, row := range dues {
+		if slices.Contains(row.functions, d.Function) && (len(row.reasons) == 0 || slices.Contains(row.reasons, d.Reason)) &&
+			(row.proto == 0 || row.proto == f.packet.Inner.Protocol) && (row.evidence == nil || row.evidence(f)) {
+			return row.answer, true
+		}
+	}
+	site, ok := answerSiteOf(f, d)
+	if !ok {
+		return Reject{}, false
+	}
+	r, ok = a.answers.get(site)
+	r.Sent = false
+	return r, ok
 }

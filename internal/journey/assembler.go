@@ -53,6 +53,8 @@ type Assembler struct {
 	flows     *recent[flowKey, *flow]
 	gone      *recent[key, goneBy]
 	roles     *recent[uint32, Role]
+	tunnels   *recent[tunnelTo, struct{}]
+	answers   *recent[answerSite, Reject]
 	fragments map[datagram][]*flight
 
 	tally tally
@@ -87,6 +89,8 @@ func New(opts Options) *Assembler {
 		flows:     newRecent[flowKey, *flow](maxFlows),
 		gone:      newRecent[key, goneBy](maxGone),
 		roles:     newRecent[uint32, Role](maxPlaces),
+		tunnels:   newRecent[tunnelTo, struct{}](maxPlaces),
+		answers:   newRecent[answerSite, Reject](maxPlaces),
 		fragments: map[datagram][]*flight{},
 	}
 	a.tally.sites = map[Site]int{}
@@ -258,11 +262,17 @@ func (a *Assembler) end(f *flight, fate Fate, how goneBy) {
 	if fate == Delivered {
 		w := &f.flow.ways[f.way]
 		w.processed = max(w.processed, f.last)
+		w.taken.took(f)
 		if !f.reply {
 			f.flow.delivered = f.id
 		}
 	}
+	if fate == Rejected {
+		a.remember(f)
+	}
 	j := f.journey(a.opts.Run, a.losses, a.role(f))
+	f.flow.handshake.gone(f)
+	j.Notices = a.notices(f)
 	f.steps, f.related = nil, nil
 	a.tally.count(j)
 	a.ended = append(a.ended, j)
@@ -280,6 +290,9 @@ func (a *Assembler) retire(f *flight, how goneBy) {
 		delete(a.byID, f.id)
 	}
 	a.unfragment(f)
+	if f.flow != nil && f.flow.ways[f.way].large == f {
+		f.flow.ways[f.way].large = nil
+	}
 	f.ended = true
 }
 

@@ -323,20 +323,41 @@ func TestAKeepaliveProbeIsADuplicate(t *testing.T) {
 	}
 }
 
-func TestFragmentsAreConsumedByTheDatagram(t *testing.T) {
-	k := newKernel()
-	part := func(id uint64, frag uint16) *skb {
-		p := datagramTo(53, 9)
-		p.Inner.Frag, p.HasPorts = frag, frag == 0x2000
-		return k.packet(id, p).tunnelled().at(event.IPLocalDeliver)
-	}
-	part(1, 0x2000).returns(event.IPDefrag, inProgress)
-	part(2, 0x2000|100).returns(event.IPDefrag, inProgress)
-	part(3, 200).returns(event.IPDefrag, 0).at(event.UDPRcv, event.UDPQueueRcv).returns(event.UDPQueueRcv, 0)
-	for _, j := range k.assemble(t, everywhere()) {
-		if j.ID == 3 && j.Fate != Delivered || j.ID != 3 && (j.Fate != Consumed || j.Became != 3) {
-			t.Errorf("%d: %s, became %d", j.ID, j.Fate, j.Became)
-		}
+func TestADatagramIsTheJourneyOfItsFirstFragment(t *testing.T) {
+	for what, last := range map[string]func(k *kernel, first, end *skb){
+		"and goes on under the name of the last one": func(_ *kernel, _, end *skb) {
+			end.at(event.UDPRcv, event.UDPQueueRcv).returns(event.UDPQueueRcv, 0)
+		},
+		"and is seen anew": func(k *kernel, first, end *skb) {
+			again := first.copy()
+			again.addr = end.addr
+			again.at(event.UDPRcv, event.UDPQueueRcv).returns(event.UDPQueueRcv, 0)
+			k.events[len(k.events)-3].Reused = true
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			k := newKernel()
+			part := func(id uint64, frag uint16) *skb {
+				p := datagramTo(53, 9)
+				p.Inner.Frag, p.HasPorts = frag, frag == 0x2000
+				return k.packet(id, p).tunnelled().at(event.IPLocalDeliver)
+			}
+			first := part(1, 0x2000).returns(event.IPDefrag, inProgress)
+			part(2, 0x2000|100).returns(event.IPDefrag, inProgress)
+			end := part(3, 200)
+			first.at(event.ConsumeSkb)
+			end.returns(event.IPDefrag, 0)
+			last(k, first, end)
+			js := k.assemble(t, everywhere())
+			if len(js) != 3 {
+				t.Fatalf("%d journeys, want 3", len(js))
+			}
+			for _, j := range js {
+				if j.ID == 1 && j.Fate != Delivered || j.ID != 1 && (j.Fate != Consumed || j.Became != 1) {
+					t.Errorf("%d: %s, became %d", j.ID, j.Fate, j.Became)
+				}
+			}
+		})
 	}
 }
 

@@ -10,6 +10,10 @@ import (
 // a journey that is over, or says too little to begin one.
 func (a *Assembler) board(e event.Event, k key) *flight {
 	if old, known := a.bySkb[e.Skb]; known && (old.seen < k.seen || old != k && e.First) {
+		if f := a.byKey[old]; f != nil && f.reassembled && f.id == e.ID && e.Packet != nil {
+			a.rename(f, old, k)
+			return f
+		}
 		a.reused(old)
 	}
 	if e.Packet == nil {
@@ -20,7 +24,11 @@ func (a *Assembler) board(e event.Event, k key) *flight {
 		return nil
 	}
 	if !e.Packet.Quoted {
-		if f := a.continued(e); f != nil {
+		f := a.continued(e)
+		if f == nil {
+			f = a.cutFrom(e)
+		}
+		if f != nil {
 			f.keys = append(f.keys, k)
 			a.byKey[k], a.bySkb[k.skb] = f, k
 			return f
@@ -33,6 +41,15 @@ func (a *Assembler) board(e event.Event, k key) *flight {
 	return f
 }
 
+// rename takes that a flight's sk_buff is known by another identity from here on.
+func (a *Assembler) rename(f *flight, old, k key) {
+	a.forget(old, bySight)
+	f.release(old)
+	f.keys = append(f.keys, k)
+	f.reassembled = false
+	a.byKey[k], a.bySkb[k.skb] = f, k
+}
+
 // continued is the open flight that goes on in a new sk_buff: the same hash, and not another packet with
 // the same hash (a UDP sender that leaves the IP id 0).
 func (a *Assembler) continued(e event.Event) *flight {
@@ -42,6 +59,28 @@ func (a *Assembler) continued(e event.Event) *flight {
 		}
 	}
 	return nil
+}
+
+// cutFrom is the open flight of a large packet (GSO) that an sk_buff which begins on its way out is a
+// segment of; nil if there is none.
+func (a *Assembler) cutFrom(e event.Event) *flight {
+	p := e.Packet
+	if !e.First || p.Inner.Protocol != protoTCP || !p.HasPorts || e.Place != event.NetDevQueue && e.Place != event.NetDevStartXmit {
+		return nil
+	}
+	fk, dir := keyOf(p)
+	fl, known := a.flows.get(fk)
+	if !known {
+		return nil
+	}
+	f := fl.ways[dir].large
+	if f == nil || f.ended || f.freed != nil || f.netns != e.Netns || f.leaving == staying || len(f.keys) >= maxCopies || len(f.steps) >= maxSteps {
+		return nil
+	}
+	if p.Seq-f.packet.Seq >= uint32(f.packet.Inner.Len) {
+		return nil
+	}
+	return f
 }
 
 func (a *Assembler) begin(e event.Event, k key) *flight {
@@ -61,6 +100,7 @@ func (a *Assembler) begin(e event.Event, k key) *flight {
 	f.flow, f.way = a.flowOf(fk), dir
 	f.reply = a.isReply(e.Packet)
 	f.flow.saw(e.Packet, dir)
+	f.flow.handshake.saw(f, a.losses)
 	if f.reply {
 		f.related, f.fallback = f.flow.request, f.flow.delivered
 	} else {

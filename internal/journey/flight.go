@@ -71,6 +71,12 @@ type flight struct {
 	socket       bool // a socket's protocol has it
 	processed    bool // a socket, or TIME_WAIT, has worked on it
 	backlog      bool // waits until its socket's user lets go
+	child        bool // completed a handshake: the new socket has it
+	director     director
+
+	// balanced: IPVS has sent it on, given is the sk_buff that it got, as long as its caller has not returned.
+	balanced bool
+	given    key
 
 	// What will become of it if nothing more is seen.
 	prospect prospect
@@ -87,8 +93,13 @@ type flight struct {
 	related   *flight
 	fallback  uint64 // Related if related was not delivered
 	quoted    bool   // an ICMP error about a packet: it is an answer, not a journey
-	ended     bool
-	fate      Fate
+	// reassembled: it lives in the sk_buff of another fragment, whose hash the kernel half may still report.
+	reassembled bool
+	undecided   bool // a SYN that was taken or refused: only the SYN/ACK can tell
+	// pardon is evidence that would turn a loss into a delivery, looked for until the prospect is due.
+	pardon func(*flight) bool
+	ended  bool
+	fate   Fate
 }
 
 func (f *flight) has(flag event.TCPFlags) bool {
@@ -182,6 +193,7 @@ func (f *flight) enter(netns uint32) {
 	// Without having left by a device it is the tunnel that lives in another namespace.
 	if f.netns != 0 && f.leaving != staying {
 		f.arrived, f.cameIPIP, f.decapped, f.encapped = false, false, false, false
+		f.director = director{}
 	}
 	f.netns = netns
 }
@@ -203,16 +215,19 @@ func (f *flight) shape(outer *event.Header) {
 
 func (f *flight) arrive() {
 	f.firstArrived = f.firstArrived || len(f.steps) == 0
+	if f.leaving != staying {
+		f.director = director{}
+	}
 	if !f.arrived {
 		f.arrived, f.cameIPIP = true, f.tunnelled
 		f.encapped = false
 	}
 	f.leaving = staying
-	f.socket, f.processed, f.backlog = false, false, false
+	f.socket, f.processed, f.backlog, f.child = false, false, false, false
 }
 
-// step adds a sighting to the path.
-func (f *flight) step(e event.Event) {
+// step adds a sighting to the path; late: what returns there has nothing more to say of the packet.
+func (f *flight) step(e event.Event, late bool) {
 	if e.Returned && f.complete(e) || len(f.steps) >= maxSteps {
 		return
 	}
@@ -224,9 +239,10 @@ func (f *flight) step(e event.Event) {
 	}
 	if e.Place == event.NfHookSlow {
 		s.NfHook = hookName(e.Aux)
-		if e.Returned {
-			s.Verdict = verdictName(e.Value)
-		}
+	}
+	s.Verdict, s.Method = word(e)
+	if at, ok := f.whereGiven(s.key); ok && late {
+		s.Dev, s.Netns, s.Tunnelled = at.Dev, at.Netns, at.Tunnelled
 	}
 	f.steps = append(f.steps, s)
 }
@@ -239,6 +255,7 @@ func (f *flight) complete(e event.Event) bool {
 	for i := len(f.steps) - 1; i >= 0; i-- {
 		if s := &f.steps[i]; s.Place == e.Place && !s.Returned {
 			s.Returned, s.Value = true, e.Value
+			s.Verdict, _ = word(e)
 			return true
 		}
 	}
@@ -280,4 +297,13 @@ func (f *flight) relatedID() uint64 {
 		return f.related.id
 	}
 	return f.fallback
+}
+
+// dropIn is a drop that a place's return tells of, not the freeing.
+func (f *flight) dropIn(p event.Place, hook string) *Drop {
+	d := &Drop{Drop: event.Drop{Function: p.String()}, Dev: f.dev, Netns: f.netns, NfHook: hook}
+	if f.director.dropped && p == event.NfHookSlow {
+		d.NfHook, d.Decider = "input", event.IPVSIn.String()
+	}
+	return d
 }

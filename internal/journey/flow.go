@@ -20,6 +20,7 @@ const (
 	tcpFinWait2 = 5
 	tcpTimeWait = 6
 	tcpClose    = 7
+	tcpLastACK  = 9
 	tcpClosing  = 11
 )
 
@@ -61,8 +62,11 @@ func keyOf(p *event.Packet) (k flowKey, dir int) {
 // flow is what is remembered of a flow beyond its packets: evidence for the fate of packets whose end is silent.
 type flow struct {
 	ways [2]way // forward, backward
-	// begun: a SYN was seen in this run, and with it every state of the connection.
+	// begun: a SYN was seen in this run, and with it every state of the connection; syn is its sequence number.
 	begun bool
+	syn   uint32
+	// handshake are the SYN/ACKs that wait for an answer.
+	handshake handshake
 	// sockets has the last change of state by network namespace, 0 if the namespace was not said.
 	sockets map[uint32]stateChange
 	// reset is an RST that was seen leaving and belongs to no packet yet.
@@ -83,6 +87,10 @@ type way struct {
 	processed time.Duration
 	// merged are the last packets that GRO made of several.
 	merged []mergedSegment
+	// taken is what the socket has processed.
+	taken taken
+	// large is the last packet that is still to be cut into segments; nil if there was none.
+	large *flight
 }
 
 // mergedSegment is a packet that GRO made of several.
@@ -137,8 +145,14 @@ func (f *flow) saw(p *event.Packet, dir int) {
 		return
 	}
 	if p.TCPFlags&(event.SYN|event.ACK) == event.SYN {
-		// A new connection: what the old one proved is void.
-		f.ways, f.begun = [2]way{}, true
+		again := f.begun && f.syn == p.Seq || f.ways[dir].hasAcked && f.ways[dir].acked == p.Seq+1
+		if !again {
+			f.ways, f.handshake = [2]way{}, handshake{} // a new connection: what the old one proved is void
+		}
+		f.begun, f.syn = true, p.Seq
+	}
+	if p.TCPFlags&event.FIN != 0 {
+		f.ways[dir].taken.fin, f.ways[dir].taken.hasFIN = p.Seq, true
 	}
 	if back := &f.ways[1-dir]; p.TCPFlags&event.ACK != 0 && p.TCPFlags&event.RST == 0 {
 		if !back.hasAcked || int32(p.Ack-back.acked) > 0 {

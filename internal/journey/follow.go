@@ -20,17 +20,18 @@ func (a *Assembler) follow(f *flight, e event.Event) {
 		return
 	}
 	f.last = max(f.last, e.Time)
-	f.touch(key{e.Skb, e.Seen})
 	if a.late(f, e) {
-		f.step(e)
+		f.step(e, true)
 		return
 	}
+	f.touch(key{e.Skb, e.Seen})
 	f.move(e)
-	f.step(e)
+	f.step(e, false)
 	if f.segments > 1 && e.Packet != nil {
 		f.flow.ways[f.way].sawMerged(e.Packet, f.id)
 	}
 	a.place(f)
+	a.arrivedTunnelled(f)
 	switch e.Place {
 	case event.SendReset, event.ICMPSend:
 		a.answerChosen(f, e)
@@ -47,6 +48,12 @@ func (a *Assembler) follow(f *flight, e event.Event) {
 		a.unfragment(f)
 	}
 	f.reach(e)
+	if f.director.handled {
+		a.place(f)
+	}
+	if f.segments > 1 && f.leaving != staying {
+		f.flow.ways[f.way].large = f
+	}
 	a.resetLeaves(f, e)
 	if p, ok := f.promise(e); ok {
 		a.schedule(f, a.adjust(f, e, p))
@@ -56,11 +63,13 @@ func (a *Assembler) follow(f *flight, e event.Event) {
 // late reports whether a function returns that has nothing more to say of a packet: meanwhile it was seen
 // on its way out, or in another namespace.
 func (a *Assembler) late(f *flight, e event.Event) bool {
-	switch e.Place {
-	case event.NetDevXmit:
+	switch {
+	case f.lateReturn(e):
+		return true
+	case e.Place == event.NetDevXmit:
 		// A tunnel's driver returns when the device below has the packet in its queue already.
 		return f.leaving != driven && !(f.leaving == queued && !a.watches(event.NetDevStartXmit))
-	case event.NfHookSlow:
+	case e.Place == event.NfHookSlow:
 		return e.Returned && e.Value == 0 && (f.leaving > sent || e.Netns != 0 && e.Netns != f.netns)
 	}
 	return false
@@ -76,7 +85,7 @@ var reached = map[event.Place]func(*flight){
 	event.TCPRcv:           func(f *flight) { f.socket = true },
 	event.TCPAddBacklog:    func(f *flight) { f.socket, f.backlog = true, true },
 	event.TCPDoRcv:         func(f *flight) { f.socket, f.processed = true, true },
-	event.TCPChildProcess:  func(f *flight) { f.socket, f.processed = true, true },
+	event.TCPChildProcess:  func(f *flight) { f.socket, f.processed, f.child = true, true, true },
 	event.TCPTimewait:      func(f *flight) { f.socket, f.processed = true, true },
 	event.TCPProbe:         func(f *flight) { f.socket, f.processed = true, true },
 	event.InetSockSetState: func(f *flight) { f.socket, f.processed = true, true },
@@ -92,6 +101,7 @@ func (f *flight) reach(e event.Event) {
 	if e.Place == event.NetDevXmit && e.Value != 0 {
 		f.leaving = queued // the driver has no room: back to the queue
 	}
+	f.direct(e)
 }
 
 // adjust is what a promise is worth with what this run watches.
@@ -99,8 +109,19 @@ func (a *Assembler) adjust(f *flight, e event.Event, p prospect) prospect {
 	if e.Place == event.UDPRcv && !a.watches(event.UDPQueueRcv) {
 		return prospect{fate: Delivered, after: socketSilence}
 	}
-	if e.Place == event.NfHookSlow && p.fate == Dropped {
-		f.lostCopy = &Drop{Drop: event.Drop{Function: e.Place.String()}, Dev: f.dev, Netns: f.netns, NfHook: hookName(e.Aux)}
+	switch {
+	case e.Place == event.NfHookSlow && p.fate == Dropped:
+		f.lostCopy = f.dropIn(e.Place, hookName(e.Aux))
+	case e.Place == event.IPVSIn && p.fate == Dropped:
+		f.lostCopy = f.dropIn(event.NfHookSlow, "") // who called it frees what it drops
+	case e.Place == event.NfHookSlow && f.rewritten() && p.waits:
+		return handedOn
+	case e.Place == event.TCPConnRequest && p.fate == Dropped:
+		if f.raced(e.Time) {
+			f.duplicate = true
+			return prospect{fate: Delivered, now: true}
+		}
+		f.freed = f.dropIn(e.Place, "")
 	}
 	// An RST says that the segment was refused, whatever function returns.
 	if p.now && p.fate == Delivered && f.reject != nil && f.reject.By == ByRST {
@@ -122,7 +143,7 @@ func (a *Assembler) stateChanged(e event.Event) {
 		return // the state of another socket changed while the packet was handled
 	}
 	f.last = max(f.last, e.Time)
-	f.step(e)
+	f.step(e, false)
 	f.reach(e)
 	if !f.backlog || f.prospect.waits {
 		a.schedule(f, prospects[event.InetSockSetState])
@@ -145,14 +166,7 @@ func (a *Assembler) merged(f *flight, e event.Event) bool {
 // defrag keeps the fragments of a datagram together: whole, it lives on in one of them.
 func (a *Assembler) defrag(f *flight, e event.Event) {
 	if e.Value != inProgress {
-		whole := f.datagram()
-		for _, part := range slices.Clone(a.fragments[whole]) {
-			if part != f {
-				part.became = f.id
-				a.end(part, Consumed, bySight)
-			}
-		}
-		a.unfragment(f)
+		a.whole(f)
 		return
 	}
 	if f.fragment == nil {
@@ -160,6 +174,42 @@ func (a *Assembler) defrag(f *flight, e event.Event) {
 		f.fragment = &d
 		a.fragments[d] = append(a.fragments[d], f)
 	}
+}
+
+// whole takes that f was the last part to come: the datagram has its sk_buff and the first part's headers
+// (inet_frag_reasm_prepare), so that it is the first part that goes on.
+func (a *Assembler) whole(f *flight) {
+	parts := slices.Clone(a.fragments[f.datagram()])
+	first := f
+	for _, part := range parts {
+		if part.fragmentOffset() == 0 {
+			first = part
+		}
+	}
+	if f.fragmentOffset() == 0 {
+		first = f
+	}
+	for _, part := range parts {
+		if part != first && part != f {
+			part.became = first.id
+			a.end(part, Consumed, bySight)
+		}
+	}
+	a.unfragment(first)
+	if f != first {
+		a.handOver(f, first)
+	}
+}
+
+// handOver ends f, whose sk_buff has become another flight's.
+func (a *Assembler) handOver(f, to *flight) {
+	k := f.current()
+	f.keys, f.became = slices.DeleteFunc(f.keys, func(x key) bool { return x == k }), to.id
+	a.end(f, Consumed, bySight)
+	to.keys = append(to.keys, k)
+	to.reassembled = true
+	a.byKey[k], a.bySkb[k.skb] = to, k
+	a.schedule(to, silence)
 }
 
 func (a *Assembler) unfragment(f *flight) {
@@ -175,31 +225,32 @@ func (a *Assembler) unfragment(f *flight) {
 
 // datagram is what a fragment is part of: the outer datagram as long as there is one.
 func (f *flight) datagram() datagram {
-	h := f.packet.Inner
-	if f.tunnelled && f.outer != nil {
-		h = *f.outer
-	}
+	h := f.header()
 	return datagram{event.Header{Src: h.Src, Dst: h.Dst, Protocol: h.Protocol, ID: h.ID}, f.netns}
 }
 
 // role is the part of the host in which a flight ended.
 //
-// A request that came tunnelled is at a real server; one that came plain and left tunnelled, or came to
-// a namespace where that was seen, at a director; one that never came through a device, at its client.
+// A request that came tunnelled is at a real server; one that IPVS handled, or that came plain and left
+// tunnelled, or came to a namespace where that was seen, at a director; one that never came through a device, at its client.
 // A reply is at the real server until a client gets it.
 func (a *Assembler) role(f *flight) Role {
 	known, _ := a.roles.get(f.netns)
 	switch {
 	case a.opts.Role != "" && a.opts.Role != Auto:
 		return a.opts.Role
+	case f.reply && known == Director && f.leaving != staying:
+		return Director // the way back leads through it, with NAT always
 	case f.reply && f.arrived && (f.fate == Delivered || known == Client || f.firstArrived):
 		return Client
 	case f.reply:
 		return RealServer
 	case f.cameIPIP || f.decapped:
 		return RealServer
-	case f.encapped:
+	case f.encapped || f.director.handled:
 		return Director
+	case f.balanced || f.director.sent:
+		return RealServer
 	case !f.arrived:
 		return Client
 	case known != "" && known != Client:
@@ -215,7 +266,7 @@ func (a *Assembler) place(f *flight) {
 	case f.netns == 0 || f.reply:
 	case f.decapped:
 		role = RealServer
-	case f.encapped:
+	case f.encapped || f.director.handled:
 		role = Director
 	case !f.arrived && len(f.steps) == 1:
 		role = Client

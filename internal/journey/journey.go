@@ -89,9 +89,10 @@ type Journey struct {
 	// Gaps counts the times that something was not seen while the packet was on its way:
 	// events lost, its beginning lost, or the deciding place not watched.
 	Gaps int
-	// ReplyLost: delivered, but no reply packet could come into being for it. Whoever explains sets it.
+	// ReplyLost: delivered, but no reply packet could come into being for it. No place shows that yet: a
+	// datagram's answer that finds no route fails in the system call. Whoever can tell from the host's state sets it.
 	ReplyLost bool
-	// Notices are what is not a loss here but will look like one elsewhere. Whoever explains sets them.
+	// Notices are what is not a loss here but will look like one elsewhere. Whoever explains may add some.
 	Notices []Notice
 }
 
@@ -105,8 +106,13 @@ type Step struct {
 	Netns uint32
 	// Tunnelled: the packet had its outer header at this step.
 	Tunnelled bool
-	// NfHook and Verdict are set at NfHookSlow: "input", "accept".
-	NfHook, Verdict string
+	// NfHook is set at NfHookSlow: "input".
+	NfHook string
+	// Verdict is what the place decided, where one word says it: "accept", "drop" and "stolen" of a hook and of
+	// IPVS, "destination" or "no-destination" of its scheduler, "answered" or "refused" of a listener.
+	Verdict string
+	// Method is set at IPVSXmit: nat, local, tunnel, direct or bypass.
+	Method string
 	// Returned: Value is what the function at Place returned.
 	Returned bool
 	Value    int32
@@ -120,6 +126,8 @@ type Drop struct {
 	Netns uint32
 	// NfHook is the netfilter hook that decided, empty if it was not netfilter.
 	NfHook string
+	// Decider is who in that hook decided, if that was seen: "ip_vs_in".
+	Decider string
 }
 
 // Reject is the answer that the kernel chose to give to a packet that it freed.

@@ -19,6 +19,8 @@ type ordinary struct {
 	fate     Fate
 	// duplicate: the socket had the bytes already.
 	duplicate bool
+	// answered: an answer to the packet makes no difference.
+	answered bool
 }
 
 // No reason: the kernel gave none, or has none (before 5.17).
@@ -49,6 +51,44 @@ var ordinaryFrees = []ordinary{
 		fate:      Delivered, duplicate: true,
 	},
 	{
+		why:      "PAWS: its timestamp is older than that of what the socket has had; so is what it brings",
+		proto:    protoTCP,
+		reasons:  []string{"TCP_RFC7323_PAWS"},
+		evidence: (*flight).isOld,
+		fate:     Delivered, duplicate: true,
+	},
+	{
+		why:       "without reasons (before 5.17) what is old is known by what the socket has had",
+		proto:     protoTCP,
+		functions: []string{"tcp_validate_incoming", "tcp_data_queue", "tcp_data_queue_ofo", "tcp_rcv_established", "tcp_v4_do_rcv", "tcp_rcv_state_process"},
+		reasons:   []string{noReason},
+		evidence:  (*flight).isOld,
+		fate:      Delivered, duplicate: true,
+	},
+	{
+		why:       "tcp_ofo_queue frees what came out of order and was sent again meanwhile",
+		proto:     protoTCP,
+		functions: []string{"tcp_ofo_queue"},
+		reasons:   []string{noReason},
+		fate:      Delivered, duplicate: true,
+	},
+	{
+		why:       "a SYN sent again for a request that waits for its ACK: tcp_check_req answers it",
+		proto:     protoTCP,
+		functions: []string{"tcp_v4_rcv"},
+		reasons:   []string{notSpecified, noReason},
+		evidence:  (*flight).synAnswered,
+		fate:      Delivered, duplicate: true,
+	},
+	{
+		why:       "the connection is over, and a later ACK has ended it; the RST is for nobody",
+		proto:     protoTCP,
+		functions: []string{"tcp_v4_rcv"},
+		reasons:   []string{"NO_SOCKET", noReason},
+		evidence:  (*flight).overtakenByTheEnd,
+		fate:      Delivered, duplicate: true, answered: true,
+	},
+	{
 		why:       "the socket is closed with packets in its queue: they had been delivered",
 		functions: []string{"sk_stream_kill_queues", "inet_sock_destruct", "inet_csk_destroy_sock", "tcp_disconnect", "tcp_v4_destroy_sock", "skb_queue_purge", "skb_queue_purge_reason", "skb_rbtree_purge", "skb_errqueue_purge", "udp_destruct_common", "udp_destruct_sock", "__sk_destruct"},
 		reasons:   []string{"QUEUE_PURGE", notSpecified, noReason},
@@ -71,11 +111,35 @@ var ordinaryFrees = []ordinary{
 		fate:      Delivered,
 	},
 	{
+		why:       "without reasons: tcp_validate_incoming frees every RST like a drop, the ones it obeys too",
+		proto:     protoTCP,
+		functions: []string{"tcp_validate_incoming", "tcp_rcv_established", "tcp_v4_do_rcv", "tcp_rcv_state_process", "tcp_rcv_synsent_state_process"},
+		reasons:   []string{noReason},
+		evidence:  func(f *flight) bool { return f.has(event.RST) },
+		fate:      Delivered,
+	},
+	{
+		why:       "5.10 frees what tcp_rcv_state_process is done with like a drop, data excepted",
+		proto:     protoTCP,
+		functions: []string{"tcp_rcv_state_process", "tcp_child_process"},
+		reasons:   []string{noReason},
+		evidence:  func(f *flight) bool { return f.has(event.ACK) && !f.has(event.SYN) && !f.mayCarryData() },
+		fate:      Delivered,
+	},
+	{
 		why:       "6.1 frees what tcp_rcv_state_process and tcp_rcv_established are done with like a drop (the latter by a tail call, so that its caller is named)",
 		proto:     protoTCP,
-		functions: []string{"tcp_rcv_state_process", "tcp_v4_do_rcv", "tcp_rcv_established", "tcp_rcv_synsent_state_process", "tcp_child_process"},
+		functions: []string{"tcp_rcv_state_process", "tcp_rcv_established", "tcp_rcv_synsent_state_process", "tcp_child_process"},
 		reasons:   []string{notSpecified},
 		evidence:  func(f *flight) bool { return !f.isSYN() },
+		fate:      Delivered,
+	},
+	{
+		why:       "the same, but a listener frees there the ACK of a cookie that it has no room for",
+		proto:     protoTCP,
+		functions: []string{"tcp_v4_do_rcv"},
+		reasons:   []string{notSpecified},
+		evidence:  func(f *flight) bool { return !f.isSYN() && !f.opens() },
 		fate:      Delivered,
 	},
 	{

@@ -33,6 +33,18 @@ func session() *kernel {
 		p.Quoted, p.ICMPType, p.ICMPCode = true, 3, 3
 		k.packet(id+6, p).on("eth0", nsRealServer).at(event.IPLocalOut, event.NetDevQueue)
 		q.kfree("__udp4_lib_rcv", "NO_SOCKET")
+		n := k.packet(id+8, syn()).atDirector().scheduled(uint32(i%5)).returns(event.IPVSIn, ipvsPassed).hook(3, 1)
+		n.taken().at(event.NetDevQueue, event.NetDevStartXmit)
+		k.packet(id+9, syn()).atDirector().returns(event.IPVSSchedule, 0).at(event.IPVSLeave).returns(event.IPVSIn, ipvsDropped).
+			kfree("nf_hook_slow", "NETFILTER_DROP")
+		k.packet(id+10, syn()).tunnelled().connRequest(int32(i % 2)).done()
+		outerFragment(k).returns(event.IPDefrag, inProgress)
+		k.packet(id+11, request(event.FIN|event.ACK, 1001, 5001, 52)).processed()
+		k.packet(id+12, request(event.ACK, 1001, 5001, 52)).tunnelled().at(event.TCPRcv).kfree("tcp_v4_rcv", "NOT_SPECIFIED")
+		large := reply(event.ACK, 5001, 1001, 4396)
+		large.Segments = 3
+		k.packet(id+13, large).on("eth0", nsRealServer).at(event.IPLocalOut, event.NetDevQueue, event.ConsumeSkb)
+		k.packet(id+14, reply(event.ACK, 6449, 1001, 1500)).on("eth0", nsRealServer).at(event.NetDevStartXmit)
 		k.packet(id+7, request(event.ACK, 1001, 5001, 1500)).tunnelled()
 		k.silence(200 * time.Millisecond)
 	}

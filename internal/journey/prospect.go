@@ -66,14 +66,23 @@ var results = map[event.Place]func(*flight, event.Event) (p prospect, ok bool){
 	event.NetDevXmit:  driverTook,
 	event.NfHookSlow:  hookDecided,
 	event.IPDefrag:    defragmented,
+	event.IPVSIn:      ipvsDecided,
+	event.IPVSXmit:    ipvsSends,
 	event.TCPRcv:      tcpReturned,
 	event.TCPDoRcv:    tcpReturned,
 	event.UDPQueueRcv: udpQueued,
 	event.ICMPRcv:     icmpReturned,
+
+	event.TCPConnRequest: synDecided,
 }
 
 // valued are the places whose sightings always carry a result, whether or not they say Returned.
-var valued = map[event.Place]bool{event.NetDevXmit: true}
+var valued = map[event.Place]bool{event.NetDevXmit: true, event.IPVSXmit: true}
+
+// mute are the places that promise nothing of themselves, and nothing else than the place before them did.
+var mute = map[event.Place]bool{
+	event.IPVSIn: true, event.IPVSSchedule: true, event.IPVSLeave: true, event.TCPConnRequest: true,
+}
 
 // promise is the prospect after a sighting; ok is false if it doesn't change.
 func (f *flight) promise(e event.Event) (p prospect, ok bool) {
@@ -84,6 +93,9 @@ func (f *flight) promise(e event.Event) (p prospect, ok bool) {
 		if _, known := prospects[e.Place]; known {
 			return prospect{}, false // the entry has promised, and the return adds nothing
 		}
+	}
+	if mute[e.Place] {
+		return prospect{}, false
 	}
 	if p, known := prospects[e.Place]; known {
 		return p, true
@@ -125,6 +137,11 @@ func tcpReturned(f *flight, e event.Event) (prospect, bool) {
 		return waiting, true
 	}
 	return prospect{fate: Delivered, now: true}, true
+}
+
+// synDecided: tcp_conn_request refused the SYN, or has sent the SYN/ACK. The kernel consumes it either way.
+func synDecided(_ *flight, e event.Event) (prospect, bool) {
+	return prospect{fate: Dropped, now: true}, e.Value == 0
 }
 
 func udpQueued(_ *flight, e event.Event) (prospect, bool) {

@@ -1,6 +1,10 @@
 package journey
 
-import "ipiptrace/tracer/event"
+import (
+	"time"
+
+	"ipiptrace/tracer/event"
+)
 
 // freed takes kfree_skb: a drop, unless the packet had done its work, or lives on in another sk_buff.
 func (a *Assembler) freed(f *flight, e event.Event) {
@@ -25,18 +29,25 @@ func (a *Assembler) freed(f *flight, e event.Event) {
 	}
 	drop := &Drop{Drop: d, Dev: f.dev, Netns: f.netns, NfHook: nfHook(d)}
 	drop.Function = function(d.Function)
+	if f.director.dropped && drop.Function == "nf_hook_slow" {
+		drop.Decider = event.IPVSIn.String()
+	}
 	row, ordinary := ordinaryFree(f, d)
 	current, left := a.release(f, e)
 	if a.answeredByReset(f, e) {
 		f.reject = &Reject{By: ByRST, Sent: true}
 	}
+	if r, due := a.answerDue(f, drop); due && f.reject == nil && !ordinary && left == 0 {
+		f.reject = &r
+	}
 	switch {
-	case f.reject != nil:
-		f.freed = drop
-		a.schedule(f, prospect{fate: Rejected, after: answerWait, seen: true, now: f.reject.Sent})
-	case ordinary && current:
+	case ordinary && current && (f.reject == nil || row.answered):
 		f.duplicate = row.duplicate
 		a.schedule(f, prospect{fate: row.fate, now: true})
+	case f.reject != nil:
+		f.freed = drop
+		f.pardon = pardonFor(f, drop)
+		a.schedule(f, prospect{fate: Rejected, after: answerWait, seen: true, now: f.reject.Sent && f.pardon == nil})
 	case ordinary || left > 0 && d.Reason == "OTHERHOST":
 		// What a bridge floods is for one of its ports.
 	case left > 0:
@@ -49,8 +60,41 @@ func (a *Assembler) freed(f *flight, e event.Event) {
 		a.schedule(f, prospect{fate: Unknown, now: true})
 	default:
 		f.freed = drop
-		a.schedule(f, prospect{fate: Dropped, after: answerWait, seen: true, now: a.seesAnswers(f)})
+		f.pardon = pardonFor(f, drop)
+		a.schedule(f, prospect{fate: Dropped, after: f.verdictWait(), seen: true, now: f.pardon == nil && a.seesAnswers(f)})
 	}
+}
+
+// verdictWait is how long a drop waits for what may turn it into something else.
+func (f *flight) verdictWait() time.Duration {
+	if f.pardon != nil {
+		return copyWait
+	}
+	return answerWait
+}
+
+// pardonFor is the evidence that would make a freeing an ordinary one and that may yet come; nil if there is none.
+func pardonFor(f *flight, d *Drop) func(*flight) bool {
+	if f.packet.Inner.Protocol != protoTCP || d.Function != "tcp_v4_rcv" || !f.isBareACK() {
+		return nil
+	}
+	switch {
+	case f.flow.over():
+		return (*flight).overtakenByTheEnd // another CPU has the ACK that came before it in its hands
+	case (d.Reason == notSpecified || d.Reason == noReason) && f.reject == nil && f.opens():
+		return (*flight).followed // TCP_DEFER_ACCEPT frees the ACK and waits for data; a full queue does the same, and takes none
+	}
+	return nil
+}
+
+// pardoned ends a flight that would be lost, if what it waited for has come.
+func (f *flight) pardoned() bool {
+	if f.pardon == nil || !f.pardon(f) {
+		return false
+	}
+	f.duplicate = f.overtakenByTheEnd()
+	f.reject, f.freed = nil, nil
+	return true
 }
 
 // mayBeTimeWait reports whether tcp_v4_rcv may have freed what TIME_WAIT had handled: no place would have
@@ -74,8 +118,16 @@ func (a *Assembler) consumed(f *flight, e event.Event) {
 	switch {
 	case f.reject != nil && f.reject.By == ByRST:
 		a.schedule(f, prospect{fate: Rejected, after: answerWait, seen: true, now: f.reject.Sent})
+	case f.isSYN() && f.reachedHost() && !a.watches(event.TCPConnRequest) && !f.synAnswered():
+		// The kernel consumes the SYN that a listener refuses, too. The SYN/ACK may wait for its neighbour.
+		f.undecided = true
+		a.schedule(f, prospect{fate: Vanished, after: lookAgain})
 	case f.socket:
 		a.schedule(f, prospect{fate: Delivered, now: true})
+	case f.rewritten():
+		a.schedule(f, handedOn)
+	case f.director.sent && f.leaving == staying:
+		a.schedule(f, silence) // the copy that IPVS has made goes on
 	case f.leaving == driven:
 		a.schedule(f, prospect{fate: Forwarded, after: settle, seen: true})
 	case f.leaving != staying:
@@ -91,12 +143,27 @@ func (a *Assembler) consumed(f *flight, e event.Event) {
 
 // isFragment reports whether the packet was part of a larger datagram.
 func (f *flight) isFragment() bool {
-	const more, offset = 0x2000, 0x1fff
-	h := f.packet.Inner
+	const more = 0x2000
+	return f.header().Frag&more != 0 || f.fragmentOffset() != 0
+}
+
+// fragmentOffset is where in its datagram a fragment lies, in units of 8 bytes; 0 for the first one, and for a packet that is whole.
+func (f *flight) fragmentOffset() uint16 {
+	const offset = 0x1fff
+	return f.header().Frag & offset
+}
+
+// header is the header by which IP puts fragments together: the outer one as long as there is one.
+func (f *flight) header() event.Header {
 	if f.tunnelled && f.outer != nil {
-		h = *f.outer
+		return *f.outer
 	}
-	return h.Frag&(more|offset) != 0
+	return f.packet.Inner
+}
+
+// mayWaitForFragments reports whether a fragment can wait for the rest of its datagram without being seen.
+func (a *Assembler) mayWaitForFragments(f *flight) bool {
+	return f.isFragment() && f.arrived && f.leaving == staying && !f.socket && !a.watches(event.IPDefrag)
 }
 
 // release retires the sk_buff of an event. It says whether the flight was seen in it last, or lives in no
@@ -152,10 +219,12 @@ func (a *Assembler) overdue(f *flight) {
 	switch {
 	case f.quoted:
 		a.end(f, Forwarded, bySilence)
-	case a.joinedBacklog(f):
+	case f.pardoned() || a.joinedBacklog(f):
 		a.end(f, Delivered, bySilence)
 	case f.prospect.waits && gaps == 0:
 		a.schedule(f, f.prospect)
+	case f.prospect.fate == Vanished && gaps == 0 && a.mayWaitForFragments(f):
+		a.schedule(f, waiting)
 	case a.sure(f):
 		a.end(f, f.prospect.fate, bySilence)
 	default:
@@ -189,7 +258,7 @@ func (a *Assembler) silent(f *flight, gaps int) {
 		a.end(f, Dropped, bySilence)
 	case gaps > 0:
 		a.end(f, Unknown, bySilence)
-	case a.blind(f) || a.mayBeMerged(f):
+	case f.undecided || a.blind(f) || a.mayBeMerged(f):
 		f.gaps++ // the place that decides was not watched
 		a.end(f, Unknown, bySilence)
 	default:
@@ -199,6 +268,9 @@ func (a *Assembler) silent(f *flight, gaps int) {
 
 // unfinished is the fate of a flight at the end of the events.
 func (a *Assembler) unfinished(f *flight) Fate {
+	if f.pardoned() {
+		return Delivered
+	}
 	if a.sure(f) {
 		return f.prospect.fate
 	}
@@ -207,6 +279,9 @@ func (a *Assembler) unfinished(f *flight) Fate {
 	}
 	if fate, ok := a.evidence(f); ok {
 		return fate
+	}
+	if f.undecided {
+		f.gaps++
 	}
 	if a.gaps(f) > 0 {
 		return Unknown
@@ -253,6 +328,9 @@ func (a *Assembler) evidence(f *flight) (Fate, bool) {
 	if f.packet.Inner.Protocol != protoTCP || !f.packet.HasPorts || !f.arrived || f.leaving != staying {
 		return "", false
 	}
+	if f.undecided {
+		return Delivered, f.synAnswered()
+	}
 	w := f.flow.ways[f.way]
 	if id := w.mergedInto(f.id, f.packet.Seq); id != 0 && f.mayCarryData() {
 		f.became = id
@@ -274,6 +352,5 @@ func (a *Assembler) evidence(f *flight) (Fate, bool) {
 // dropped: one that names its drops' reasons frees by kfree_skb what TCP does not like, and silently what
 // it has processed (tcp_rcv_established).
 func (a *Assembler) silentACK(f *flight) bool {
-	bare := f.has(event.ACK) && !f.has(event.SYN|event.FIN|event.RST) && !f.mayCarryData()
-	return bare && a.blind(f) && a.opts.Run.Reasons && a.now-f.last >= socketSilence
+	return f.isBareACK() && a.blind(f) && a.opts.Run.Reasons && a.now-f.last >= socketSilence
 }

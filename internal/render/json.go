@@ -108,6 +108,7 @@ type jsonStep struct {
 	Netns   uint32 `json:"netns,omitempty"`
 	NfHook  string `json:"nf_hook,omitempty"`
 	Verdict string `json:"verdict,omitempty"`
+	Method  string `json:"method,omitempty"`
 }
 
 type jsonDrop struct {
@@ -115,6 +116,7 @@ type jsonDrop struct {
 	Symbol   string   `json:"symbol,omitempty"`
 	Reason   string   `json:"reason,omitempty"`
 	NfHook   string   `json:"nf_hook,omitempty"`
+	Decider  string   `json:"decider,omitempty"`
 	Dev      string   `json:"dev,omitempty"`
 	Netns    uint32   `json:"netns,omitempty"`
 	Stack    []string `json:"stack,omitempty"`
@@ -176,7 +178,7 @@ func stepsOf(steps []journey.Step) []jsonStep {
 	out := make([]jsonStep, len(steps))
 	netns := uint32(0)
 	for i, s := range steps {
-		out[i] = jsonStep{T: s.T.Nanoseconds(), Hook: s.Place.String(), Dev: s.Dev, NfHook: s.NfHook, Verdict: s.Verdict}
+		out[i] = jsonStep{T: s.T.Nanoseconds(), Hook: s.Place.String(), Dev: s.Dev, NfHook: s.NfHook, Verdict: s.Verdict, Method: s.Method}
 		if s.Netns != netns {
 			out[i].Netns, netns = s.Netns, s.Netns
 		}
@@ -188,7 +190,7 @@ func dropOf(d *journey.Drop, stack bool) *jsonDrop {
 	if d == nil {
 		return nil
 	}
-	out := &jsonDrop{Function: d.Function, Symbol: d.Symbol, Reason: d.Reason, NfHook: d.NfHook, Dev: d.Dev, Netns: d.Netns}
+	out := &jsonDrop{Function: d.Function, Symbol: d.Symbol, Reason: d.Reason, NfHook: d.NfHook, Decider: d.Decider, Dev: d.Dev, Netns: d.Netns}
 	if stack {
 		out.Stack = d.Stack
 	}

@@ -16,8 +16,10 @@ func (t *Text) path(j journey.Journey) []string {
 	dev, netns, many := "", uint32(0), several(j.Steps)
 	for i, s := range j.Steps {
 		word := s.Place.String()
-		if s.NfHook != "" {
-			word += " " + s.NfHook + " " + s.Verdict
+		for _, said := range []string{s.NfHook, s.Verdict, s.Method} {
+			if said != "" {
+				word += " " + said
+			}
 		}
 		if s.Dev != dev {
 			dev = s.Dev

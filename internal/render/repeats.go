@@ -26,7 +26,7 @@ func verdictOf(j journey.Journey) verdict {
 		fate: j.Fate, dev: where(j), replyLost: j.ReplyLost, gaps: j.Gaps > 0,
 	}
 	if j.Drop != nil {
-		v.function, v.reason, v.hook = j.Drop.Function, j.Drop.Reason, j.Drop.NfHook
+		v.function, v.reason, v.hook = j.Drop.Function, j.Drop.Reason, hook(j.Drop)
 	}
 	if j.Reject != nil {
 		v.answer = answer(*j.Reject)

@@ -139,7 +139,7 @@ func where(j journey.Journey) string {
 func why(j journey.Journey) string {
 	var parts []string
 	if j.Drop != nil {
-		parts = append(parts, site(j.Drop.Reason, j.Drop.Function, j.Drop.NfHook))
+		parts = append(parts, site(j.Drop.Reason, j.Drop.Function, hook(j.Drop)))
 	}
 	if j.Reject != nil {
 		parts = append(parts, answer(*j.Reject))
@@ -155,6 +155,14 @@ func why(j journey.Journey) string {
 		parts = append(parts, "became "+hexID(j.Became))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// hook is the netfilter hook that decided, and who in it.
+func hook(d *journey.Drop) string {
+	if d.Decider == "" {
+		return d.NfHook
+	}
+	return strings.TrimPrefix(d.NfHook+", "+clean(d.Decider), ", ")
 }
 
 // site is where the kernel freed a packet: "IP_RPFILTER in ip_rcv_finish_core".

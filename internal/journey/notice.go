@@ -1,0 +1,125 @@
+package journey
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"ipiptrace/tracer/event"
+)
+
+// The codes of notices (contract).
+const (
+	ReplyUnanswered = "reply-unanswered"
+	VIPARPConflict  = "vip-arp-conflict"
+)
+
+// SYN/ACKs are unanswered if so many have left since so long: Linux sends the second and third one 1 s and
+// 3 s after the first (tcp_synack_retries).
+const (
+	unansweredCount = 3
+	unansweredAfter = 3 * time.Second
+)
+
+// handshake are the SYN/ACKs of one connection, and whether somebody has answered them.
+type handshake struct {
+	seq uint32
+	// last is when the last one began.
+	last time.Duration
+	// left is how many have left this kernel, first when the first one did.
+	left     int
+	first    time.Duration
+	answered bool
+	// losses is how many losses the Assembler had seen at the first one: an answer may be among them.
+	losses int
+}
+
+// saw notes what a packet means for the handshake. Whatever comes but another SYN is an answer.
+func (h *handshake) saw(f *flight, losses int) {
+	switch synack := f.has(event.SYN) && f.has(event.ACK); {
+	case f.reply && synack:
+		if h.last == 0 || h.seq != f.packet.Seq {
+			*h = handshake{seq: f.packet.Seq, losses: losses}
+		}
+		h.last = f.first
+	case !f.reply && !f.isSYN():
+		h.answered = true
+	}
+}
+
+// tunnelTo is a network namespace and a VIP whose packets arrive there in IPIP and are decapsulated.
+type tunnelTo struct {
+	netns uint32
+	vip   netip.Addr
+}
+
+// notices are what a journey that has ended tells beyond its own fate.
+func (a *Assembler) notices(f *flight) []Notice {
+	var ns []Notice
+	if n, ok := a.replyUnanswered(f); ok {
+		ns = append(ns, n)
+	}
+	if n, ok := a.arpConflict(f); ok {
+		ns = append(ns, n)
+	}
+	return ns
+}
+
+// gone notes a SYN/ACK that has left this kernel.
+func (h *handshake) gone(f *flight) {
+	if !f.reply || f.fate != Forwarded || !f.has(event.SYN) || !f.has(event.ACK) || h.seq != f.packet.Seq {
+		return
+	}
+	if h.left++; h.left == 1 {
+		h.first = f.last
+	}
+}
+
+// replyUnanswered is told with a SYN/ACK that has left this kernel after others that nobody answered.
+func (a *Assembler) replyUnanswered(f *flight) (Notice, bool) {
+	if !f.reply || f.fate != Forwarded || f.flow == nil || !f.has(event.SYN) || !f.has(event.ACK) {
+		return Notice{}, false
+	}
+	h := f.flow.handshake
+	since := a.now - h.first
+	if h.answered || h.seq != f.packet.Seq || h.left < unansweredCount || since < unansweredAfter || a.losses > h.losses || a.gaps(f) > 0 {
+		return Notice{}, false
+	}
+	p := f.packet
+	return Notice{ReplyUnanswered, fmt.Sprintf("%d SYN/ACKs to %s have left in %d s and nothing came back: they, or the answers, get lost outside this host",
+		h.left, netip.AddrPortFrom(p.Inner.Dst, p.DstPort), int(since.Seconds()))}, true
+}
+
+// arrivedTunnelled notes that packets for a VIP come in IPIP to where the packet was decapsulated.
+func (a *Assembler) arrivedTunnelled(f *flight) {
+	if f.decapped && f.cameIPIP && !f.reply && f.netns != 0 {
+		a.tunnels.put(tunnelTo{f.netns, f.packet.Inner.Dst}, struct{}{})
+	}
+}
+
+// arpConflict is told with a packet for the VIP that came to a real server without its director: who sent
+// it takes the real server for the owner of the VIP.
+func (a *Assembler) arpConflict(f *flight) (Notice, bool) {
+	if f.reply || f.fate != Delivered && f.fate != Dropped && f.fate != Rejected || !f.arrived || f.leaving != staying {
+		return Notice{}, false
+	}
+	known, _ := a.roles.get(f.netns)
+	if f.cameIPIP || f.decapped || f.encapped || f.tunnelled || f.balanced || f.director != (director{}) || f.given != (key{}) || known != RealServer || f.local() {
+		return Notice{}, false
+	}
+	if _, tunnelled := a.tunnels.get(tunnelTo{f.netns, f.packet.Inner.Dst}); !tunnelled {
+		return Notice{}, false
+	}
+	return Notice{VIPARPConflict, fmt.Sprintf("a packet for %s came to this real server without IPIP, past the director: somebody resolves the VIP to this host (arp_ignore, arp_announce)",
+		f.packet.Inner.Dst)}, true
+}
+
+// local reports whether a packet was sent in the network namespace in which it arrived.
+func (f *flight) local() bool {
+	for _, s := range f.steps {
+		if s.Netns == f.netns && (s.Dev == "lo" || s.Place == event.IPLocalOut) {
+			return true
+		}
+	}
+	return false
+}
