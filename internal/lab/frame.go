@@ -14,6 +14,7 @@ const (
 	ethLen = 14
 	ipLen  = 20
 	tcpLen = 20
+	udpLen = 8
 )
 
 // wrongTCPChecksum is a tunnelled SYN that is right but for its TCP checksum.
@@ -43,7 +44,18 @@ func tunnelledSYN(n int) []byte {
 	binary.BigEndian.PutUint16(f[12:], unix.ETH_P_IP)
 	putIP(f[ethLen:], DirectorAddr, RealServerAddr, unix.IPPROTO_IPIP, n)
 	putIP(f[ethLen+ipLen:], ClientAddr, VIP, unix.IPPROTO_TCP, n)
-	putSYN(f[ethLen+2*ipLen:], n)
+	putSYN(f[ethLen+2*ipLen:], ClientAddr, VIP, n)
+	return f
+}
+
+// halfOpen is a SYN straight to the real server's own address, from a host that will never answer.
+func halfOpen(n int) []byte {
+	f := make([]byte, ethLen+ipLen+tcpLen)
+	copy(f, mac(RealServerAddr))
+	copy(f[6:], mac(ClientAddr))
+	binary.BigEndian.PutUint16(f[12:], unix.ETH_P_IP)
+	putIP(f[ethLen:], nobody, RealServerAddr, unix.IPPROTO_TCP, n)
+	putSYN(f[ethLen+ipLen:], nobody, RealServerAddr, n)
 	return f
 }
 
@@ -65,15 +77,15 @@ func sealIP(header []byte) {
 	binary.BigEndian.PutUint16(header[10:], ^sum(0, header))
 }
 
-// putSYN writes a TCP header (RFC 9293) from the client to the service.
-func putSYN(b []byte, n int) {
+// putSYN writes a TCP header (RFC 9293) to the service's port.
+func putSYN(b []byte, src, dst netip.Addr, n int) {
 	binary.BigEndian.PutUint16(b, uint16(20000+n%10000))
 	binary.BigEndian.PutUint16(b[2:], Port)
 	binary.BigEndian.PutUint32(b[4:], uint32(n)<<8|1)
 	b[12] = tcpLen / 4 << 4
 	b[13] = 0x02 // SYN
 	binary.BigEndian.PutUint16(b[14:], 64240)
-	pseudo := append(append(ClientAddr.AsSlice(), VIP.AsSlice()...), 0, unix.IPPROTO_TCP, 0, tcpLen)
+	pseudo := append(append(src.AsSlice(), dst.AsSlice()...), 0, unix.IPPROTO_TCP, 0, tcpLen)
 	binary.BigEndian.PutUint16(b[16:], ^sum(uint32(sum(0, pseudo)), b[:tcpLen]))
 }
 
@@ -91,11 +103,22 @@ func sum(s uint32, b []byte) uint16 {
 	return uint16(s)
 }
 
-// craft sends frames on the director's wire to the real server. A packet socket leaves them as they
-// are: no device on the way is asked to compute a checksum.
+// craft sends frames on the director's wire to the real server.
 func (l *Lab) craft(ctx context.Context, t Traffic) (Result, error) {
 	r := Result{Ended: map[Outcome]int{}}
-	err := l.Director.Do(func() error {
+	for ; r.Started < t.Count && ctx.Err() == nil; r.Started++ {
+		if err := l.send(Director, t.Frame); err != nil {
+			return r, err
+		}
+		r.Ended[Silence]++
+	}
+	return r, nil
+}
+
+// send sends one frame out of the node's eth0. A packet socket leaves it as it is: no device on the way
+// is asked to compute a checksum.
+func (l *Lab) send(r Role, frame func(n int) []byte) error {
+	return l.Node(r).Do(func() error {
 		eth0, err := net.InterfaceByName("eth0")
 		if err != nil {
 			return err
@@ -105,14 +128,10 @@ func (l *Lab) craft(ctx context.Context, t Traffic) (Result, error) {
 			return fmt.Errorf("open packet socket: %w", err)
 		}
 		defer unix.Close(fd)
-		for ; r.Started < t.Count && ctx.Err() == nil; r.Started++ {
-			frame := t.Frame(int(l.frames.Add(1)))
-			if err := unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: eth0.Index}); err != nil {
-				return fmt.Errorf("send crafted frame: %w", err)
-			}
-			r.Ended[Silence]++
+		f := frame(int(l.frames.Add(1)))
+		if err := unix.Sendto(fd, f, 0, &unix.SockaddrLinklayer{Ifindex: eth0.Index}); err != nil {
+			return fmt.Errorf("send crafted frame: %w", err)
 		}
 		return nil
 	})
-	return r, err
 }

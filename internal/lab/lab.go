@@ -32,6 +32,8 @@ var (
 	DirectorAddr = netip.MustParseAddr("10.0.0.2")
 	// RealServerAddr is the destination of the outer header.
 	RealServerAddr = netip.MustParseAddr("10.0.0.11")
+	// nobody is in the lab's network, but not in the lab.
+	nobody = netip.MustParseAddr("10.0.0.66")
 )
 
 // Lab is a built lab. Its methods are to be called by one goroutine at a time.
@@ -43,6 +45,8 @@ type Lab struct {
 	cpus unix.CPUSet
 	// frames counts crafted packets, so that no two of them are of the same flow.
 	frames atomic.Uint32
+	// found is what a fault of the whole machine has changed, as it was before.
+	found map[string]string
 }
 
 // Build builds a lab in which everything works. It loads the kernel modules that it needs
@@ -55,7 +59,7 @@ func Build(ctx context.Context) (*Lab, error) {
 	if err := loadModules(ctx, modules); err != nil {
 		return nil, err
 	}
-	l := &Lab{}
+	l := &Lab{found: map[string]string{}}
 	if err := l.build(); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}

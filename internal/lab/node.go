@@ -99,6 +99,15 @@ func onOwnThread(f func() error) error {
 // Path names the namespace for other processes, while this one lives.
 func (n *Node) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(n.handle)) }
 
+// Inode is the namespace's number, as in /proc/PID/ns/net.
+func (n *Node) Inode() (uint64, error) {
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(n.handle), &stat); err != nil {
+		return 0, fmt.Errorf("number of the %s's namespace: %w", n.Role, err)
+	}
+	return stat.Ino, nil
+}
+
 func (n *Node) close() error {
 	if !n.handle.IsOpen() {
 		return nil

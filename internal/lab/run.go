@@ -25,6 +25,8 @@ type Command struct {
 	Name string
 	// Hold keeps the lab, with traffic, until ctx is done.
 	Hold bool
+	// ChangeMachine allows a scenario that is not confined to the lab's namespaces.
+	ChangeMachine bool
 	// Argv is the command to run while traffic flows; empty for none. It runs in the caller's namespaces
 	// and finds IPIPTRACE_VIP, _PORT, _CLIENT, _DIRECTOR and _REAL_SERVER in its environment.
 	Argv []string
@@ -45,17 +47,23 @@ type description struct {
 // runs, or until ctx is done with Hold (with both: CMD first, then hold), or once.
 //
 // It returns the exit status: CMD's if there is one (128 + the signal's number if one ended it), else 0;
-// with an error 2 for a name that does not exist and 3 for a lab that can't be built here.
+// with an error 2 for a name that does not exist, or needs ChangeMachine, and 3 for a lab that can't be built here.
 func Run(ctx context.Context, c Command) (int, error) {
 	s, ok := Named(c.Name)
 	if !ok {
 		return exitUsage, fmt.Errorf("lab %s: no such scenario; there are: %s", c.Name, strings.Join(names(), " "))
+	}
+	if s.WholeMachine && !c.ChangeMachine {
+		return exitUsage, fmt.Errorf("lab %s changes the whole machine while it runs, not only namespaces of its own: allow it with --change-this-machine", c.Name)
 	}
 	l, err := Build(ctx)
 	if err != nil {
 		return exitCant, fmt.Errorf("build lab: %w", err)
 	}
 	defer l.Close()
+	if s.WholeMachine {
+		defer func() { c.repair(context.WithoutCancel(ctx), l, s) }()
+	}
 	if err := l.Inject(ctx, s); err != nil {
 		return exitCant, err
 	}
@@ -69,6 +77,13 @@ func Run(ctx context.Context, c Command) (int, error) {
 		return exitCant, err
 	}
 	return c.play(ctx, l, s)
+}
+
+// repair undoes what would outlive the lab.
+func (c Command) repair(ctx context.Context, l *Lab, s Scenario) {
+	if err := l.Undo(ctx, s); err != nil {
+		fmt.Fprintln(c.Stderr, err)
+	}
 }
 
 func names() []string {

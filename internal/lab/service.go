@@ -35,6 +35,8 @@ type service struct {
 	node *Node
 	tcp  net.Listener
 	udp  net.PacketConn
+	// held are sockets that a fault needs in place of those, or beside them.
+	held []io.Closer
 	busy sync.WaitGroup
 }
 
@@ -43,25 +45,22 @@ func startService(n *Node) (*service, error) {
 	return s, s.listen()
 }
 
-// listen opens both sockets in the node's namespace; it does nothing if they are open.
+// listen opens both sockets in the node's namespace, in place of a fault's if they are not open yet.
 // The UDP socket is bound to the VIP, because an answer must come from it; freebind lets it
 // start while the VIP is missing.
 func (s *service) listen() error {
 	if s.tcp != nil {
 		return nil
 	}
-	freebind := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var err error
-		return errors.Join(c.Control(func(fd uintptr) {
-			err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_FREEBIND, 1)
-		}), err)
-	}}
+	if err := s.stop(); err != nil {
+		return err
+	}
 	err := s.node.Do(func() (err error) {
-		s.tcp, err = freebind.Listen(context.Background(), "tcp4", fmt.Sprintf("0.0.0.0:%d", Port))
+		s.tcp, err = freebind().Listen(context.Background(), "tcp4", fmt.Sprintf("0.0.0.0:%d", Port))
 		if err != nil {
 			return err
 		}
-		s.udp, err = freebind.ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(VIP, Port).String())
+		s.udp, err = freebind().ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(VIP, Port).String())
 		return err
 	})
 	if err != nil {
@@ -74,7 +73,27 @@ func (s *service) listen() error {
 	return nil
 }
 
-// stop closes both sockets; connections that are open end by themselves.
+// freebind makes sockets that may be bound to an address that is not there.
+func freebind() *net.ListenConfig {
+	return &net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		return errors.Join(c.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_FREEBIND, 1)
+		}), err)
+	}}
+}
+
+// setBacklog changes what the listener's queues hold.
+func setBacklog(l *net.TCPListener, n int) error {
+	c, err := l.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var listen error
+	return errors.Join(c.Control(func(fd uintptr) { listen = unix.Listen(int(fd), n) }), listen)
+}
+
+// stop closes all sockets; connections that are open end by themselves, but a fault's.
 func (s *service) stop() error {
 	var errs []error
 	if s.tcp != nil {
@@ -83,7 +102,10 @@ func (s *service) stop() error {
 	if s.udp != nil {
 		errs = append(errs, s.udp.Close())
 	}
-	s.tcp, s.udp = nil, nil
+	for _, h := range s.held {
+		errs = append(errs, h.Close())
+	}
+	s.tcp, s.udp, s.held = nil, nil, nil
 	return errors.Join(errs...)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os/exec"
 	"strings"
@@ -108,16 +109,85 @@ func nftDelete(r Role) Step { return runWith(r, noLabTable, "nft", "-f", "-") }
 
 const noLabTable = "table ip lab\ndelete table ip lab\n"
 
-func stopListening() Step {
+// unless takes an error that says so for a sign that there was nothing to do.
+func unless(said string, s Step) Step {
+	return Step{What: s.What, Do: func(ctx context.Context, l *Lab) error {
+		if err := s.Do(ctx, l); err != nil && !strings.Contains(err.Error(), said) {
+			return err
+		}
+		return nil
+	}}
+}
+
+// clsact makes a place for tc filters at both ends of the device, without any.
+func clsact(r Role, dev string) Step {
+	add := run(r, "tc", "qdisc", "add", "dev", dev, "clsact")
+	remove := noClsact(r, dev)
+	return Step{What: add.What, Do: func(ctx context.Context, l *Lab) error {
+		return errors.Join(remove.Do(ctx, l), add.Do(ctx, l))
+	}}
+}
+
+func noClsact(r Role, dev string) Step {
+	remove := run(r, "tc", "qdisc", "del", "dev", dev, "clsact")
+	return unless("Invalid", unless("No such file", unless("Cannot find", remove)))
+}
+
+func routeClient() Step {
+	return Step{What: "client: route to the VIP", Do: func(_ context.Context, l *Lab) error { return l.routeClient() }}
+}
+
+func routeRealServer() Step {
+	return Step{What: "real-server: route to the client", Do: func(_ context.Context, l *Lab) error { return l.routeRealServer() }}
+}
+
+func bindVIP() Step {
+	return Step{What: "real-server: the VIP on tunl0", Do: func(_ context.Context, l *Lab) error { return l.bindVIP() }}
+}
+
+// learn tells the switch that the Ethernet address is the node's.
+func learn(r Role, address string) Step {
 	return Step{
-		What: "real-server: stop listening",
-		Do:   func(_ context.Context, l *Lab) error { return l.service.stop() },
+		What: fmt.Sprintf("switch: %s is at the %s", address, r),
+		Do: func(_ context.Context, l *Lab) error {
+			return l.switchPort(r, func(h *netlink.Handle, port netlink.Link) error {
+				a, err := net.ParseMAC(address)
+				if err != nil {
+					return err
+				}
+				return knowMAC(h, port, a)
+			})
+		},
 	}
 }
 
-func listen() Step {
+// forget is the opposite of learn.
+func forget(r Role, address string) Step {
 	return Step{
-		What: "real-server: listen",
-		Do:   func(_ context.Context, l *Lab) error { return l.service.listen() },
+		What: fmt.Sprintf("switch: %s is nowhere", address),
+		Do: func(_ context.Context, l *Lab) error {
+			return l.switchPort(r, func(h *netlink.Handle, port netlink.Link) error {
+				a, err := net.ParseMAC(address)
+				if err != nil {
+					return err
+				}
+				err = h.NeighDel(&netlink.Neigh{LinkIndex: port.Attrs().Index, Family: unix.AF_BRIDGE, Flags: netlink.NTF_MASTER, HardwareAddr: a})
+				if errors.Is(err, unix.ENOENT) {
+					return nil
+				}
+				return err
+			})
+		},
 	}
+}
+
+// switchPort is for f the switch's device that leads to the node.
+func (l *Lab) switchPort(r Role, f func(*netlink.Handle, netlink.Link) error) error {
+	return l.Switch.links(func(h *netlink.Handle) error {
+		port, err := h.LinkByName(string(r))
+		if err != nil {
+			return err
+		}
+		return f(h, port)
+	})
 }

@@ -72,6 +72,18 @@ func (l *Lab) Traffic(ctx context.Context, t Traffic) (Result, error) {
 	return r, err
 }
 
+// Traffics sends all kinds at once. Errors are joined; there is a Result for each, also with an error.
+// The numbers of ICMP errors are those of all.
+func (l *Lab) Traffics(ctx context.Context, all []Traffic) ([]Result, error) {
+	var wg sync.WaitGroup
+	results, errs := make([]Result, len(all)), make([]error, len(all))
+	for i, t := range all {
+		wg.Go(func() { results[i], errs[i] = l.Traffic(ctx, t) })
+	}
+	wg.Wait()
+	return results, errors.Join(errs...)
+}
+
 // exchanges runs the connections on a few threads inside the client's namespace.
 func (l *Lab) exchanges(ctx context.Context, t Traffic) (Result, error) {
 	if t.Deadline == 0 {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/moby/ipvs"
 	"github.com/vishvananda/netlink"
@@ -139,34 +140,23 @@ func (l *Lab) direct() error {
 	if err != nil {
 		return err
 	}
-	return l.Director.Do(func() error {
+	err = l.Director.Do(func() error {
 		h, err := ipvs.New("")
 		if err != nil {
 			return err
 		}
 		defer h.Close()
-		for _, proto := range []uint16{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
-			if err := tunnelService(h, proto); err != nil {
-				return fmt.Errorf("service of protocol %d: %w", proto, err)
-			}
-		}
-		return nil
+		return h.SetConfig(&ipvs.Config{TimeoutTCP: 15 * time.Minute, TimeoutTCPFin: 2 * time.Minute, TimeoutUDP: forgetUDP})
 	})
+	if err != nil {
+		return fmt.Errorf("set timeouts: %w", err)
+	}
+	return l.eachService(addService)
 }
 
-func tunnelService(h *ipvs.Handle, proto uint16) error {
-	service := &ipvs.Service{
-		Address: VIP.AsSlice(), Port: Port, Protocol: proto,
-		AddressFamily: unix.AF_INET, Netmask: 0xffffffff, SchedName: ipvs.RoundRobin,
-	}
-	if err := h.NewService(service); err != nil {
-		return fmt.Errorf("add: %w", err)
-	}
-	return h.NewDestination(service, &ipvs.Destination{
-		Address: RealServerAddr.AsSlice(), Port: Port, AddressFamily: unix.AF_INET,
-		Weight: 1, ConnectionFlags: ipvs.ConnectionFlagTunnel,
-	})
-}
+// forgetUDP is when IPVS forgets an exchange. After its usual 5 min, the client might use a port again for
+// which the director still knows a real server, whatever a fault has done to the service meanwhile.
+const forgetUDP = 2 * time.Second
 
 // bindVIP puts the VIP on the real server's tunl0 and keeps it out of ARP.
 func (l *Lab) bindVIP() error {

@@ -3,12 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
+	"time"
 
 	"ipiptrace/internal/lab"
 )
 
 // trace is a kernel counter that a scenario's traffic must raise: that the client is unhappy does not
-// prove that it is for the reason it should be. Firewalls count nothing by themselves.
+// prove that it is for the reason it should be. Firewalls, tc and a wrong MAC count nothing by themselves.
 type trace struct {
 	scenario    string
 	at          lab.Role
@@ -19,8 +21,29 @@ func tracesOf(scenario string) (found []trace) {
 	for _, t := range []trace{
 		{"healthy", lab.RealServer, "Udp:", "OutDatagrams"},
 		{"rp-filter", lab.RealServer, "TcpExt:", "IPReversePathFilter"},
+		{"rp-filter-tunl0", lab.RealServer, "TcpExt:", "IPReversePathFilter"},
+		{"blackhole", lab.RealServer, "Ip:", "InAddrErrors"},
 		{"vip-missing", lab.RealServer, "Ip:", "InAddrErrors"},
 		{"tunnel-down", lab.RealServer, "Icmp:", "OutDestUnreachs"},
+		{"tunnel-module-missing", lab.RealServer, "Ip:", "InUnknownProtos"},
+		{"tunnel-module-missing", lab.RealServer, "Icmp:", "OutDestUnreachs"},
+		{"tunnel-module-missing-sit", lab.RealServer, "Icmp:", "OutDestUnreachs"},
+		{"conntrack-full", lab.RealServer, lab.Conntrack, "drop"},
+		{"fragment-lost", lab.RealServer, "Ip:", "ReasmTimeout"},
+		{"fragment-lost", lab.RealServer, "Icmp:", "OutTimeExcds"},
+		{"neighbour-failed", lab.RealServer, "Icmp:", "OutDestUnreachs"},
+		{"accept-queue-full", lab.RealServer, "TcpExt:", "ListenOverflows"},
+		{"syn-queue-full", lab.RealServer, "TcpExt:", "TCPReqQFullDrop"},
+		{"receive-buffer-full", lab.RealServer, "Udp:", "RcvbufErrors"},
+		{"no-return-route", lab.RealServer, "Ip:", "OutNoRoutes"},
+		{"no-return-route", lab.RealServer, "TcpExt:", "ListenDrops"},
+		{"blackhole-return", lab.RealServer, "Ip:", "OutNoRoutes"},
+		{"blackhole-return", lab.RealServer, "TcpExt:", "ListenDrops"},
+		{"no-service", lab.Director, "Tcp:", "OutRsts"},
+		{"no-service", lab.Director, "Udp:", "NoPorts"},
+		{"weight-zero", lab.Director, "Icmp:", "OutDestUnreachs"},
+		{"ttl-expired", lab.Director, "Ip:", "InHdrErrors"},
+		{"ttl-expired", lab.Director, "Icmp:", "OutTimeExcds"},
 		{"no-listener", lab.RealServer, "Tcp:", "OutRsts"},
 		{"no-listener", lab.RealServer, "Udp:", "NoPorts"},
 		{"bad-checksum", lab.RealServer, "Tcp:", "InCsumErrors"},
@@ -64,6 +87,16 @@ func readTraces(l *lab.Lab, traces []trace) reading {
 		r.values, r.err = append(r.values, n), errors.Join(r.err, err)
 	}
 	return r
+}
+
+// rise waits until each counter has risen by at least low since the reading: a lost fragment is noticed late.
+func (r reading) rise(low int) (err error) {
+	for began := time.Now(); time.Since(began) < 3*time.Second; time.Sleep(50 * time.Millisecond) {
+		if err = r.rose(low, math.MaxInt); err == nil {
+			break
+		}
+	}
+	return err
 }
 
 // rose checks that each counter rose by at least low and at most high since the reading.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,74 +17,6 @@ import (
 
 	"ipiptrace/internal/lab"
 )
-
-// line is what this test reads of a line of ipiptrace's JSON.
-type line struct {
-	Type      string `json:"type"`
-	Direction string `json:"direction"`
-	Fate      string `json:"fate"`
-	Inner     struct {
-		Proto string `json:"proto"`
-		Sport int    `json:"sport"`
-		Dst   string `json:"dst"`
-		Dport int    `json:"dport"`
-		Flags string `json:"flags"`
-	} `json:"inner"`
-	Steps []struct {
-		Hook string `json:"hook"`
-		Dev  string `json:"dev"`
-	} `json:"steps"`
-	Drop *struct {
-		Function string `json:"function"`
-		Reason   string `json:"reason"`
-		Dev      string `json:"dev"`
-		NfHook   string `json:"nf_hook"`
-	} `json:"drop"`
-	Reject *struct {
-		By   string `json:"by"`
-		Type int    `json:"type"`
-		Code int    `json:"code"`
-		Sent bool   `json:"sent"`
-	} `json:"reject"`
-	Cause *struct {
-		Code string `json:"code"`
-	} `json:"cause"`
-	Reply string `json:"reply"`
-	Gaps  int    `json:"gaps"`
-
-	// The account.
-	Journeys   int             `json:"journeys"`
-	Lost       int             `json:"lost"`
-	LostEvents int             `json:"lost_events"`
-	Missed     json.RawMessage `json:"missed"`
-
-	raw string
-}
-
-// lost is the contract's sense of it.
-func (l line) lost() bool {
-	switch l.Fate {
-	case "dropped", "rejected", "vanished":
-		return true
-	}
-	return l.Reply == "lost"
-}
-
-// arrived is the contract's sense of it.
-func (l line) arrived() bool {
-	return (l.Fate == "delivered" || l.Fate == "forwarded" || l.Fate == "consumed") && l.Reply != "lost"
-}
-
-func (l line) String() string {
-	s := fmt.Sprintf("%s %s %s %s :%d", l.Direction, l.Inner.Proto, l.Inner.Flags, l.Fate, l.Inner.Sport)
-	if d := l.Drop; d != nil {
-		s += fmt.Sprintf(" in %s %s dev %s hook %q", d.Function, d.Reason, d.Dev, d.NfHook)
-	}
-	if r := l.Reject; r != nil {
-		s += fmt.Sprintf(" by %s %d/%d sent %v", r.By, r.Type, r.Code, r.Sent)
-	}
-	return s
-}
 
 // watch is one run of ipiptrace: its output up to now.
 type watch struct {
@@ -100,17 +33,24 @@ type watch struct {
 // readyPatience is what an emulated guest may need to load and attach every probe.
 const readyPatience = 3 * time.Minute
 
-// start attaches with one back-end and waits for the ready file.
-func start(ctx context.Context, l *lab.Lab, binary, tier string) (*watch, error) {
+// errCannot says that ipiptrace said that it can't run so here, with exit status 3.
+var errCannot = errors.New("ipiptrace can't run so here (exit status 3)")
+
+// start attaches as the round says and waits for the ready file.
+func start(ctx context.Context, l *lab.Lab, binary string, rd round) (*watch, error) {
 	dir, err := os.MkdirTemp("", "e2e")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	ready := filepath.Join(dir, "ready")
+	netns := string(everywhere)
+	if rd.watched != everywhere {
+		netns = l.Node(rd.watched).Path()
+	}
 	w := &watch{ended: make(chan error, 1)}
 	w.cmd = exec.CommandContext(ctx, binary, "--vip", lab.VIP.String(), "--port", fmt.Sprint(lab.Port),
-		"--backend", tier, "-o", "json", "--ready-file", ready, "--netns", l.Node(lab.RealServer).Path())
+		"--backend", rd.tier, "-o", "json", "--ready-file", ready, "--netns", netns)
 	w.cmd.Stderr = os.Stderr
 	out, err := w.cmd.StdoutPipe()
 	if err != nil {
@@ -131,12 +71,14 @@ func start(ctx context.Context, l *lab.Lab, binary, tier string) (*watch, error)
 		}
 		select {
 		case err := <-w.ended:
+			if w.cmd.ProcessState.ExitCode() == 3 {
+				return nil, errCannot
+			}
 			return nil, fmt.Errorf("ended before it was ready: %v", err)
 		case <-time.After(20 * time.Millisecond):
 		}
 		if time.Since(began) > readyPatience {
-			w.cmd.Process.Kill()
-			return nil, errors.New("was never ready")
+			return nil, errors.Join(errors.New("was never ready"), w.kill())
 		}
 	}
 }
@@ -157,19 +99,21 @@ func (w *watch) read(s *bufio.Scanner) {
 	}
 }
 
-// mark is the position in the output; since returns the journeys printed after one.
-func (w *watch) mark() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.lines)
+// kill ends a run of which nothing more is wanted.
+func (w *watch) kill() error {
+	if err := w.cmd.Process.Kill(); err != nil {
+		return err
+	}
+	<-w.ended
+	return nil
 }
 
-func (w *watch) since(mark int) []line {
+// during are the journeys that began in the window and have been printed.
+func (w *watch) during(in window) (journeys []line) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var journeys []line
-	for _, l := range w.lines[mark:] {
-		if l.Type == "journey" {
+	for _, l := range w.lines {
+		if l.Type == "journey" && l.Start.After(in.from) && (in.to.IsZero() || l.Start.Before(in.to)) {
 			journeys = append(journeys, l)
 		}
 	}
@@ -190,15 +134,13 @@ func (w *watch) settle(quiet time.Duration) {
 	}
 }
 
-// await waits until enough journeys after mark satisfy want.
-func (w *watch) await(mark, enough int, want func(line) bool) (found []line) {
-	for began := time.Now(); time.Since(began) < 12*time.Second; time.Sleep(20 * time.Millisecond) {
-		found = nil
-		for _, l := range w.since(mark) {
-			if want(l) {
-				found = append(found, l)
-			}
-		}
+// verdictPatience is for the slowest verdict: one that is known after ipiptrace's own patience of 5 s.
+const verdictPatience = 8 * time.Second
+
+// await waits until enough journeys of the window satisfy want.
+func (w *watch) await(in window, enough int, want func(line) bool) (found []line) {
+	for began := time.Now(); time.Since(began) < verdictPatience; time.Sleep(20 * time.Millisecond) {
+		found = slices.DeleteFunc(w.during(in), func(l line) bool { return !want(l) })
 		if len(found) >= enough {
 			break
 		}

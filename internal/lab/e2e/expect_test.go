@@ -1,0 +1,53 @@
+package main
+
+import (
+	"testing"
+
+	"ipiptrace/internal/lab"
+)
+
+func TestEveryFaultSaysHowItsJourneysEnd(t *testing.T) {
+	rows := 0
+	for _, s := range lab.Scenarios() {
+		if s.Code == "" {
+			continue
+		}
+		for _, traffic := range s.Traffic {
+			if _, ok := expected(s.Name, traffic.Proto); !ok {
+				t.Errorf("no row for %s, %s", s.Name, traffic.Proto)
+			}
+			rows++
+		}
+	}
+	if got := len(losses()); got != rows {
+		t.Errorf("%d rows for %d kinds of traffic", got, rows)
+	}
+}
+
+func TestEveryFaultIsInOneRoundOfTheFullSet(t *testing.T) {
+	for _, tier := range tiers {
+		seen := map[string]int{}
+		for _, r := range sets["full"].rounds(tier) {
+			for _, s := range r.scenarios {
+				seen[s.Name]++
+			}
+		}
+		for _, s := range lab.Scenarios() {
+			if s.Code != "" && seen[s.Name] != 1 {
+				t.Errorf("%s: %s is in %d rounds", tier, s.Name, seen[s.Name])
+			}
+		}
+	}
+}
+
+func TestForcedTiersHaveSixFaultsInTheQuickSet(t *testing.T) {
+	for _, tier := range tiers {
+		n := 0
+		for _, r := range sets["quick"].rounds(tier) {
+			n += len(r.scenarios)
+		}
+		if tier != auto && n != 6 {
+			t.Errorf("%s has %d faults", tier, n)
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"ipiptrace/internal/lab"
+)
+
+// late is when the last packets of a connection, of which the client knows nothing, have arrived, too.
+const late = 500 * time.Millisecond
+
+// healthy sends many connections with payload and close, and checks that nothing was lost for the client.
+func (o options) healthy(ctx context.Context, r *report, l *lab.Lab, rd round) (all []crowd, err error) {
+	for _, t := range []lab.Traffic{
+		{Proto: lab.TCP, Count: rd.healthy, Request: 3000, Answer: 9000, Deadline: 20 * time.Second},
+		{Proto: lab.UDP, Count: rd.healthy, Request: 200, Deadline: 20 * time.Second},
+	} {
+		before, err := countReceived(l, t.Proto)
+		if err != nil {
+			return all, err
+		}
+		began := window{from: time.Now()}
+		got, err := l.Traffic(ctx, t)
+		if err != nil {
+			return all, err
+		}
+		took := time.Since(began.from)
+		time.Sleep(late)
+		after, err := countReceived(l, t.Proto)
+		if err != nil {
+			return all, err
+		}
+		began.to = time.Now()
+		sent := after.minus(before)
+		name := fmt.Sprintf("%s/healthy/%s", rd, t.Proto)
+		r.note("%s: %s; sockets received %d packets on the real server and %d on the client, %d resets, in %v",
+			name, got, sent.requests, sent.replies, sent.resets, took.Round(time.Millisecond))
+		r.check(name+"/client", got.Saw(lab.Answered))
+		all = append(all, crowd{name, t.Proto, began, sent})
+	}
+	return all, nil
+}
+
+// crowd is the healthy traffic of one protocol: when it began, and what came of it.
+type crowd struct {
+	name   string
+	proto  lab.Proto
+	during window
+	sent   received
+}
+
+// received are the packets that reached sockets: of the real server, and of the client. Resets are those that
+// the real server sent.
+type received struct{ requests, replies, resets int }
+
+func (r received) minus(before received) received {
+	return received{r.requests - before.requests, r.replies - before.replies, r.resets - before.resets}
+}
+
+func countReceived(l *lab.Lab, p lab.Proto) (n received, err error) {
+	group, name := "Tcp:", "InSegs"
+	if p == lab.UDP {
+		group, name = "Udp:", "InDatagrams"
+	}
+	if n.requests, err = l.Counter(lab.RealServer, group, name); err != nil {
+		return n, err
+	}
+	if n.replies, err = l.Counter(lab.Client, group, name); err != nil {
+		return n, err
+	}
+	n.resets, err = l.Counter(lab.RealServer, "Tcp:", "OutRsts")
+	return n, err
+}
+
+// arrival is how each packet of a direction must end.
+type arrival struct {
+	direction, fate string
+	// role is where; empty says nothing.
+	role string
+	// through are the namespaces that its journey has to show, the first of them first.
+	through []lab.Role
+}
+
+// arrivals are, for what is being watched, all that is to be seen of healthy traffic.
+var arrivals = map[lab.Role][]arrival{
+	everywhere: {
+		{"request", "delivered", "real-server", []lab.Role{lab.Client, lab.Director, lab.RealServer}},
+		{"reply", "delivered", "", []lab.Role{lab.RealServer, lab.Client}},
+	},
+	lab.RealServer: {
+		{"request", "delivered", "real-server", []lab.Role{lab.RealServer}},
+		{"reply", "forwarded", "", []lab.Role{lab.RealServer}},
+	},
+	lab.Director: {
+		{"request", "forwarded", "director", []lab.Role{lab.Director}},
+	},
+}
+
+// allArrived checks that there was one journey for each packet and that each ended as it should, but for
+// as many as ipiptrace admits to have missed a sighting of.
+func (w *watch) allArrived(r *report, l *lab.Lab, watched lab.Role, c crowd, missed int) error {
+	journeys := map[string]int{}
+	fates := map[string]int{}
+	var errs []error
+	for _, j := range w.during(c.during) {
+		journeys[j.Direction]++
+		fates[fmt.Sprintf("%s %s %s", j.Direction, j.Fate, j.Role)]++
+		if err := arrivedAs(l, watched, j); err != nil {
+			errs = append(errs, fmt.Errorf("%w\nin %s", err, j.raw))
+		}
+	}
+	r.note("%s: journeys: %v", c.name, fates)
+	for _, a := range arrivals[watched] {
+		want := c.sent.requests
+		if a.direction == "reply" {
+			want = c.sent.replies
+		}
+		for range abs(journeys[a.direction] - want) {
+			errs = append(errs, fmt.Errorf("sockets received %d packets in the direction %s, there are %d journeys", want, a.direction, journeys[a.direction]))
+		}
+	}
+	// A packet that was not seen at one place may look like two.
+	if len(errs) > 3*missed {
+		return fmt.Errorf("%d deviations, %d sightings missed:\n%w", len(errs), missed, errors.Join(errs[:min(len(errs), 5)]...))
+	}
+	return nil
+}
+
+func abs(n int) int { return max(n, -n) }
+
+func arrivedAs(l *lab.Lab, watched lab.Role, j line) error {
+	i := slices.IndexFunc(arrivals[watched], func(a arrival) bool { return a.direction == j.Direction })
+	if i < 0 {
+		return fmt.Errorf("a journey in the direction %q", j.Direction)
+	}
+	want := arrivals[watched][i]
+	// A socket that is busy merges what it has in its backlog.
+	if j.Fate != want.fate && j.Fate != "consumed" || !j.arrived() || j.Gaps > 0 || want.role != "" && j.Role != want.role {
+		return fmt.Errorf("fate is %s at the %s, with %d gaps; want %s at the %s", j.Fate, j.Role, j.Gaps, want.fate, want.role)
+	}
+	var through []string
+	for _, s := range j.Steps {
+		if s.Netns != 0 && !slices.Contains(through, fmt.Sprint(s.Netns)) {
+			through = append(through, fmt.Sprint(s.Netns))
+		}
+	}
+	var wanted []string
+	for _, role := range want.through {
+		inode, err := l.Node(role).Inode()
+		if err != nil {
+			return err
+		}
+		wanted = append(wanted, fmt.Sprint(inode))
+	}
+	if sw, err := l.Switch.Inode(); err == nil {
+		through = slices.DeleteFunc(through, func(n string) bool { return n == fmt.Sprint(sw) })
+	}
+	if !slices.Equal(through, wanted) {
+		return fmt.Errorf("the journey goes through the namespaces %v instead of %v", through, wanted)
+	}
+	return nil
+}

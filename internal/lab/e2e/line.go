@@ -1,0 +1,109 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// line is what this test reads of a line of ipiptrace's JSON.
+type line struct {
+	Type      string    `json:"type"`
+	Start     time.Time `json:"start"`
+	Role      string    `json:"role"`
+	Direction string    `json:"direction"`
+	Fate      string    `json:"fate"`
+	Inner     struct {
+		Proto string `json:"proto"`
+		Src   string `json:"src"`
+		Sport int    `json:"sport"`
+		Dst   string `json:"dst"`
+		Dport int    `json:"dport"`
+		Flags string `json:"flags"`
+	} `json:"inner"`
+	Steps []struct {
+		Hook  string `json:"hook"`
+		Dev   string `json:"dev"`
+		Netns uint32 `json:"netns"`
+	} `json:"steps"`
+	Drop *struct {
+		Function string `json:"function"`
+		Reason   string `json:"reason"`
+		Dev      string `json:"dev"`
+		Netns    uint32 `json:"netns"`
+		NfHook   string `json:"nf_hook"`
+	} `json:"drop"`
+	Reject *struct {
+		By   string `json:"by"`
+		Type int    `json:"type"`
+		Code int    `json:"code"`
+		Sent bool   `json:"sent"`
+	} `json:"reject"`
+	Cause *struct {
+		Code string `json:"code"`
+	} `json:"cause"`
+	Reply string `json:"reply"`
+	Gaps  int    `json:"gaps"`
+
+	// The account.
+	Journeys   int             `json:"journeys"`
+	Lost       int             `json:"lost"`
+	LostEvents int             `json:"lost_events"`
+	Missed     json.RawMessage `json:"missed"`
+	Untracked  int             `json:"untracked"`
+	Events     int             `json:"events"`
+
+	raw string
+}
+
+// missed is what the account admits; none where the kernel does not count them.
+func (l line) missed() int {
+	n, _ := strconv.Atoi(string(l.Missed))
+	return n
+}
+
+// flow is a connection or an exchange, in one direction.
+type flow struct {
+	direction    string
+	sport, dport int
+}
+
+func (l line) flow() flow { return flow{l.Direction, l.Inner.Sport, l.Inner.Dport} }
+
+// lost is the contract's sense of it.
+func (l line) lost() bool {
+	switch l.Fate {
+	case "dropped", "rejected", "vanished":
+		return true
+	}
+	return l.Reply == "lost"
+}
+
+// arrived is the contract's sense of it.
+func (l line) arrived() bool {
+	return (l.Fate == "delivered" || l.Fate == "forwarded" || l.Fate == "consumed") && l.Reply != "lost"
+}
+
+func (l line) String() string {
+	s := fmt.Sprintf("%s %s %s :%d > :%d %s", l.Direction, l.Inner.Proto, l.Inner.Flags, l.Inner.Sport, l.Inner.Dport, l.Fate)
+	if l.Role != "" {
+		s += " at the " + l.Role
+	}
+	if l.Reply != "" {
+		s += ", reply " + l.Reply
+	}
+	if d := l.Drop; d != nil {
+		s += fmt.Sprintf(" in %s %s dev %s hook %q", d.Function, d.Reason, d.Dev, d.NfHook)
+	}
+	if r := l.Reject; r != nil {
+		s += fmt.Sprintf(" by %s %d/%d sent %v", r.By, r.Type, r.Code, r.Sent)
+	}
+	for i, step := range l.Steps {
+		if i == 0 {
+			s += ":"
+		}
+		s += fmt.Sprintf(" %s@%s", step.Hook, step.Dev)
+	}
+	return s
+}

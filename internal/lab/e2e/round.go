@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"ipiptrace/internal/lab"
+)
+
+// auto is the tier that ipiptrace chooses itself.
+const auto = "auto"
+
+// tiers are the values of --backend.
+var tiers = []string{auto, "fentry", "kprobe-multi", "kprobe", "tracepoint"}
+
+// mayLack are the tiers that a kernel of ours need not have; ipiptrace says so itself, with exit status 3.
+var mayLack = []string{"kprobe-multi"}
+
+// everywhere, as what is being watched, is --netns all.
+const everywhere lab.Role = "all"
+
+// set says how much is tested.
+type set struct {
+	// forced are the faults under a forced tier; empty is all.
+	forced []string
+	// connections is the number of healthy connections, and of exchanges, in each round that has them.
+	connections int
+}
+
+var sets = map[string]set{
+	"quick": {forced: []string{"rp-filter", "tunnel-down", "firewall-input", "tc-drop", "no-listener", "weight-zero"}, connections: 100},
+	"full":  {connections: 500},
+}
+
+// round is one attach: what is played meanwhile.
+type round struct {
+	tier string
+	// watched is the namespace: a role, or everywhere.
+	watched   lab.Role
+	scenarios []lab.Scenario
+	// healthy is the number of connections and of exchanges at the end.
+	healthy int
+	// before: the fault is there before ipiptrace is.
+	before bool
+}
+
+func (r round) String() string {
+	if r.before {
+		return fmt.Sprintf("%s/%s/%s", r.tier, r.watched, r.scenarios[0].Name)
+	}
+	return fmt.Sprintf("%s/%s", r.tier, r.watched)
+}
+
+// rounds of auto watch each fault in the namespace in which it is, and the whole chain when all is well.
+// A forced tier watches everything at once.
+func (s set) rounds(tier string) []round {
+	var faults, modules []lab.Scenario
+	for _, f := range lab.Scenarios() {
+		switch {
+		case f.Code == "" || tier != auto && len(s.forced) > 0 && !slices.Contains(s.forced, f.Name):
+		case pinned(f):
+			modules = append(modules, f)
+		default:
+			faults = append(faults, f)
+		}
+	}
+	rounds := []round{{tier: tier, watched: everywhere, scenarios: faults, healthy: s.connections}}
+	if tier == auto {
+		rounds = []round{
+			{tier: tier, watched: everywhere, healthy: s.connections},
+			{tier: tier, watched: lab.RealServer, scenarios: faultsOf(lab.RealServer, faults), healthy: s.connections},
+			{tier: tier, watched: lab.Director, scenarios: faultsOf(lab.Director, faults), healthy: s.connections},
+		}
+	}
+	for _, f := range modules {
+		rounds = append(rounds, round{tier: tier, watched: lab.RealServer, scenarios: []lab.Scenario{f}, before: true})
+	}
+	return rounds
+}
+
+// pinned says that the fault can't come about while ipiptrace is attached: a probe in a module keeps it loaded.
+func pinned(s lab.Scenario) bool { return strings.HasPrefix(s.Name, "tunnel-module-missing") }
+
+// faultsOf are those that are to be seen at the role.
+func faultsOf(at lab.Role, all []lab.Scenario) (of []lab.Scenario) {
+	for _, s := range all {
+		if want, _ := expected(s.Name, s.Traffic[0].Proto); want.at == at {
+			of = append(of, s)
+		}
+	}
+	return of
+}
+
+// only leaves the scenarios that match, and healthy connections if "healthy" does; ok is false if nothing is left.
+func (r round) only(run *regexp.Regexp) (left round, ok bool) {
+	r.scenarios = slices.DeleteFunc(r.scenarios, func(s lab.Scenario) bool { return !run.MatchString(s.Name) })
+	if !run.MatchString("healthy") {
+		r.healthy = 0
+	}
+	return r, len(r.scenarios) > 0 || r.healthy > 0
+}
+
+// tier plays the tier's rounds; if this kernel does not have the tier, it notes what ipiptrace said.
+func (o options) tier(ctx context.Context, r *report, l *lab.Lab, run *regexp.Regexp, tier string) {
+	for _, rd := range sets[o.set].rounds(tier) {
+		rd, ok := rd.only(run)
+		if !ok {
+			continue
+		}
+		err := o.round(ctx, r, l, rd)
+		if errors.Is(err, errCannot) && slices.Contains(mayLack, tier) {
+			r.check(tier+"/not-here", nil)
+			return
+		}
+		r.check(rd.String()+"/attach", err)
+	}
+}
+
+// round attaches, plays and takes the account.
+func (o options) round(ctx context.Context, r *report, l *lab.Lab, rd round) error {
+	if rd.before {
+		if err := l.Inject(ctx, rd.scenarios[0]); err != nil {
+			return errors.Join(err, l.Undo(ctx, rd.scenarios[0]))
+		}
+	}
+	w, err := start(ctx, l, o.ipiptrace, rd)
+	if err != nil {
+		if rd.before {
+			err = errors.Join(err, l.Undo(ctx, rd.scenarios[0]))
+		}
+		return err
+	}
+	r.note("%s: ready after %v", rd, w.ready.Round(time.Millisecond))
+	r.check(rd.String()+"/ready", soon(rd.tier, w.ready))
+	var played []window
+	for _, s := range rd.scenarios {
+		played = append(played, o.scenario(ctx, r, l, w, rd, s))
+	}
+	var crowds []crowd
+	if rd.healthy > 0 {
+		if crowds, err = o.healthy(ctx, r, l, rd); err != nil {
+			return errors.Join(err, w.kill())
+		}
+	}
+	w.settle(late)
+	peak := w.peakRSS()
+	account, err := w.stop()
+	r.note("%s: peak memory %s; %s", rd, peak, account.raw)
+	r.check(rd.String()+"/account", errors.Join(err, complete(account)))
+	for _, p := range played {
+		r.check(fmt.Sprintf("%s/%s/nothing-else", rd, p.scenario.Name), o.nothingElse(l, w, p))
+	}
+	for _, c := range crowds {
+		r.check(c.name, w.allArrived(r, l, rd.watched, c, account.missed()))
+	}
+	return nil
+}
+
+// scenario plays one fault, checks what ipiptrace says of it, and repairs it.
+func (o options) scenario(ctx context.Context, r *report, l *lab.Lab, w *watch, rd round, s lab.Scenario) window {
+	name := rd.String()
+	if !rd.before {
+		name += "/" + s.Name
+	}
+	began := window{scenario: s, from: time.Now()}
+	r.check(name+"/client", o.play(ctx, r, l, s))
+	began.to = time.Now()
+	for _, t := range s.Traffic {
+		r.check(fmt.Sprintf("%s/%s", name, t.Proto), o.verdict(l, w, began, t))
+	}
+	r.check(name+"/undo", o.repair(ctx, r, l, s))
+	r.note("%s took %v", name, time.Since(began.from).Round(10*time.Millisecond))
+	return began
+}
+
+// patient are four times the times in which a tier should be ready in an emulated guest: machines are noisy.
+var patient = map[string]time.Duration{
+	auto: 16 * time.Second, "fentry": 6 * time.Second, "kprobe-multi": 4 * time.Second,
+	"kprobe": 16 * time.Second, "tracepoint": 6 * time.Second,
+}
+
+func soon(tier string, ready time.Duration) error {
+	if limit := patient[tier]; ready > limit {
+		return fmt.Errorf("ready after %v, more than %v", ready, limit)
+	}
+	return nil
+}

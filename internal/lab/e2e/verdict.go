@@ -1,0 +1,156 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"ipiptrace/internal/lab"
+)
+
+// window is the time in which a scenario's traffic began.
+type window struct {
+	scenario lab.Scenario
+	from, to time.Time
+}
+
+// verdict checks that as many packets as were sent were lost, and each of them as expected.
+func (o options) verdict(l *lab.Lab, w *watch, during window, t lab.Traffic) error {
+	want, ok := expected(during.scenario.Name, t.Proto)
+	if !ok {
+		return errors.New("no row says how its journeys end")
+	}
+	ours := func(j line) bool { return j.lost() && j.is(want) }
+	found := w.await(during, t.Count, ours)
+	if len(found) < t.Count {
+		return fmt.Errorf("%d were lost, %d journeys say so; all journeys:%s", t.Count, len(found), list(w.during(during)))
+	}
+	for _, j := range found {
+		if err := o.match(l, j, want, during.scenario.Code); err != nil {
+			return fmt.Errorf("%w\nin %s", err, j.raw)
+		}
+	}
+	return nil
+}
+
+// nothingElse checks, when everything is over, that so many connections and exchanges lost a packet as
+// were to, that all were lost as they should be, and that no other was. A slow client may have sent one twice.
+func (o options) nothingElse(l *lab.Lab, w *watch, during window) error {
+	journeys := w.during(during)
+	for _, t := range during.scenario.Traffic {
+		want, _ := expected(during.scenario.Name, t.Proto)
+		flows := map[flow]bool{}
+		journeys = slices.DeleteFunc(journeys, func(j line) bool {
+			ours := j.lost() && j.is(want) && o.match(l, j, want, during.scenario.Code) == nil
+			if ours {
+				flows[j.flow()] = true
+			}
+			return ours
+		})
+		if len(flows) != t.Count {
+			return fmt.Errorf("%s: %d were lost instead of %d", t.Proto, len(flows), t.Count)
+		}
+	}
+	strange := slices.DeleteFunc(journeys, func(j line) bool { return j.arrived() && j.Gaps == 0 })
+	if len(strange) > 0 {
+		return fmt.Errorf("%d journeys should not have ended so:%s", len(strange), list(strange))
+	}
+	return nil
+}
+
+// list is for people: at most so many.
+func list(all []line) (s string) {
+	for _, j := range all[:min(len(all), 12)] {
+		s += "\n" + j.String()
+	}
+	return s
+}
+
+// is reports whether the journey is of the packets that the row is about.
+func (j line) is(want loss) bool {
+	if j.Inner.Proto != wire(want.proto) {
+		return false
+	}
+	if want.reply {
+		return j.Direction == "reply" && j.Inner.Src == lab.VIP.String() && j.Inner.Sport == lab.Port
+	}
+	return j.Direction == "request" && j.Inner.Dst == lab.VIP.String() && j.Inner.Dport == lab.Port
+}
+
+// match compares a journey with its row.
+func (o options) match(l *lab.Lab, j line, want loss, code string) error {
+	at, err := l.Node(want.at).Inode()
+	if err != nil {
+		return err
+	}
+	got := flat(j)
+	reasons := want.reasons
+	if !o.reasons || want.functions == nil {
+		reasons = []string{""}
+	}
+	functions, netns := want.functions, fmt.Sprint(at)
+	if functions == nil {
+		functions, netns = []string{""}, ""
+	}
+	var errs []error
+	for _, c := range []struct {
+		what, got string
+		want      []string
+		ask       bool
+	}{
+		{"fate", got.fate, []string{want.fate}, true},
+		{"function", got.function, functions, true},
+		{"reason", got.reason, reasons, true},
+		{"dev", got.dev, []string{want.dev}, want.dev != ""},
+		{"netns", got.netns, []string{netns}, true},
+		{"nf_hook", got.hook, []string{want.hook}, true},
+		{"reject", got.reject, []string{want.reject}, true},
+		{"cause", got.cause, []string{code}, o.causes},
+	} {
+		if c.ask && !slices.Contains(c.want, c.got) {
+			errs = append(errs, fmt.Errorf("%s is %q, want %q", c.what, c.got, c.want))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ending is what a row says of a journey.
+type ending struct{ fate, function, reason, dev, netns, hook, reject, cause string }
+
+func flat(j line) (e ending) {
+	e.fate = j.Fate
+	if j.Reply == "lost" {
+		e.fate += ", reply lost"
+	}
+	if d := j.Drop; d != nil {
+		e.function, e.reason, e.dev, e.netns, e.hook = d.Function, d.Reason, d.Dev, fmt.Sprint(d.Netns), d.NfHook
+	}
+	if r := j.Reject; r != nil {
+		e.reject = fmt.Sprintf("%s %d/%d", r.By, r.Type, r.Code)
+		if !r.Sent {
+			e.reject += " not sent"
+		}
+	}
+	if j.Cause != nil {
+		e.cause = j.Cause.Code
+	}
+	return e
+}
+
+// rarely, one in so many, the kernel may skip a probe: when an interrupt finds the same one running.
+const rarely = 2000
+
+// complete checks that the account admits no gap.
+func complete(a line) error {
+	if a.LostEvents != 0 {
+		return fmt.Errorf("%d events were lost", a.LostEvents)
+	}
+	if missed := a.missed(); missed*rarely > a.Events {
+		return fmt.Errorf("%d of %d sightings were missed", missed, a.Events)
+	}
+	if a.Untracked != 0 {
+		return fmt.Errorf("%d packets were not tracked", a.Untracked)
+	}
+	return nil
+}

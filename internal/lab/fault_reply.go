@@ -1,0 +1,44 @@
+package lab
+
+// silentGateway is an address of the lab's network that nobody has.
+const silentGateway = "10.0.0.99"
+
+// replyFaults are those of the way back to the client.
+func replyFaults() []Scenario {
+	return []Scenario{
+		{
+			Name:    "no-return-route",
+			Summary: "The real server has no route to the client: it can't even answer a SYN.",
+			Code:    "no-return-route",
+			Inject:  []Step{unless("No such process", run(RealServer, "ip", "route", "del", "10.0.0.0/24", "dev", "eth0"))},
+			Undo:    []Step{routeRealServer()},
+			Traffic: expect(TimedOut),
+		},
+		{
+			// As silent as no route at all: the kernel looks for the reply's route before it makes the reply.
+			Name:    "blackhole-return",
+			Summary: "The real server's route to the client is a black hole.",
+			Code:    "no-return-route",
+			Inject:  []Step{run(RealServer, "ip", "route", "replace", "blackhole", ClientAddr.String())},
+			Undo:    []Step{unless("No such process", run(RealServer, "ip", "route", "del", "blackhole", ClientAddr.String()))},
+			Traffic: expect(TimedOut),
+		},
+		{
+			// Three requests for the gateway's address, one each 0.2 s instead of 1 s.
+			Name:    "neighbour-failed",
+			Summary: "The gateway on the way back does not answer ARP.",
+			Code:    "neighbour-failed",
+			Inject: []Step{
+				sysctl(RealServer, "net/ipv4/neigh/eth0/retrans_time_ms", "200"),
+				run(RealServer, "ip", "route", "replace", ClientAddr.String(), "via", silentGateway, "dev", "eth0"),
+			},
+			Undo: []Step{
+				unless("No such process", run(RealServer, "ip", "route", "del", ClientAddr.String(), "via", silentGateway)),
+				unless("No such file", run(RealServer, "ip", "neigh", "del", silentGateway, "dev", "eth0")),
+				sysctl(RealServer, "net/ipv4/neigh/eth0/retrans_time_ms", "1000"),
+				stopListening(), listen(),
+			},
+			Traffic: expect(TimedOut),
+		},
+	}
+}

@@ -1,0 +1,47 @@
+package lab
+
+// socketFaults are requests that the service is not there for, or too busy.
+func socketFaults() []Scenario {
+	return []Scenario{
+		{
+			Name:    "no-listener",
+			Summary: "Nobody listens on the service's port.",
+			Code:    "no-listener",
+			Inject:  []Step{stopListening()},
+			Undo:    []Step{listen()},
+			Traffic: expect(Refused),
+		},
+		{
+			Name:    "accept-queue-full",
+			Summary: "The service does not accept connections, and its queue of them is full.",
+			Code:    "accept-queue-full",
+			Inject:  []Step{fillAcceptQueue()},
+			Undo:    []Step{listen()},
+			Traffic: only(TCP, expect(TimedOut)),
+		},
+		{
+			Name:    "syn-queue-full",
+			Summary: "Connections that were never completed fill the service's queue, and SYN cookies are off.",
+			Code:    "syn-queue-full",
+			Inject: []Step{
+				sysctl(RealServer, "net/ipv4/tcp_syncookies", "0"),
+				run(RealServer, "ip", "neigh", "replace", nobody.String(), "lladdr", mac(ClientAddr).String(), "dev", "eth0", "nud", "permanent"),
+				fillSYNQueue(),
+			},
+			Undo: []Step{
+				listen(),
+				unless("No such file", run(RealServer, "ip", "neigh", "del", nobody.String(), "dev", "eth0")),
+				sysctl(RealServer, "net/ipv4/tcp_syncookies", "1"),
+			},
+			Traffic: only(TCP, expect(TimedOut)),
+		},
+		{
+			Name:    "receive-buffer-full",
+			Summary: "The service does not read datagrams, and its receive buffer is full.",
+			Code:    "receive-buffer-full",
+			Inject:  []Step{fillReceiveBuffer()},
+			Undo:    []Step{listen()},
+			Traffic: only(UDP, expect(TimedOut)),
+		},
+	}
+}

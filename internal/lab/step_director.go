@@ -1,0 +1,81 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/moby/ipvs"
+	"golang.org/x/sys/unix"
+)
+
+// transports are the protocols of the service.
+var transports = []uint16{unix.IPPROTO_TCP, unix.IPPROTO_UDP}
+
+func addServices() Step {
+	return directorStep("add services", addService)
+}
+
+func removeServices() Step {
+	return directorStep("remove services", func(h *ipvs.Handle, proto uint16) error {
+		if s := virtualService(proto); h.IsServicePresent(s) {
+			return h.DelService(s)
+		}
+		return nil
+	})
+}
+
+// weigh gives the real server a weight.
+func weigh(weight int) Step {
+	return directorStep(fmt.Sprintf("weight %d", weight), func(h *ipvs.Handle, proto uint16) error {
+		d := destination()
+		d.Weight = weight
+		return h.UpdateDestination(virtualService(proto), d)
+	})
+}
+
+// directorStep does something for both services.
+func directorStep(what string, do func(h *ipvs.Handle, proto uint16) error) Step {
+	return Step{What: "director: " + what, Do: func(_ context.Context, l *Lab) error { return l.eachService(do) }}
+}
+
+func (l *Lab) eachService(do func(h *ipvs.Handle, proto uint16) error) error {
+	return l.Director.Do(func() error {
+		h, err := ipvs.New("")
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		for _, proto := range transports {
+			if err := do(h, proto); err != nil {
+				return fmt.Errorf("service of protocol %d: %w", proto, err)
+			}
+		}
+		return nil
+	})
+}
+
+// addService has IPVS tunnel the service to the real server; it does nothing if it is there.
+func addService(h *ipvs.Handle, proto uint16) error {
+	s := virtualService(proto)
+	if h.IsServicePresent(s) {
+		return nil
+	}
+	if err := h.NewService(s); err != nil {
+		return fmt.Errorf("add: %w", err)
+	}
+	return h.NewDestination(s, destination())
+}
+
+func virtualService(proto uint16) *ipvs.Service {
+	return &ipvs.Service{
+		Address: VIP.AsSlice(), Port: Port, Protocol: proto,
+		AddressFamily: unix.AF_INET, Netmask: 0xffffffff, SchedName: ipvs.RoundRobin,
+	}
+}
+
+func destination() *ipvs.Destination {
+	return &ipvs.Destination{
+		Address: RealServerAddr.AsSlice(), Port: Port, AddressFamily: unix.AF_INET,
+		Weight: 1, ConnectionFlags: ipvs.ConnectionFlagTunnel,
+	}
+}
