@@ -13,11 +13,15 @@ E2EFLAGS ?=
 export GOTOOLCHAIN := local
 export CGO_ENABLED := 0
 BUILD := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+# The kernels in which the lab is tested, how many guests at a time, and how long one may take.
+LAB_KERNELS ?= 6.1
+LAB_GUESTS  ?= 2
+GUESTTIME   ?= 25m
 # How long `make fuzz` spends on each target.
-FUZZTIME ?= 30s
+FUZZTIME ?= 60s
 say = @echo "==> $(1)" >&2
 
-.PHONY: build generate fmt lint generated test test-unit test-native test-vm vm demo fuzz tools clean help
+.PHONY: build guest-tools generate fmt lint generated test test-unit test-native test-lab test-matrix test-vm vm btf bench bench-check demo fuzz tools clean help
 
 build: ## bin/ipiptrace, one static binary
 	@mkdir -p bin
@@ -49,7 +53,7 @@ generated: tools ## the committed objects are what bpf/ compiles to
 			cmp "$$file" "tracer/$${file##*/}" >&2 || { echo "tracer/$${file##*/} is not what bpf/ compiles to: run make generate" >&2; exit 1; }; \
 		done
 
-test: lint generated test-unit test-native test-vm ## all that CI runs
+test: lint generated test-unit test-native test-lab ## all that CI runs
 
 test-unit: ## pure packages, goldens, CLI scripts; needs Go only
 	$(call say,unit tests)
@@ -59,12 +63,51 @@ test-native: tools ## real packets of this machine's kernel, tracepoints only; n
 	$(call say,native tests)
 	@go test $(TESTFLAGS) -tags native -run '^TestNative' -count 1 ./cmd/ipiptrace
 
-test-vm: build ## the lab inside a Debian kernel: KERNEL=6.1
+# $1 is the kernel.
+IN_GUEST = bin/boot --kernel $(1) --file bin/ipiptrace:/bin/ipiptrace --file bin/e2e:/bin/e2e \
+	-- e2e -ipiptrace /bin/ipiptrace $(E2EFLAGS)
+
+test-vm: build guest-tools ## the lab inside one Debian kernel: KERNEL=6.1
 	$(call say,the lab in a $(KERNEL) guest)
+	@$(call IN_GUEST,$(KERNEL))
+
+# What a guest says is shown whole when it is done, one after the other.
+define LAB
+status=0; began=$$SECONDS; log=bin/lab-$$1.log
+timeout --foreground $(GUESTTIME) $(call IN_GUEST,$$1) >$$log 2>&1 </dev/null || status=$$?
+exec 9>bin/lab.lock; flock 9
+echo "==> the lab in a $$1 guest: status $$status after $$((SECONDS - began)) s"
+cat $$log
+exit $$status
+endef
+export LAB
+
+test-lab: build guest-tools ## the lab inside each of LAB_KERNELS, two guests at a time
+	$(call say,the lab in guests of $(LAB_KERNELS)$(comma) $(LAB_GUESTS) at a time; each is shown when it is done)
+	@for kernel in $(LAB_KERNELS); do bin/boot --kernel $$kernel --fetch; done
+	@printf '%s\n' $(LAB_KERNELS) | xargs -P $(LAB_GUESTS) -I{} bash -c "$$LAB" lab {}
+
+test-matrix: ## the long run before a release: every fault, kernel and back-end
+	@$(MAKE) --no-print-directory test-lab LAB_KERNELS="5.10 6.1 6.12 newest" GUESTTIME=4h E2EFLAGS="-set full"
+
+guest-tools:
 	@$(BUILD) -o bin/e2e ./internal/lab/e2e
 	@$(BUILD) -o bin/boot ./internal/vm/boot
-	@bin/boot --kernel $(KERNEL) --file bin/ipiptrace:/bin/ipiptrace --file bin/e2e:/bin/e2e \
-		-- e2e -ipiptrace /bin/ipiptrace $(E2EFLAGS)
+
+bench: ## what a packet costs, in instructions: KERNEL=6.1
+	@go run ./internal/bench --kernel $(KERNEL)
+
+bench-check: ## that against the parent commit
+	@go run ./internal/bench --kernel $(KERNEL) --against HEAD^
+
+# For the test of relocations; only where a program looks at a new struct or function.
+btf: guest-tools ## read testdata/btf/ out of every kernel again
+	@for kernel in 5.10 6.1 6.12 newest; do \
+		bin/boot --kernel $$kernel --out bin/btf/$$kernel -- sh -c 'modprobe -a $(BTF_MODULES); cp /sys/kernel/btf/* /out/'; \
+	done
+	@go test ./tracer -run TestCommittedObject -count 1 -btf $(CURDIR)/bin/btf -update
+
+BTF_MODULES := ipip ip_vs nf_tables nf_conntrack
 
 vm: build ## a shell inside the lab's guest: KERNEL=6.1
 	@$(BUILD) -o bin/boot ./internal/vm/boot

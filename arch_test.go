@@ -75,6 +75,7 @@ func TestLibrariesStayWhereTheyBelong(t *testing.T) {
 		{"github.com/prometheus", []string{"internal/export"}},
 		{"go.opentelemetry.io", []string{"internal/export"}},
 		{"github.com/spf13", []string{"cmd/ipiptrace"}},
+		{"github.com/olekukonko/tablewriter", []string{"cmd/ipiptrace"}},
 	} {
 		for _, p := range house(t, false) {
 			if p.imports(rule.library) && !slices.Contains(rule.in, p.name()) {

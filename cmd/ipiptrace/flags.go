@@ -33,11 +33,17 @@ type following struct {
 	detail    *choice
 	duration  span
 	readyFile string
+	ringBytes ringBytes
 }
+
+const backendUsage = "`HOW` to look into the kernel: auto, fentry, kprobe-multi, kprobe, tracepoint"
+
+// backendChoice is the value of --backend.
+func backendChoice() *choice { return oneOf("auto", "fentry", "kprobe-multi", "kprobe", "tracepoint") }
 
 func (f *following) define(cmd *cobra.Command) {
 	f.proto = oneOf("any", "tcp", "udp", "icmp")
-	f.backend = oneOf("auto", "fentry", "kprobe-multi", "kprobe", "tracepoint")
+	f.backend = backendChoice()
 	f.detail = oneOf("path", "full")
 	flags := cmd.Flags()
 	flags.Var(&f.vips, "vip", "virtual IPs (IPv4), as in the inner header of a tunnelled packet; required")
@@ -45,9 +51,11 @@ func (f *following) define(cmd *cobra.Command) {
 	flags.Var(&f.client, "client", "only packets from or to these peers")
 	flags.Var(f.proto, "proto", "only this protocol")
 	flags.StringVar(&f.netns, "netns", "all", "the network namespace to watch, `NAME|PATH|PID`, or all")
-	flags.Var(f.backend, "backend", "`HOW` to look into the kernel: auto, fentry, kprobe-multi, kprobe, tracepoint")
+	flags.Var(f.backend, "backend", backendUsage)
 	flags.Var(f.detail, "detail", "the places that decide a fate, or every place")
 	flags.Var(&f.duration, "duration", "stop so long after everything was attached")
+	flags.Var(&f.ringBytes, "ring-bytes", "size of the ring, a power of two; hidden, for the test of its overflow")
+	_ = flags.MarkHidden("ring-bytes")
 	flags.StringVar(&f.readyFile, "ready-file", "", "create `FILE` once everything is attached")
 	complete(cmd, "proto", f.proto.words)
 	complete(cmd, "backend", f.backend.words)
@@ -75,9 +83,10 @@ func (f *following) options(log *slog.Logger) (tracer.Options, error) {
 			Proto:  protocols[f.proto.word],
 			Netns:  netns,
 		},
-		Backend: f.backend.word,
-		Full:    f.detail.word == "full",
-		Log:     log,
+		Backend:   f.backend.word,
+		Full:      f.detail.word == "full",
+		RingBytes: int(f.ringBytes),
+		Log:       log,
 	}, nil
 }
 

@@ -61,6 +61,7 @@ func runLab(ctx context.Context, c lab.Command) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("lab %s: not permitted: run it as root (sudo): it makes network namespaces", c.Name)
 	}
+	effective(everything)
 	status, err := lab.Run(ctx, c)
 	if status == 0 {
 		return err

@@ -17,6 +17,7 @@ import (
 var version = "devel"
 
 func main() {
+	effective(0)
 	ctx, release := untilSignal(context.Background())
 	status := run(ctx, os.Args[1:], streams{os.Stdout, os.Stderr})
 	release()

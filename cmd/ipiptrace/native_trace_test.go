@@ -43,8 +43,20 @@ type seen struct {
 	Drop   *drop     `json:"drop"`
 	Reject *reject   `json:"reject"`
 
-	Journeys int `json:"journeys"`
-	Lost     int `json:"lost"`
+	Journeys   int `json:"journeys"`
+	Arrived    int `json:"arrived"`
+	Lost       int `json:"lost"`
+	Open       int `json:"open"`
+	Unknown    int `json:"unknown"`
+	Events     int `json:"events"`
+	LostEvents int `json:"lost_events"`
+	Untracked  int `json:"untracked"`
+	Losses     []struct {
+		Fate     string `json:"fate"`
+		Function string `json:"function"`
+		Reason   string `json:"reason"`
+		Count    int    `json:"count"`
+	} `json:"losses"`
 
 	line string
 }
@@ -70,6 +82,16 @@ func (s seen) is(direction, proto, fate string) bool {
 func (s seen) matches(want seen) bool {
 	same := s.Fate == want.Fate && (s.Drop == nil) == (want.Drop == nil) && (s.Reject == nil) == (want.Reject == nil)
 	return same && (s.Drop == nil || *s.Drop == *want.Drop) && (s.Reject == nil || *s.Reject == *want.Reject)
+}
+
+// vanished is how many journeys of an account fell silent.
+func (s seen) vanished() (n int) {
+	for _, l := range s.Losses {
+		if l.Fate == "vanished" {
+			n += l.Count
+		}
+	}
+	return n
 }
 
 // trace is a running binary.

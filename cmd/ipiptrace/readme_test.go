@@ -1,15 +1,24 @@
 package main
 
 import (
+	"errors"
+	"flag"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
+
+	"ipiptrace/internal/lab"
 )
+
+const readme = "../../README.md"
+
+var update = flag.Bool("update", false, "write the README's table of scenarios")
 
 // TestReadmeAndHelpAgree holds every command line of the README against the commands and flags that
 // there are, and asks for one example of each command.
 func TestReadmeAndHelpAgree(t *testing.T) {
-	text, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile(readme)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,16 +46,35 @@ func TestReadmeAndHelpAgree(t *testing.T) {
 	}
 }
 
-// TestReadmeHasTheCausesOfTheLab wants every fault that the lab can make to be told of.
-func TestReadmeHasTheCausesOfTheLab(t *testing.T) {
-	text, err := os.ReadFile("../../README.md")
+// TestReadmeListsWhatTheLabCanBreak compares the README's table with the lab's scenarios; -update writes it.
+func TestReadmeListsWhatTheLabCanBreak(t *testing.T) {
+	text, err := os.ReadFile(readme)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range scenarioNames() {
-		if !strings.Contains(string(text), "`"+name+"`") {
-			t.Errorf("%s is missing", name)
+	head := "| scenario | what is wrong | cause |\n| --- | --- | --- |\n"
+	before, after, found := strings.Cut(string(text), head)
+	_, after, ended := strings.Cut(after, "\n\n")
+	if !found || !ended {
+		t.Fatalf("the README has no table that begins with %q", head)
+	}
+	var want strings.Builder
+	want.WriteString(before + head)
+	for _, s := range lab.Scenarios() {
+		code := ""
+		if s.Code != "" {
+			code = "`" + s.Code + "`"
 		}
+		fmt.Fprintf(&want, "| `%s` | %s | %s |\n", s.Name, strings.TrimSuffix(s.Summary, "."), code)
+	}
+	want.WriteString("\n" + after)
+	if *update {
+		err = os.WriteFile(readme, []byte(want.String()), 0o644)
+	} else if want.String() != string(text) {
+		err = errors.New("the table is not what the lab has: go test ./cmd/ipiptrace -run Readme -update writes it")
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
 

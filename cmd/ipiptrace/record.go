@@ -52,6 +52,7 @@ func (r *recordCommand) run(ctx context.Context, name string) error {
 	if err := r.talking.check(); err != nil {
 		return err
 	}
+	effective(everything)
 	opts, err := r.following.options(r.log(r.err))
 	if err != nil {
 		return err
@@ -64,6 +65,7 @@ func (r *recordCommand) run(ctx context.Context, name string) error {
 	if err != nil {
 		return errors.Join(err, file.discard())
 	}
+	attachedWith(false)
 	assembler := journey.New(r.assembling.options(live.Run(), "auto"))
 	if file.pipe != nil {
 		onHangup(file.pipe, live.stop)

@@ -86,7 +86,9 @@ func (r *replayCommand) open(names []string) (files []opened, err error) {
 	for _, name := range names {
 		in := r.stdin
 		if name != "-" {
+			effective(everything)
 			file, err := os.Open(name)
+			effective(0)
 			if path := (*os.PathError)(nil); errors.As(err, &path) {
 				return nil, usageError{fmt.Errorf("replay %q: %w; give a file that ipiptrace record wrote", name, path.Err)}
 			}

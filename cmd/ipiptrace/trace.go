@@ -41,6 +41,7 @@ func (t *traceCommand) run(ctx context.Context) error {
 	if err := t.talking.check(); err != nil {
 		return err
 	}
+	effective(everything)
 	opts, err := t.following.options(t.log(t.err))
 	if err != nil {
 		return err
@@ -49,6 +50,7 @@ func (t *traceCommand) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	attachedWith(t.noDiagnose)
 	assembler := journey.New(t.assembling.options(live.Run(), t.role.word))
 	show := t.newShow(t.out, true, t.netnsNames(), live.stop)
 	show.begin()

@@ -138,6 +138,22 @@ func (c *count) Set(s string) error {
 	return nil
 }
 
+// ringBytes is the value of --ring-bytes; 0 when it was not given.
+type ringBytes int
+
+func (r *ringBytes) Type() string { return "BYTES" }
+
+func (r *ringBytes) String() string { return strconv.Itoa(int(*r)) }
+
+func (r *ringBytes) Set(s string) error {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil || n < 64<<10 || n&(n-1) != 0 {
+		return errors.New("not a size: give a power of two, 65536 or more")
+	}
+	*r = ringBytes(n)
+	return nil
+}
+
 // span is the value of a flag that takes a time longer than none.
 type span time.Duration
 

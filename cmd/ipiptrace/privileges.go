@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// capabilities is a set; bit n is the capability with number n (linux/capability.h).
+type capabilities uint64
+
+// everything is what the process was given, whatever that is.
+const everything = ^capabilities(0)
+
+// reading is what a run needs once it is attached: the symbols of modules that come later are shown to
+// CAP_SYSLOG only.
+const reading = capabilities(1 << unix.CAP_SYSLOG)
+
+// effective makes those capabilities effective that are in wanted, of the ones that the process may have.
+// Files and settings are opened with everything, all else happens without.
+func effective(wanted capabilities) {
+	given := permitted()
+	_ = setCapabilities(given&wanted, given) // what can't be lowered is as it was
+}
+
+// attachedWith leaves a run that is attached with what it needs from now on. If for good, the rest can't
+// be had back.
+func attachedWith(forGood bool) {
+	need := reading
+	effective(need)
+	if bpfIsRefused() {
+		need |= 1 << unix.CAP_BPF
+		effective(need)
+	}
+	if given := permitted() & need; forGood {
+		_ = setCapabilities(given, given)
+	}
+}
+
+// bpfIsRefused reports whether this process may not even ask about what it has open: kernels before 6.0
+// refuse that without CAP_BPF if kernel.unprivileged_bpf_disabled is set.
+func bpfIsRefused() bool {
+	nothing := [16]byte{0: 0xff, 1: 0xff, 2: 0xff, 3: 0xff} // bpf_attr.info of file descriptor -1
+	_, _, err := unix.Syscall(unix.SYS_BPF, unix.BPF_OBJ_GET_INFO_BY_FD, uintptr(unsafe.Pointer(&nothing)), unsafe.Sizeof(nothing))
+	return errors.Is(err, unix.EPERM)
+}
+
+func permitted() capabilities {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if unix.Capget(&header, &sets[0]) != nil {
+		return 0
+	}
+	return capabilities(sets[0].Permitted) | capabilities(sets[1].Permitted)<<32
+}
+
+// setCapabilities sets both sets on every thread, and lets no child inherit any.
+func setCapabilities(effective, permitted capabilities) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	sets := [2]unix.CapUserData{
+		{Effective: uint32(effective), Permitted: uint32(permitted)},
+		{Effective: uint32(effective >> 32), Permitted: uint32(permitted >> 32)},
+	}
+	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&sets[0])), 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
