@@ -43,6 +43,13 @@ func TestEmulatedCPUHasNoCmpxchg16b(t *testing.T) {
 	}
 }
 
+func TestEmulatedCPUsRunInTurn(t *testing.T) {
+	args := qemuArguments(t, Guest{CountInstructions: true})
+	if accel := after(args, "-accel"); accel != "tcg,thread=single" {
+		t.Errorf("-accel %s", accel)
+	}
+}
+
 func TestInstructionClockMeansOneEmulatedCPU(t *testing.T) {
 	args := qemuArguments(t, Guest{CPUs: 4, CountInstructions: true})
 	if cpus, accel, icount := after(args, "-smp"), after(args, "-accel"), after(args, "-icount"); cpus != "1" || accel != "tcg,thread=single" || icount == "" {
