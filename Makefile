@@ -21,7 +21,7 @@ GUESTTIME   ?= 25m
 FUZZTIME ?= 60s
 say = @echo "==> $(1)" >&2
 
-.PHONY: build guest-tools generate fmt lint generated test test-unit test-native test-lab test-matrix test-vm vm btf bench bench-check demo fuzz tools clean help
+.PHONY: build guest-tools generate fmt lint generated test test-unit test-native test-lab test-modules test-matrix test-vm vm btf bench bench-check demo fuzz tools clean help
 
 build: ## bin/ipiptrace, one static binary
 	@mkdir -p bin
@@ -53,7 +53,7 @@ generated: tools ## the committed objects are what bpf/ compiles to
 			cmp "$$file" "tracer/$${file##*/}" >&2 || { echo "tracer/$${file##*/} is not what bpf/ compiles to: run make generate" >&2; exit 1; }; \
 		done
 
-test: lint generated test-unit test-native test-lab ## all that CI runs
+test: lint generated test-unit test-native test-modules test-lab ## all that CI runs
 
 test-unit: ## pure packages, goldens, CLI scripts; needs Go only
 	$(call say,unit tests)
@@ -86,6 +86,10 @@ test-lab: build guest-tools ## the lab inside each of LAB_KERNELS, two guests at
 	$(call say,the lab in guests of $(LAB_KERNELS)$(comma) $(LAB_GUESTS) at a time; each is shown when it is done)
 	@for kernel in $(LAB_KERNELS); do bin/boot --kernel $$kernel --fetch; done
 	@printf '%s\n' $(LAB_KERNELS) | xargs -P $(LAB_GUESTS) -I{} bash -c "$$LAB" lab {}
+
+test-modules: build guest-tools ## modules that come and go under a run, in a guest: KERNEL=6.1
+	$(call say,modules in a $(KERNEL) guest)
+	@bin/boot --kernel $(KERNEL) --file bin/ipiptrace:/bin/ipiptrace --file cmd/ipiptrace/testdata/guest/modules.sh:/modules.sh -- bash /modules.sh
 
 test-matrix: ## the long run before a release: every fault, kernel and back-end
 	@$(MAKE) --no-print-directory test-lab LAB_KERNELS="5.10 6.1 6.12 newest" GUESTTIME=4h E2EFLAGS="-set full"

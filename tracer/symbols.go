@@ -66,13 +66,17 @@ func (s *symbols) load() error {
 		return s.err
 	}
 	defer f.Close()
-	s.loaded, s.err = string(modules), nil
-	s.read(bufio.NewReaderSize(f, 1<<18))
-	s.modules = moduleSpans(s.loaded)
-	if len(s.addrs) == 0 {
-		s.err = errNoSymbols
+	fresh := symbols{modules: moduleSpans(string(modules))}
+	fresh.read(bufio.NewReaderSize(f, 1<<18))
+	if len(fresh.addrs) == 0 { // the kernel shows them no more; what is known stays true for what was there
+		if len(s.addrs) == 0 {
+			s.err = errNoSymbols
+		}
+		return s.err
 	}
-	return s.err
+	s.loaded, s.err = string(modules), nil
+	s.addrs, s.spans, s.names, s.text, s.modules = fresh.addrs, fresh.spans, fresh.names, fresh.text, fresh.modules
+	return nil
 }
 
 // moduleSpans reads /proc/modules: "ipip 20480 0 - Live 0xffffffffc0a00000", the second field the size.

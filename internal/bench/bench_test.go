@@ -11,10 +11,9 @@ import (
 func TestFrameIsWhatADirectorSends(t *testing.T) {
 	f := newFrame(vip).number(0x1234)
 	for name, header := range map[string][]byte{"outer": f.outer()[:ipLen], "inner": f.inner()[:ipLen]} {
-		if before := bytes.Clone(header); true {
-			if sealIP(header); !bytes.Equal(before, header) {
-				t.Errorf("%s header: its checksum is not that of its bytes", name)
-			}
+		sent := bytes.Clone(header)
+		if sealIP(header); !bytes.Equal(sent, header) {
+			t.Errorf("%s header: its checksum is not that of its bytes", name)
 		}
 		if header[4] != 0x12 || header[5] != 0x34 {
 			t.Errorf("%s header: id % x", name, header[4:6])

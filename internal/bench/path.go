@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -73,8 +72,11 @@ func in(netns string, f func() error) error {
 }
 
 func (p *path) openSocket() (err error) {
-	p.socket, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	p.socket, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
+		return err
+	}
+	if err := unix.SetsockoptTimeval(p.socket, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 1}); err != nil {
 		return err
 	}
 	return unix.Bind(p.socket, &unix.SockaddrInet4{Port: port, Addr: vip.As4()})
@@ -107,25 +109,28 @@ func (p *path) send(f *frame) error {
 	return nil
 }
 
-// receive takes a datagram out of the socket; false if there is none.
-func (p *path) receive() bool {
+// receive takes a datagram out of the socket. It is there already, unless the timer's
+// interrupt made the kernel leave it to its softirq thread: then it comes at once.
+func (p *path) receive() error {
 	var buf [payloadLen]byte
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(p.socket), uintptr(unsafe.Pointer(&buf)), payloadLen, 0, 0, 0)
-	return errno == 0 && n == payloadLen
+	if errno == unix.EAGAIN {
+		return errors.New("a packet did not arrive within a second")
+	}
+	if errno != 0 || n != payloadLen {
+		return fmt.Errorf("receive: %d bytes: %w", n, errno)
+	}
+	return nil
 }
 
-// carry sends a frame and receives its datagram. The softirqs run before send
-// returns, unless they are many and the kernel leaves them to its thread.
+// carry sends a frame and receives its datagram.
 func (p *path) carry(f *frame) (cost int64, err error) {
 	before := instructions()
 	if err := p.send(f); err != nil {
 		return 0, err
 	}
-	for wait := 0; !p.receive(); wait++ {
-		if wait == 100 {
-			return 0, errors.New("a packet did not arrive within 100 ms")
-		}
-		time.Sleep(time.Millisecond)
+	if err := p.receive(); err != nil {
+		return 0, err
 	}
 	return instructions() - before, nil
 }

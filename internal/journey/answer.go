@@ -159,7 +159,7 @@ var dues = []due{
 		why:       "IPVS has no destination: ip_vs_leave calls icmp_send and has the packet dropped",
 		functions: []string{"nf_hook_slow"},
 		evidence: func(f *flight) bool {
-			return f.director.gaveUp && f.director.dropped && f.packet.Inner.Protocol != protoICMP
+			return f.director.gaveUp && f.director.drops() && f.packet.Inner.Protocol != protoICMP
 		},
 		answer: Reject{By: ByICMP, Type: 3, Code: 3},
 	},

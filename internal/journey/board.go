@@ -30,6 +30,7 @@ func (a *Assembler) board(e event.Event, k key) *flight {
 		}
 		if f != nil {
 			f.keys = append(f.keys, k)
+			f.undecided = false
 			a.byKey[k], a.bySkb[k.skb] = f, k
 			return f
 		}
@@ -74,6 +75,9 @@ func (a *Assembler) cutFrom(e event.Event) *flight {
 		return nil
 	}
 	f := fl.ways[dir].large
+	if e.Place == event.NetDevQueue && f != nil && f.leaving != sent {
+		return nil // it is in a queue, whole: what comes to one now is another packet
+	}
 	if f == nil || f.ended || f.freed != nil || f.netns != e.Netns || f.leaving == staying || len(f.keys) >= maxCopies || len(f.steps) >= maxSteps {
 		return nil
 	}

@@ -29,9 +29,14 @@ type director struct {
 	// sent: a method has it, method says which one.
 	sent   bool
 	method uint32
-	// dropped: ip_vs_in wants it freed; gaveUp: for want of a destination.
-	dropped, gaveUp bool
+	// dropped: ip_vs_in wants it freed; passed: it doesn't; neither if its return was not seen.
+	dropped, passed bool
+	// gaveUp: there is no destination.
+	gaveUp bool
 }
+
+// drops reports whether IPVS has the packet dropped: it said so, or gave up and did not let it pass after all.
+func (d director) drops() bool { return d.dropped || d.gaveUp && !d.passed }
 
 // direct notes what a place of the director says.
 func (f *flight) direct(e event.Event) {
@@ -67,6 +72,8 @@ func (f *flight) directed(e event.Event) {
 		d.handled = true
 	case e.Value == ipvsPassed && d.sent && f.leaving == staying:
 		f.servedHere() // not if it is on its way: then IPVS meets its own packet in the output hook
+	case e.Value == ipvsPassed && f.leaving == staying:
+		d.passed = true
 	}
 }
 

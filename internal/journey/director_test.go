@@ -117,6 +117,15 @@ func TestADirectorsPacketGetsTheFateItHad(t *testing.T) {
 			k.packet(1, syn()).atDirector().returns(event.IPVSIn, ipvsPassed).kfree("nf_hook_slow", "NETFILTER_DROP",
 				"nf_hook_slow+0x1", "ip_local_deliver+0x2")
 		}, fate: Dropped, role: Director, is: func(j Journey) bool { return j.Drop.Decider == "" }},
+		"no destination, and what ip_vs_in returns is not seen": {does: func(k *kernel) {
+			k.packet(1, syn()).atDirector().at(event.IPVSIn).returns(event.IPVSSchedule, 0).at(event.IPVSLeave).icmpSend(3, 3).
+				kfree("nf_hook_slow", "", "nf_hook_slow+0x1", "ip_local_deliver+0x2")
+			k.silence(time.Second)
+		}, fate: Rejected, role: Director, is: func(j Journey) bool { return j.Drop.Decider == "ip_vs_in" }},
+		"no destination, but IPVS lets it pass, and a rule drops": {does: func(k *kernel) {
+			k.packet(1, syn()).atDirector().returns(event.IPVSSchedule, 0).at(event.IPVSLeave).returns(event.IPVSIn, ipvsPassed).
+				kfree("nf_hook_slow", "NETFILTER_DROP", "nf_hook_slow+0x1", "ip_local_deliver+0x2")
+		}, fate: Dropped, role: Director, is: func(j Journey) bool { return j.Drop.Decider == "" }},
 		"no destination, and the rate limit keeps the answer back": {does: func(k *kernel) {
 			k.packet(1, syn()).atDirector().returns(event.IPVSSchedule, 0).at(event.IPVSLeave).returns(event.IPVSIn, ipvsDropped).
 				kfree("nf_hook_slow", "NETFILTER_DROP", "nf_hook_slow+0x1", "ip_local_deliver+0x2")

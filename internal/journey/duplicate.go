@@ -111,3 +111,35 @@ func (f *flight) opens() bool {
 
 // followed reports whether the socket has processed a later packet of the same direction.
 func (f *flight) followed() bool { return f.flow != nil && f.flow.ways[f.way].processed > f.last }
+
+// verdictWait is how long a drop waits for what may turn it into something else.
+func (f *flight) verdictWait() time.Duration {
+	if f.pardon != nil {
+		return copyWait
+	}
+	return answerWait
+}
+
+// pardonFor is the evidence that would make a freeing an ordinary one and that may yet come; nil if there is none.
+func pardonFor(f *flight, d *Drop) func(*flight) bool {
+	if f.packet.Inner.Protocol != protoTCP || d.Function != "tcp_v4_rcv" || !f.isBareACK() {
+		return nil
+	}
+	switch {
+	case f.flow.over():
+		return (*flight).overtakenByTheEnd // another CPU has the ACK that came before it in its hands
+	case (d.Reason == notSpecified || d.Reason == noReason) && f.reject == nil && f.opens():
+		return (*flight).followed // TCP_DEFER_ACCEPT frees the ACK and waits for data; a full queue does the same, and takes none
+	}
+	return nil
+}
+
+// pardoned ends a flight that would be lost, if what it waited for has come.
+func (f *flight) pardoned() bool {
+	if f.pardon == nil || !f.pardon(f) {
+		return false
+	}
+	f.duplicate = f.overtakenByTheEnd()
+	f.reject, f.freed = nil, nil
+	return true
+}

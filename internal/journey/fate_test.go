@@ -82,6 +82,11 @@ func TestEveryPacketGetsTheFateItHad(t *testing.T) {
 			k.packet(1, syn()).tunnelled().hook(1, 0)
 			k.silence(25 * time.Second)
 		}, fate: Open},
+		"a packet in NF_QUEUE is open where the hook's return is not seen": {does: func(k *kernel) {
+			s := k.packet(1, syn()).tunnelled()
+			s.event(event.NfHookSlow).Aux = 1 | 2<<8
+			k.silence(25 * time.Second)
+		}, fate: Open},
 		"a packet in a queueing discipline is open": {does: func(k *kernel) {
 			k.packet(2, reply(event.ACK, 5001, 1001, 52)).on("eth0", nsRealServer).at(event.NetDevQueue)
 			k.silence(25 * time.Second)

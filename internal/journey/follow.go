@@ -1,10 +1,6 @@
 package journey
 
-import (
-	"slices"
-
-	"ipiptrace/tracer/event"
-)
+import "ipiptrace/tracer/event"
 
 // endings are the sightings that say that an sk_buff is no more.
 var endings = map[event.Place]func(*Assembler, *flight, event.Event){
@@ -161,72 +157,6 @@ func (a *Assembler) merged(f *flight, e event.Event) bool {
 	}
 	a.end(f, Consumed, bySight)
 	return true
-}
-
-// defrag keeps the fragments of a datagram together: whole, it lives on in one of them.
-func (a *Assembler) defrag(f *flight, e event.Event) {
-	if e.Value != inProgress {
-		a.whole(f)
-		return
-	}
-	if f.fragment == nil {
-		d := f.datagram()
-		f.fragment = &d
-		a.fragments[d] = append(a.fragments[d], f)
-	}
-}
-
-// whole takes that f was the last part to come: the datagram has its sk_buff and the first part's headers
-// (inet_frag_reasm_prepare), so that it is the first part that goes on.
-func (a *Assembler) whole(f *flight) {
-	parts := slices.Clone(a.fragments[f.datagram()])
-	first := f
-	for _, part := range parts {
-		if part.fragmentOffset() == 0 {
-			first = part
-		}
-	}
-	if f.fragmentOffset() == 0 {
-		first = f
-	}
-	for _, part := range parts {
-		if part != first && part != f {
-			part.became = first.id
-			a.end(part, Consumed, bySight)
-		}
-	}
-	a.unfragment(first)
-	if f != first {
-		a.handOver(f, first)
-	}
-}
-
-// handOver ends f, whose sk_buff has become another flight's.
-func (a *Assembler) handOver(f, to *flight) {
-	k := f.current()
-	f.keys, f.became = slices.DeleteFunc(f.keys, func(x key) bool { return x == k }), to.id
-	a.end(f, Consumed, bySight)
-	to.keys = append(to.keys, k)
-	to.reassembled = true
-	a.byKey[k], a.bySkb[k.skb] = to, k
-	a.schedule(to, silence)
-}
-
-func (a *Assembler) unfragment(f *flight) {
-	if f.fragment == nil {
-		return
-	}
-	rest := slices.DeleteFunc(a.fragments[*f.fragment], func(x *flight) bool { return x == f })
-	if a.fragments[*f.fragment] = rest; len(rest) == 0 {
-		delete(a.fragments, *f.fragment)
-	}
-	f.fragment = nil
-}
-
-// datagram is what a fragment is part of: the outer datagram as long as there is one.
-func (f *flight) datagram() datagram {
-	h := f.header()
-	return datagram{event.Header{Src: h.Src, Dst: h.Dst, Protocol: h.Protocol, ID: h.ID}, f.netns}
 }
 
 // role is the part of the host in which a flight ended.

@@ -107,6 +107,9 @@ func (a *Assembler) arpConflict(f *flight) (Notice, bool) {
 	if f.cameIPIP || f.decapped || f.encapped || f.tunnelled || f.balanced || f.director != (director{}) || f.given != (key{}) || known != RealServer || f.local() {
 		return Notice{}, false
 	}
+	if f.freed != nil && f.freed.Function == "ip_rcv_core" {
+		return Notice{}, false // for another host, or damaged
+	}
 	if _, tunnelled := a.tunnels.get(tunnelTo{f.netns, f.packet.Inner.Dst}); !tunnelled {
 		return Notice{}, false
 	}

@@ -112,6 +112,14 @@ func TestPlainPacketsAtARealServerAreNoticed(t *testing.T) {
 			k.packet(9, syn()).on("lo", nsRealServer).at(event.IPLocalOut, event.NetDevQueue, event.NetDevStartXmit, event.NetifReceiveSkb, event.TCPRcv).
 				returns(event.TCPRcv, 0)
 		}},
+		"never what the switch floods": {does: func(k *kernel) {
+			tunnelled(k)
+			k.packet(9, syn()).on("eth0", nsRealServer).at(event.NetifReceiveSkb).kfree("ip_rcv_core", "OTHERHOST")
+		}},
+		"never what the real server's own IPVS serves": {does: func(k *kernel) {
+			tunnelled(k)
+			plain(k, nsRealServer).scheduled(methodLocal).returns(event.IPVSIn, ipvsPassed).at(event.TCPRcv).returns(event.TCPRcv, 0)
+		}},
 		"never what a director sent by direct routing": {does: func(k *kernel) {
 			tunnelled(k)
 			plain(k, nsDirector).scheduled(methodDirect).at(event.NetDevQueue, event.NetDevStartXmit).

@@ -47,6 +47,8 @@ var prospects = map[event.Place]prospect{
 	event.NetDevQueue: waiting,
 	event.IPLocalOut:  waiting,
 	event.IPForward:   waiting,
+	// A hook that was entered, and nothing since: what it drops is freed with an event, so it is in NF_QUEUE.
+	event.NfHookSlow: waiting,
 
 	event.NetDevStartXmit: {fate: Forwarded, after: settle, seen: true},
 

@@ -1,10 +1,6 @@
 package journey
 
-import (
-	"time"
-
-	"ipiptrace/tracer/event"
-)
+import "ipiptrace/tracer/event"
 
 // freed takes kfree_skb: a drop, unless the packet had done its work, or lives on in another sk_buff.
 func (a *Assembler) freed(f *flight, e event.Event) {
@@ -29,7 +25,7 @@ func (a *Assembler) freed(f *flight, e event.Event) {
 	}
 	drop := &Drop{Drop: d, Dev: f.dev, Netns: f.netns, NfHook: nfHook(d)}
 	drop.Function = function(d.Function)
-	if f.director.dropped && drop.Function == "nf_hook_slow" {
+	if f.director.drops() && drop.Function == "nf_hook_slow" {
 		drop.Decider = event.IPVSIn.String()
 	}
 	row, ordinary := ordinaryFree(f, d)
@@ -63,38 +59,6 @@ func (a *Assembler) freed(f *flight, e event.Event) {
 		f.pardon = pardonFor(f, drop)
 		a.schedule(f, prospect{fate: Dropped, after: f.verdictWait(), seen: true, now: f.pardon == nil && a.seesAnswers(f)})
 	}
-}
-
-// verdictWait is how long a drop waits for what may turn it into something else.
-func (f *flight) verdictWait() time.Duration {
-	if f.pardon != nil {
-		return copyWait
-	}
-	return answerWait
-}
-
-// pardonFor is the evidence that would make a freeing an ordinary one and that may yet come; nil if there is none.
-func pardonFor(f *flight, d *Drop) func(*flight) bool {
-	if f.packet.Inner.Protocol != protoTCP || d.Function != "tcp_v4_rcv" || !f.isBareACK() {
-		return nil
-	}
-	switch {
-	case f.flow.over():
-		return (*flight).overtakenByTheEnd // another CPU has the ACK that came before it in its hands
-	case (d.Reason == notSpecified || d.Reason == noReason) && f.reject == nil && f.opens():
-		return (*flight).followed // TCP_DEFER_ACCEPT frees the ACK and waits for data; a full queue does the same, and takes none
-	}
-	return nil
-}
-
-// pardoned ends a flight that would be lost, if what it waited for has come.
-func (f *flight) pardoned() bool {
-	if f.pardon == nil || !f.pardon(f) {
-		return false
-	}
-	f.duplicate = f.overtakenByTheEnd()
-	f.reject, f.freed = nil, nil
-	return true
 }
 
 // mayBeTimeWait reports whether tcp_v4_rcv may have freed what TIME_WAIT had handled: no place would have
@@ -139,31 +103,6 @@ func (a *Assembler) consumed(f *flight, e event.Event) {
 	default:
 		a.schedule(f, silence)
 	}
-}
-
-// isFragment reports whether the packet was part of a larger datagram.
-func (f *flight) isFragment() bool {
-	const more = 0x2000
-	return f.header().Frag&more != 0 || f.fragmentOffset() != 0
-}
-
-// fragmentOffset is where in its datagram a fragment lies, in units of 8 bytes; 0 for the first one, and for a packet that is whole.
-func (f *flight) fragmentOffset() uint16 {
-	const offset = 0x1fff
-	return f.header().Frag & offset
-}
-
-// header is the header by which IP puts fragments together: the outer one as long as there is one.
-func (f *flight) header() event.Header {
-	if f.tunnelled && f.outer != nil {
-		return *f.outer
-	}
-	return f.packet.Inner
-}
-
-// mayWaitForFragments reports whether a fragment can wait for the rest of its datagram without being seen.
-func (a *Assembler) mayWaitForFragments(f *flight) bool {
-	return f.isFragment() && f.arrived && f.leaving == staying && !f.socket && !a.watches(event.IPDefrag)
 }
 
 // release retires the sk_buff of an event. It says whether the flight was seen in it last, or lives in no

@@ -45,6 +45,8 @@ type Lab struct {
 	cpus unix.CPUSet
 	// frames counts crafted packets, so that no two of them are of the same flow.
 	frames atomic.Uint32
+	// ports counts the client's connections and exchanges: see Lab.dialer.
+	ports atomic.Uint32
 	// found is what a fault of the whole machine has changed, as it was before.
 	found map[string]string
 }

@@ -2,7 +2,9 @@ package lab
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
+	"errors"
 	"os"
 	"regexp"
 	"strings"
@@ -72,6 +74,57 @@ func TestCraftedFrameIsRightButForItsFault(t *testing.T) {
 				t.Errorf("TCP checksum right: %v, want %v", right, want.tcp)
 			}
 		})
+	}
+}
+
+func TestHalfOpenConnectionIsNotForTheVIP(t *testing.T) {
+	f := halfOpen(3)
+	ip, tcp := f[ethLen:][:ipLen], f[ethLen+ipLen:]
+	if sum(0, ip) != 0xffff {
+		t.Error("header checksum is wrong")
+	}
+	if !bytes.Equal(ip[12:16], nobody.AsSlice()) || !bytes.Equal(ip[16:20], RealServerAddr.AsSlice()) {
+		t.Errorf("from %v to %v", ip[12:16], ip[16:20])
+	}
+	pseudo := append(append([]byte{}, ip[12:20]...), 0, 6, 0, tcpLen)
+	if sum(uint32(sum(0, pseudo)), tcp) != 0xffff {
+		t.Error("TCP checksum is wrong")
+	}
+}
+
+func TestFaultOfTheWholeMachineNeedsPermission(t *testing.T) {
+	for _, s := range Scenarios() {
+		if !s.WholeMachine {
+			continue
+		}
+		var out bytes.Buffer
+		status, err := Run(t.Context(), Command{Name: s.Name, Stdout: &out, Stderr: &out})
+		if status != exitUsage || err == nil || !strings.Contains(err.Error(), "--change-this-machine") {
+			t.Errorf("%s: status %d, %v", s.Name, status, err)
+		}
+		if out.Len() > 0 {
+			t.Errorf("%s: says %q", s.Name, out.String())
+		}
+	}
+}
+
+func TestStepMayFindItsWorkDone(t *testing.T) {
+	gone := Step{Do: func(context.Context, *Lab) error { return errors.New("exit status 2: No such process") }}
+	if err := unless("No such process", gone).Do(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+	if unless("File exists", gone).Do(t.Context(), nil) == nil {
+		t.Error("another error was swallowed")
+	}
+}
+
+func TestPerCPUCounterIsHexadecimalAndSummed(t *testing.T) {
+	stat := "entries  found drop\n00000003  00000000 0000000a\n00000003  00000001 00000006\n"
+	if n, err := perCPUCounter(strings.NewReader(stat), Conntrack, "drop"); err != nil || n != 16 {
+		t.Errorf("got %d, %v", n, err)
+	}
+	if _, err := perCPUCounter(strings.NewReader(stat), Conntrack, "insert"); err == nil {
+		t.Error("a counter that is not there was found")
 	}
 }
 

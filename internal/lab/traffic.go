@@ -92,7 +92,7 @@ func (l *Lab) exchanges(ctx context.Context, t Traffic) (Result, error) {
 	if t.Parallel == 0 {
 		t.Parallel = 4
 	}
-	attempt := map[Proto]func(context.Context, Traffic, int) attempt{TCP: connection, UDP: exchange}[t.Proto]
+	attempt := map[Proto]func(context.Context, net.Dialer, Traffic, int) attempt{TCP: connection, UDP: exchange}[t.Proto]
 	var (
 		mu   sync.Mutex
 		r    = Result{Ended: map[Outcome]int{}}
@@ -104,7 +104,7 @@ func (l *Lab) exchanges(ctx context.Context, t Traffic) (Result, error) {
 		wg.Go(func() {
 			errs[i] = l.Client.Do(func() error {
 				for n := int(next.Add(1)); n <= t.Count && ctx.Err() == nil; n = int(next.Add(1)) {
-					a := attempt(ctx, t, n)
+					a := attempt(ctx, l.dialer(t), t, n)
 					mu.Lock()
 					r.add(a)
 					mu.Unlock()
@@ -117,19 +117,29 @@ func (l *Lab) exchanges(ctx context.Context, t Traffic) (Result, error) {
 	return r, errors.Join(errs...)
 }
 
+// dialer has the next source port. The kernel's choice may be one of a minute ago, for which the director
+// still knows a real server, whatever a fault has done to the service meanwhile.
+func (l *Lab) dialer(t Traffic) net.Dialer {
+	const first, count = 30000, 35000
+	port := first + int(l.ports.Add(1))%count
+	d := net.Dialer{Deadline: time.Now().Add(t.Deadline), LocalAddr: &net.TCPAddr{Port: port}}
+	if t.Proto == UDP {
+		d.LocalAddr = &net.UDPAddr{Port: port}
+	}
+	return d
+}
+
 // address is where the client connects to.
 func address() string { return netip.AddrPortFrom(VIP, Port).String() }
 
 // connection is one TCP connection: handshake, request, answer, close by both.
-func connection(ctx context.Context, t Traffic, n int) attempt {
-	deadline := time.Now().Add(t.Deadline)
-	d := net.Dialer{Deadline: deadline}
+func connection(ctx context.Context, d net.Dialer, t Traffic, n int) attempt {
 	c, err := d.DialContext(ctx, "tcp4", address())
 	if err != nil {
 		return attempt{err: err}
 	}
 	defer c.Close()
-	c.SetDeadline(deadline)
+	c.SetDeadline(d.Deadline)
 	serverFirst := t.Close == ServerFirst || t.Close == Alternate && n%2 == 0
 	return attempt{connected: true, err: converse(c.(*net.TCPConn), t, serverFirst)}
 }
@@ -156,14 +166,13 @@ func converse(c *net.TCPConn, t Traffic, serverFirst bool) error {
 }
 
 // exchange is one UDP datagram and its echo, from a port of its own.
-func exchange(ctx context.Context, t Traffic, n int) attempt {
-	var d net.Dialer
+func exchange(ctx context.Context, d net.Dialer, t Traffic, n int) attempt {
 	c, err := d.DialContext(ctx, "udp4", address())
 	if err != nil {
 		return attempt{err: err}
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(t.Deadline))
+	c.SetDeadline(d.Deadline)
 	if _, err := c.Write(make([]byte, t.Request)); err != nil {
 		return attempt{err: err}
 	}

@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"time"
 
-	"github.com/moby/ipvs"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -140,23 +138,8 @@ func (l *Lab) direct() error {
 	if err != nil {
 		return err
 	}
-	err = l.Director.Do(func() error {
-		h, err := ipvs.New("")
-		if err != nil {
-			return err
-		}
-		defer h.Close()
-		return h.SetConfig(&ipvs.Config{TimeoutTCP: 15 * time.Minute, TimeoutTCPFin: 2 * time.Minute, TimeoutUDP: forgetUDP})
-	})
-	if err != nil {
-		return fmt.Errorf("set timeouts: %w", err)
-	}
 	return l.eachService(addService)
 }
-
-// forgetUDP is when IPVS forgets an exchange. After its usual 5 min, the client might use a port again for
-// which the director still knows a real server, whatever a fault has done to the service meanwhile.
-const forgetUDP = 2 * time.Second
 
 // bindVIP puts the VIP on the real server's tunl0 and keeps it out of ARP.
 func (l *Lab) bindVIP() error {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"ipiptrace/internal/journey"
+	"ipiptrace/tracer/event"
 )
 
 func jsonOf(t *testing.T, j journey.Journey, stack bool) string {
@@ -69,6 +70,27 @@ func TestWhatAppliesIsThereEvenIfItIsZero(t *testing.T) {
 	j.Reject = &journey.Reject{By: journey.ByRST, Sent: true}
 	if got := jsonOf(t, j, false); !strings.Contains(got, `"reject":{"by":"rst","sent":true}`) {
 		t.Error(got)
+	}
+}
+
+func TestADirectorsStepsSayWhatItDid(t *testing.T) {
+	j := contractJourney()
+	j.Steps = []journey.Step{
+		{Place: event.IPVSSchedule, Dev: "eth0", Verdict: "no-destination"},
+		{Place: event.IPVSXmit, Dev: "eth0", Method: "tunnel"},
+	}
+	j.Drop.Function, j.Drop.NfHook, j.Drop.Decider = "nf_hook_slow", "input", "ip_vs_in"
+	got := jsonOf(t, j, false)
+	for _, want := range []string{
+		`{"t":0,"hook":"ip_vs_schedule","dev":"eth0","verdict":"no-destination"}`, `{"t":0,"hook":"ip_vs_xmit","dev":"eth0","method":"tunnel"}`,
+		`"function":"nf_hook_slow"`, `"nf_hook":"input","decider":"ip_vs_in"`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in %s", want, got)
+		}
+	}
+	if text := textOf(t, TextOptions{}, j); !strings.Contains(text, "in nf_hook_slow (input, ip_vs_in)") || !strings.Contains(text, "ip_vs_schedule no-destination → ip_vs_xmit tunnel") {
+		t.Error(text)
 	}
 }
 

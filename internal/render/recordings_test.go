@@ -28,7 +28,10 @@ func TestARecordingIsReadAsItAlwaysWas(t *testing.T) {
 		golden := strings.TrimSuffix(path, ".jsonl") + ".golden"
 		name, _ := filepath.Rel("../../testdata", path)
 		t.Run(filepath.ToSlash(name), func(t *testing.T) {
-			got := replay(t, path)
+			got, account := replay(t, path)
+			if strings.HasPrefix(filepath.ToSlash(name), "healthy/") && account.Arrived != account.Journeys {
+				t.Errorf("of %d healthy packets %d arrived", account.Journeys, account.Arrived)
+			}
 			if *update {
 				if err := os.WriteFile(golden, got, 0o644); err != nil {
 					t.Fatal(err)
@@ -45,7 +48,8 @@ func TestARecordingIsReadAsItAlwaysWas(t *testing.T) {
 	}
 }
 
-func replay(t *testing.T, path string) []byte {
+// replay is what trace says of a recording.
+func replay(t *testing.T, path string) ([]byte, journey.Account) {
 	t.Helper()
 	file, err := os.Open(path)
 	if err != nil {
@@ -76,5 +80,5 @@ func replay(t *testing.T, path string) []byte {
 	if err := out.Account(a.Account()); err != nil {
 		t.Fatal(err)
 	}
-	return b.Bytes()
+	return b.Bytes(), a.Account()
 }
