@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -22,6 +23,8 @@ type programs struct {
 	kernel   *kernel
 	settings ipiptraceSettings
 	maps     *ebpf.Collection
+	// loading: copies of a spec decode its types lazily, in a map that they share.
+	loading sync.Mutex
 }
 
 func newPrograms(spec *ebpf.CollectionSpec, k *kernel, opts Options) (*programs, error) {
@@ -102,6 +105,8 @@ func (p *programs) attach(a attachment) (*ebpf.Program, link.Link, error) {
 }
 
 func (p *programs) load(a attachment) (*ebpf.Program, error) {
+	p.loading.Lock()
+	defer p.loading.Unlock()
 	only := p.spec.Copy()
 	for name := range only.Programs {
 		if name != a.program {

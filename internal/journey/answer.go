@@ -16,17 +16,14 @@ func (a *Assembler) seesAnswers(f *flight) bool {
 // icmpRedirect is no answer to a packet that was refused (RFC 792, type 5).
 const icmpRedirect = 5
 
-// isRejection reports whether an ICMP error says that a packet was refused: a redirect doesn't, nor that the
-// rest of its datagram did not come.
-func isRejection(icmp, code uint8) bool {
-	const timeExceeded, reassembly = 11, 1
-	return icmp != icmpRedirect && !(icmp == timeExceeded && code == reassembly)
-}
+// isRejection reports whether an ICMP error says that a packet was refused: a redirect doesn't. That the rest
+// of a datagram did not come is an answer like others: the kernel freed the packet and chose to say so (RFC 792, 11/1).
+func isRejection(icmp uint8) bool { return icmp != icmpRedirect }
 
 // answerChosen takes that the kernel chose to answer a packet.
 func (a *Assembler) answerChosen(f *flight, e event.Event) {
 	if e.Place == event.ICMPSend {
-		if icmp, code := uint8(e.Aux>>8), uint8(e.Aux); isRejection(icmp, code) {
+		if icmp, code := uint8(e.Aux>>8), uint8(e.Aux); isRejection(icmp) {
 			f.choose(Reject{By: ByICMP, Type: icmp, Code: code})
 		}
 		return
@@ -97,7 +94,7 @@ func (a *Assembler) answerLeaves(f *flight, e event.Event) {
 	}
 	f.deadline = max(f.last, a.now) + quotedMemory
 	a.agenda.moved(f)
-	if !slices.Contains(leavingPlaces, e.Place) || !isRejection(f.packet.ICMPType, f.packet.ICMPCode) {
+	if !slices.Contains(leavingPlaces, e.Place) || !isRejection(f.packet.ICMPType) {
 		return
 	}
 	about := a.quotedBy(f)

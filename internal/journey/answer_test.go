@@ -67,7 +67,7 @@ func TestAnAnswerThatIsKeptBackIsStillAChoice(t *testing.T) {
 		"no hops left": {func(k *kernel) {
 			k.packet(1, hopless()).on("eth0", nsRealServer).at(event.NetifReceiveSkb).kfree("ip_forward", "IP_INHDR")
 		}, &Reject{By: ByICMP, Type: 11, Code: 0}},
-		"the rest of the datagram did not come: the answer is about that": {func(k *kernel) {
+		"the rest of the datagram did not come": {func(k *kernel) {
 			p := syn()
 			outer := ipip()
 			outer.Frag = 0x2000
@@ -76,7 +76,7 @@ func TestAnAnswerThatIsKeptBackIsStillAChoice(t *testing.T) {
 			s.icmpSend(11, 1)
 			s.icmpLeaves(11, 1)
 			s.kfree("ip_expire", "FRAG_REASM_TIMEOUT")
-		}, nil},
+		}, &Reject{By: ByICMP, Type: 11, Code: 1, Sent: true}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			k := newKernel()

@@ -58,8 +58,7 @@ func losses() (all []loss) {
 		loss{scenario: "no-listener", proto: lab.UDP, fate: "rejected", functions: udpRcv, reasons: []string{"NO_SOCKET"}, dev: "tunl0", reject: "icmp 3/3"},
 		refusedSYN("accept-queue-full"), refusedSYN("syn-queue-full"),
 		loss{scenario: "receive-buffer-full", proto: lab.UDP, fate: "dropped", functions: []string{"udp_queue_rcv_one_skb"}, reasons: []string{"SOCKET_RCVBUFF"}, dev: "tunl0"},
-		refusedSYN("no-return-route"), unanswerable("no-return-route"),
-		refusedSYN("blackhole-return"), unanswerable("blackhole-return"))
+		refusedSYN("no-return-route"), refusedSYN("blackhole-return"))
 	// The kernel tells the reply's sender, which is itself.
 	both(loss{scenario: "neighbour-failed", reply: true, fate: "rejected", functions: []string{"neigh_invalidate"}, reasons: []string{"NEIGH_FAILED"}, dev: "eth0", reject: "icmp 3/1"})
 
@@ -73,11 +72,6 @@ func losses() (all []loss) {
 // refusedSYN is dropped by the listener, without a reason: the kernel thinks that it has done its work.
 func refusedSYN(scenario string) loss {
 	return loss{scenario: scenario, proto: lab.TCP, fate: "dropped", functions: []string{"tcp_conn_request"}, reasons: []string{""}, dev: "tunl0"}
-}
-
-// unanswerable is a datagram to which no answer can come into being.
-func unanswerable(scenario string) loss {
-	return loss{scenario: scenario, proto: lab.UDP, fate: "delivered, reply lost"}
 }
 
 // expected is the row for a scenario's traffic.
