@@ -39,7 +39,7 @@ func TestADatagramInPiecesGetsTheFateItHad(t *testing.T) {
 			s := outerFragment(k).returns(event.IPDefrag, inProgress)
 			k.silence(30 * time.Second)
 			s.icmpSend(11, 1).kfree("ip_expire", "FRAG_REASM_TIMEOUT")
-		}, fate: Dropped, drop: "ip_expire"},
+		}, fate: Rejected, drop: "ip_expire"},
 		"a piece is lost, without a reason": {does: func(k *kernel) {
 			s := outerFragment(k).returns(event.IPDefrag, inProgress)
 			k.silence(30 * time.Second)

@@ -45,7 +45,7 @@ func (out *JSON) line(v any) error {
 
 // harmless escapes the control characters that JSON allows in a string and a terminal obeys: DEL and C1.
 func harmless(line []byte) []byte {
-	if !bytes.ContainsFunc(line, isLooseControl) {
+	if bytes.IndexByte(line, 0x7f) < 0 && bytes.IndexByte(line, 0xc2) < 0 {
 		return line
 	}
 	var b []byte
