@@ -13,7 +13,7 @@ import (
 )
 
 func newLab(s streams) *cobra.Command {
-	var hold bool
+	var hold, change bool
 	cmd := &cobra.Command{
 		Use:   "lab NAME [--hold] [-- CMD]",
 		Short: "Build a client, a director and a real server in network namespaces, with a fault of your choice",
@@ -31,10 +31,11 @@ It is the only command that changes the system: it needs root, and the modules i
 			if err != nil {
 				return usageError{err}
 			}
-			return runLab(cmd.Context(), lab.Command{Name: name, Hold: hold, Argv: argv, Stdout: s.out, Stderr: s.err})
+			return runLab(cmd.Context(), lab.Command{Name: name, Hold: hold, ChangeMachine: change, Argv: argv, Stdout: s.out, Stderr: s.err})
 		},
 		ValidArgs: scenarioNames(),
 	}
+	cmd.Flags().BoolVar(&change, "change-this-machine", false, "allow a fault that is not confined to the lab's namespaces: modules, machine-wide sysctls; undone at the end")
 	cmd.Flags().BoolVar(&hold, "hold", false, "keep the lab, with traffic, until Ctrl-C")
 	return cmd
 }
@@ -82,7 +83,7 @@ func scenarioTable() string {
 	var b strings.Builder
 	b.WriteString("Scenarios:")
 	for _, s := range lab.Scenarios() {
-		fmt.Fprintf(&b, "\n  %-16s %s", s.Name, s.Summary)
+		fmt.Fprintf(&b, "\n  %-25s %s", s.Name, s.Summary)
 	}
 	return b.String()
 }
