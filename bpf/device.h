@@ -41,7 +41,6 @@ static __always_inline int meet(struct sk_buff *skb, struct net_device *dev, str
 	struct sighting s = { .place = place };
 	struct packet p = {};
 	struct track *t, fresh = {};
-	struct call *call;
 	__u64 key = (__u64)skb;
 	bool ours;
 
@@ -106,11 +105,7 @@ static __always_inline int meet(struct sk_buff *skb, struct net_device *dev, str
 			count(&counters.in_flight);
 		emit_packet(skb, dev, &p, &fresh, &s);
 	}
-	call = call_of(0);
-	if (call) {
-		call->skb = key;
-		call->seen = fresh.seen;
-	}
+	begin(0, skb, &fresh);
 	return 0;
 }
 
@@ -150,13 +145,12 @@ int BPF_PROG(net_dev_start_xmit, struct sk_buff *skb)
 
 #define GRO_MERGED 0
 #define GRO_MERGED_FREE 1
-#define PLACE_GRO_CALL PLACE_GRO_MERGED
 
 /* A tunnel's packets pass GRO once more (gro_cells). One that is merged there is freed without any event. */
 SEC("tp_btf/napi_gro_receive_entry")
 int BPF_PROG(napi_gro_receive_entry, struct sk_buff *skb)
 {
-	struct call *call = call_of(PLACE_GRO_CALL);
+	struct call *call = call_of(PLACE_GRO_MERGED);
 	struct track *t = known_for_sure(skb);
 
 	if (!call)
@@ -170,7 +164,7 @@ SEC("tp_btf/napi_gro_receive_exit")
 int BPF_PROG(napi_gro_receive_exit, int ret)
 {
 	struct sighting s = { .place = PLACE_GRO_MERGED, .value = ret };
-	struct call *call = call_of(PLACE_GRO_CALL);
+	struct call *call = call_of(PLACE_GRO_MERGED);
 	struct track *t;
 
 	if (!call || !call->skb || (ret != GRO_MERGED && ret != GRO_MERGED_FREE))

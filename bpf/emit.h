@@ -104,7 +104,7 @@ static __always_inline void emit_packet(struct sk_buff *skb, struct net_device *
 /* This CPU begins a call with the packet. */
 static __always_inline struct call *begin(__u32 place, struct sk_buff *skb, const struct track *t)
 {
-	struct call *call = call_of(place < CALLS ? place : 0);
+	struct call *call = call_of(place);
 
 	if (call) {
 		call->skb = (__u64)skb;

@@ -101,7 +101,7 @@ static __always_inline int returned(__u32 place, __u64 value)
 
 	if (!counters.in_flight)
 		return 0;
-	call = call_of(place < CALLS ? place : 0);
+	call = call_of(place);
 	if (!call || !call->skb)
 		return 0;
 	if (place == PLACE_TCP_CONN_REQUEST)

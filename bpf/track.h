@@ -195,6 +195,8 @@ static __always_inline void forget(__u64 skb)
 
 static __always_inline struct call *call_of(__u32 place)
 {
+	if (place >= CALLS)
+		place = 0;
 	return bpf_map_lookup_elem(&calls, &place);
 }
 
