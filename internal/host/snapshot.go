@@ -1,0 +1,403 @@
+// Package host is one plain picture of a machine's state, as one network namespace has it: links, addresses,
+// routes, sysctls, rules, sockets, IPVS. It is JSON both ways: a test's fixture, an attachment to a bug report,
+// a part of a recording.
+//
+// A part that was not read is in Unread: absent is never the same as empty. What the state means for a packet
+// is answered here only where the kernel's own lookup answers it (routes, listeners); the rest is diagnose's.
+package host
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Part names a part of a Snapshot, as Unread has it.
+type Part string
+
+// The parts.
+const (
+	PartLinks      Part = "links"
+	PartAddrs      Part = "addresses"
+	PartRoutes     Part = "routes"
+	PartRules      Part = "rules"
+	PartNeighbours Part = "neighbours"
+	PartSysctls    Part = "sysctls"
+	PartModules    Part = "modules"
+	PartNft        Part = "nftables"
+	PartLegacy     Part = "iptables-legacy"
+	PartSockets    Part = "sockets"
+	PartConntrack  Part = "conntrack"
+	PartIPVS       Part = "ipvs"
+	PartXFRM       Part = "xfrm"
+	PartFilters    Part = "tc"
+	PartCgroups    Part = "cgroup programs"
+	PartCounters   Part = "counters"
+)
+
+// Snapshot is the state of one network namespace.
+type Snapshot struct {
+	// Begun and Done bound the time of reading; the parts are not of one instant.
+	Begun time.Time `json:"begun"`
+	Done  time.Time `json:"done"`
+	// Netns is the namespace's inode number; Initial says that it is the machine's first.
+	Netns   uint32 `json:"netns"`
+	Initial bool   `json:"initial,omitempty"`
+	// Name is what `ip netns` calls it, Path a way to it ("/proc/812/ns/net"); either may be empty.
+	Name string `json:"name,omitempty"`
+	Path string `json:"path,omitempty"`
+
+	Links      []Link      `json:"links,omitempty"`
+	Addrs      []Addr      `json:"addrs,omitempty"`
+	Routes     []Route     `json:"routes,omitempty"`
+	Rules      []Rule      `json:"rules,omitempty"`
+	Neighbours []Neighbour `json:"neighbours,omitempty"`
+	// Sysctls are by path below /proc/sys, "net/ipv4/conf/all/rp_filter"; values without the newline. Absent: not there.
+	Sysctls map[string]string `json:"sysctls,omitempty"`
+	// Modules are those of interest that are loaded or built in: "ipip", "tunnel4", "ip_vs", "nf_conntrack", "xfrm4_tunnel", "sit", "br_netfilter".
+	Modules []string `json:"modules,omitempty"`
+
+	Nft    []NftTable    `json:"nft,omitempty"`
+	Legacy []LegacyTable `json:"legacy,omitempty"`
+
+	Sockets   []Socket    `json:"sockets,omitempty"`
+	Conntrack *Conntrack  `json:"conntrack,omitempty"`
+	IPVS      *IPVS       `json:"ipvs,omitempty"`
+	XFRM      []Policy    `json:"xfrm,omitempty"`
+	Qdiscs    []Qdisc     `json:"qdiscs,omitempty"`
+	Filters   []Filter    `json:"filters,omitempty"`
+	Cgroups   []CgroupBPF `json:"cgroups,omitempty"`
+	// Counters are those of /proc/net/snmp, netstat, xfrm_stat and softnet_stat: "Ip.InHdrErrors", "TcpExt.ListenDrops",
+	// "Xfrm.InPolBlock", "Softnet.Dropped" (all CPUs).
+	Counters map[string]uint64 `json:"counters,omitempty"`
+
+	Unread []Unread `json:"unread,omitempty"`
+}
+
+// Unread is a part that could not be read, or only partly.
+type Unread struct {
+	Part Part   `json:"part"`
+	Why  string `json:"why"`
+}
+
+// Knows reports whether the part was read, and whole.
+func (s *Snapshot) Knows(p Part) bool {
+	if s == nil {
+		return false
+	}
+	for _, u := range s.Unread {
+		if u.Part == p {
+			return false
+		}
+	}
+	return true
+}
+
+// Link is a device.
+type Link struct {
+	Index uint32 `json:"index"`
+	Name  string `json:"name"`
+	// Type is rtnetlink's kind, "veth", "ipip", "bridge", "dummy"; "device" for hardware, "loopback" for lo.
+	Type string `json:"type"`
+	// Up is IFF_UP; Running is IFF_RUNNING: it has a carrier.
+	Up      bool   `json:"up"`
+	Running bool   `json:"running,omitempty"`
+	Promisc bool   `json:"promisc,omitempty"`
+	NoARP   bool   `json:"noarp,omitempty"`
+	MTU     uint32 `json:"mtu"`
+	MAC     string `json:"mac,omitempty"`
+	// Master is the index of the bridge or VRF that it belongs to, MasterKind that device's type.
+	Master     uint32 `json:"master,omitempty"`
+	MasterKind string `json:"master_kind,omitempty"`
+	// Tunnel is there with ipip, sit, gre, vti devices.
+	Tunnel *Tunnel `json:"tunnel,omitempty"`
+	// XDP are the attached XDP programs.
+	XDP []XDP `json:"xdp,omitempty"`
+	// LinkNetns: the tunnel's lower half, or the veth's peer, is in another namespace.
+	LinkNetns  bool   `json:"link_netns,omitempty"`
+	RxDropped  uint64 `json:"rx_dropped,omitempty"`
+	RxErrors   uint64 `json:"rx_errors,omitempty"`
+	RxFrameErr uint64 `json:"rx_frame_errors,omitempty"`
+	TxDropped  uint64 `json:"tx_dropped,omitempty"`
+	// OtherhostDropped counts frames for other MACs, where the kernel counts them.
+	OtherhostDropped uint64 `json:"otherhost_dropped,omitempty"`
+}
+
+// Tunnel is how an IP tunnel device is set up. The zero Addr is any.
+type Tunnel struct {
+	Local  netip.Addr `json:"local"`
+	Remote netip.Addr `json:"remote"`
+	// Proto is IFLA_IPTUN_PROTO: 4 ipip, 0 any, 137 mplsip, 41 sit's own.
+	Proto uint8 `json:"proto"`
+	// Link is the index of the device that it is bound to, 0 for none.
+	Link uint32 `json:"link,omitempty"`
+	// Collect: the device takes every tunnel's packets ("external").
+	Collect bool `json:"collect,omitempty"`
+	// Fallback: it is the module's own device, tunl0 or sit0.
+	Fallback  bool   `json:"fallback,omitempty"`
+	TTL       uint8  `json:"ttl,omitempty"`
+	EncapType uint16 `json:"encap_type,omitempty"`
+	EncapPort uint16 `json:"encap_port,omitempty"`
+}
+
+// XDP is an XDP program on a device.
+type XDP struct {
+	// Mode is "driver", "generic" or "hardware", as `ip link set dev … xdpdrv|xdpgeneric|xdpoffload off` wants it.
+	Mode string `json:"mode"`
+	ID   uint32 `json:"id"`
+	Name string `json:"name,omitempty"`
+	// Pinned by a link ("bpf_link") it can't be removed with ip.
+	Link bool `json:"link,omitempty"`
+}
+
+// Addr is an address of a device.
+type Addr struct {
+	Link   uint32       `json:"link"`
+	Prefix netip.Prefix `json:"prefix"`
+	// Peer is the other end of a point-to-point address.
+	Peer  netip.Prefix `json:"peer,omitzero"`
+	Scope string       `json:"scope"`
+}
+
+// Route is an IPv4 route.
+type Route struct {
+	Table uint32       `json:"table"`
+	Dst   netip.Prefix `json:"dst"`
+	// Type is "unicast", "local", "broadcast", "blackhole", "unreachable", "prohibit", "throw", "nat", "multicast".
+	Type string `json:"type"`
+	// Protocol is the number of who made it (rtnetlink(7)); 2 is the kernel.
+	Protocol uint8      `json:"protocol,omitempty"`
+	Scope    string     `json:"scope,omitempty"`
+	TOS      uint8      `json:"tos,omitempty"`
+	Priority uint32     `json:"priority,omitempty"`
+	Source   netip.Addr `json:"source,omitzero"`
+	Hops     []Hop      `json:"hops,omitempty"`
+	MTU      uint32     `json:"mtu,omitempty"`
+	AdvMSS   uint32     `json:"advmss,omitempty"`
+}
+
+// Hop is one way that a route leads.
+type Hop struct {
+	Link    uint32     `json:"link,omitempty"`
+	Gateway netip.Addr `json:"gateway,omitzero"`
+	// Dead: the kernel does not use it, its device being down (RTNH_F_DEAD, RTNH_F_LINKDOWN).
+	Dead   bool   `json:"dead,omitempty"`
+	Onlink bool   `json:"onlink,omitempty"`
+	Weight uint32 `json:"weight,omitempty"`
+}
+
+// Rule is a routing policy rule.
+type Rule struct {
+	Priority uint32       `json:"priority"`
+	From     netip.Prefix `json:"from,omitzero"`
+	To       netip.Prefix `json:"to,omitzero"`
+	IIF      string       `json:"iif,omitempty"`
+	OIF      string       `json:"oif,omitempty"`
+	Mark     uint32       `json:"mark,omitempty"`
+	Mask     uint32       `json:"mask,omitempty"`
+	TOS      uint8        `json:"tos,omitempty"`
+	Invert   bool         `json:"invert,omitempty"`
+	// Action is "lookup", "goto", "nop", "blackhole", "unreachable", "prohibit".
+	Action string `json:"action"`
+	Table  uint32 `json:"table,omitempty"`
+	Goto   uint32 `json:"goto,omitempty"`
+	// Suppress is suppress_prefixlength, -1 for none.
+	Suppress int `json:"suppress"`
+	// IPProto, Sport and Dport are 0 for any; a range has both ends.
+	IPProto uint8     `json:"ipproto,omitempty"`
+	Sport   [2]uint16 `json:"sport,omitzero"`
+	Dport   [2]uint16 `json:"dport,omitzero"`
+	// L3mdev: the table is that of the VRF that the packet belongs to.
+	L3mdev bool `json:"l3mdev,omitempty"`
+}
+
+// Neighbour is an entry of the ARP table.
+type Neighbour struct {
+	Link uint32     `json:"link"`
+	Addr netip.Addr `json:"addr"`
+	// State is "reachable", "stale", "failed", "incomplete", "permanent", "delay", "probe", "noarp", "none".
+	State string `json:"state"`
+	MAC   string `json:"mac,omitempty"`
+}
+
+// Socket is a TCP listener, a TCP connection of the service, or a UDP socket on one of its ports.
+type Socket struct {
+	Proto string         `json:"proto"`
+	Local netip.AddrPort `json:"local"`
+	// Remote is invalid with a listener and an unconnected UDP socket.
+	Remote netip.AddrPort `json:"remote,omitzero"`
+	// State is "listen", "established", "time-wait", …, and "close" for an unconnected UDP socket.
+	State string `json:"state"`
+	// V6 sockets on "::" take IPv4 too, unless V6Only.
+	V6     bool `json:"v6,omitempty"`
+	V6Only bool `json:"v6only,omitempty"`
+	// Device is what it is bound to (SO_BINDTODEVICE), the index of it.
+	Device uint32 `json:"device,omitempty"`
+	// RecvQueue and SendQueue: of a listener the length and the limit of its accept queue, else bytes.
+	RecvQueue uint32 `json:"recv_queue"`
+	SendQueue uint32 `json:"send_queue"`
+	// RecvBuf is sk_rcvbuf in bytes, RecvAlloc what is used of it, Drops sk_drops.
+	RecvBuf   uint32 `json:"recv_buf,omitempty"`
+	RecvAlloc uint32 `json:"recv_alloc,omitempty"`
+	Drops     uint32 `json:"drops,omitempty"`
+	// Filtered: a socket filter is attached (SO_ATTACH_FILTER, SO_ATTACH_BPF).
+	Filtered bool   `json:"filtered,omitempty"`
+	MD5      bool   `json:"md5,omitempty"`
+	Mark     uint32 `json:"mark,omitempty"`
+	UID      uint32 `json:"uid,omitempty"`
+	Inode    uint64 `json:"inode,omitempty"`
+	// Owners are the processes that have it open, as far as they could be read.
+	Owners []Process `json:"owners,omitempty"`
+	Cgroup string    `json:"cgroup,omitempty"`
+}
+
+// Process is one that has a socket open.
+type Process struct {
+	PID  int    `json:"pid"`
+	Name string `json:"name"`
+}
+
+// Conntrack is the state of connection tracking. Limits are machine-wide, the count is the namespace's.
+type Conntrack struct {
+	Count uint64 `json:"count"`
+	Max   uint64 `json:"max"`
+	// Drop, EarlyDrop, InsertFailed and Invalid are summed over the CPUs (/proc/net/stat/nf_conntrack).
+	Drop         uint64 `json:"drop,omitempty"`
+	EarlyDrop    uint64 `json:"early_drop,omitempty"`
+	InsertFailed uint64 `json:"insert_failed,omitempty"`
+	Invalid      uint64 `json:"invalid,omitempty"`
+	// Entries are those whose original or reply direction has the VIP, at most 1,000; More is the number left out.
+	Entries []Connection `json:"entries,omitempty"`
+	More    int          `json:"more,omitempty"`
+}
+
+// Connection is an entry of conntrack.
+type Connection struct {
+	Proto    uint8    `json:"proto"`
+	Original Tuple    `json:"original"`
+	Reply    Tuple    `json:"reply"`
+	State    string   `json:"state,omitempty"`
+	Status   []string `json:"status,omitempty"`
+	Mark     uint32   `json:"mark,omitempty"`
+	// Timeout is in seconds.
+	Timeout uint32 `json:"timeout,omitempty"`
+}
+
+// Tuple is one direction of a Connection.
+type Tuple struct {
+	Src netip.AddrPort `json:"src"`
+	Dst netip.AddrPort `json:"dst"`
+}
+
+// IPVS is the director's state.
+type IPVS struct {
+	Services []Service `json:"services,omitempty"`
+	// Conns are the connections to the VIP, at most 1,000; MoreConns is the number left out.
+	Conns     []IPVSConn `json:"conns,omitempty"`
+	MoreConns int        `json:"more_conns,omitempty"`
+	// Backup: this namespace's sync daemon has the backup role.
+	Backup bool `json:"backup,omitempty"`
+}
+
+// Service is a virtual service.
+type Service struct {
+	// Proto is the IP protocol number, 0 with a mark.
+	Proto     uint8          `json:"proto"`
+	Addr      netip.AddrPort `json:"addr"`
+	Mark      uint32         `json:"mark,omitempty"`
+	Scheduler string         `json:"scheduler"`
+	// Flags are IP_VS_SVC_F_*.
+	Flags uint32 `json:"flags,omitempty"`
+	// Timeout is that of persistence in seconds, 0 without.
+	Timeout      uint32        `json:"timeout,omitempty"`
+	Destinations []Destination `json:"destinations,omitempty"`
+}
+
+// Destination is a real server.
+type Destination struct {
+	Addr netip.AddrPort `json:"addr"`
+	// Method is "masq", "local", "tunnel", "route" or "bypass", as ipvsadm names them.
+	Method string `json:"method"`
+	// TunType is "ipip", "gue" or "gre".
+	TunType string `json:"tun_type,omitempty"`
+	TunPort uint16 `json:"tun_port,omitempty"`
+	Weight  int32  `json:"weight"`
+	// Upper and Lower are the thresholds of connections, 0 for none.
+	Upper         uint32 `json:"upper,omitempty"`
+	Lower         uint32 `json:"lower,omitempty"`
+	Active        uint32 `json:"active"`
+	Inactive      uint32 `json:"inactive"`
+	Persistent    uint32 `json:"persistent,omitempty"`
+	UsesThreshold bool   `json:"uses_threshold,omitempty"`
+}
+
+// IPVSConn is a connection of /proc/net/ip_vs_conn.
+type IPVSConn struct {
+	Proto   string         `json:"proto"`
+	Client  netip.AddrPort `json:"client"`
+	Virtual netip.AddrPort `json:"virtual"`
+	Dest    netip.AddrPort `json:"dest"`
+	State   string         `json:"state"`
+	// Expires is in seconds.
+	Expires uint32 `json:"expires"`
+}
+
+// Policy is an xfrm policy.
+type Policy struct {
+	// Dir is "in", "out" or "fwd", Action "allow" or "block".
+	Dir      string       `json:"dir"`
+	Action   string       `json:"action"`
+	Src      netip.Prefix `json:"src"`
+	Dst      netip.Prefix `json:"dst"`
+	Proto    uint8        `json:"proto,omitempty"`
+	Sport    uint16       `json:"sport,omitempty"`
+	Dport    uint16       `json:"dport,omitempty"`
+	Priority uint32       `json:"priority"`
+	Index    uint32       `json:"index"`
+	// Templates is the number of transformations that it asks for; 0 with "allow" lets packets pass as they are.
+	Templates int `json:"templates,omitempty"`
+}
+
+// Qdisc is a queueing discipline. Handles are written "8001:".
+type Qdisc struct {
+	Link   uint32 `json:"link"`
+	Kind   string `json:"kind"`
+	Handle string `json:"handle"`
+	// Parent is "root", "ingress", "clsact" or "1:2".
+	Parent  string `json:"parent"`
+	Dropped uint64 `json:"dropped,omitempty"`
+	Backlog uint32 `json:"backlog,omitempty"`
+	// Loss is netem's, in per cent; Limit the queue's in packets or bytes, as the kind has it.
+	Loss  float64 `json:"loss,omitempty"`
+	Limit uint32  `json:"limit,omitempty"`
+}
+
+// Filter is a tc filter.
+type Filter struct {
+	Link uint32 `json:"link"`
+	// Side is "ingress", "egress" (of clsact) or the parent's handle.
+	Side string `json:"side"`
+	// Kind is "u32", "flower", "bpf", "matchall", …; Pref and Protocol (ETH_P_*) with the side name it for `tc filter del`.
+	Kind     string `json:"kind"`
+	Pref     uint16 `json:"pref"`
+	Protocol uint16 `json:"protocol,omitempty"`
+	Handle   string `json:"handle,omitempty"`
+	Chain    uint32 `json:"chain,omitempty"`
+	// Actions are the kinds and verdicts in order, "gact drop", "mirred redirect".
+	Actions []string `json:"actions,omitempty"`
+	// Program is the name of a bpf filter's, ProgramID its number.
+	Program   string `json:"program,omitempty"`
+	ProgramID uint32 `json:"program_id,omitempty"`
+	// Link programs (tcx) have Kind "tcx".
+}
+
+// CgroupBPF is a program at a cgroup's ingress or egress.
+type CgroupBPF struct {
+	// Path is below /sys/fs/cgroup.
+	Path string `json:"path"`
+	// Attach is "ingress" or "egress".
+	Attach string `json:"attach"`
+	ID     uint32 `json:"id"`
+	Name   string `json:"name,omitempty"`
+	// Link: attached by a bpf_link, which can't be detached by path.
+	Link bool `json:"link,omitempty"`
+}
