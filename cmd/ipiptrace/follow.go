@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/journey"
 	"ipiptrace/internal/render"
 	"ipiptrace/tracer/event"
@@ -22,12 +23,12 @@ type audience struct {
 	stop  func()
 }
 
-// end takes a journey that has ended.
-func (a *audience) end(j journey.Journey) {
-	if a.enough() || a.only == "lost" && !j.Lost() {
+// end takes a journey that has ended and, if it was lost, was explained.
+func (a *audience) end(v diagnose.Verdict) {
+	if a.enough() || a.only == "lost" && !v.Lost() {
 		return
 	}
-	if a.show != nil && !a.show.add(j) {
+	if a.show != nil && !a.show.add(v) {
 		return
 	}
 	a.shown++
@@ -41,43 +42,73 @@ func (a *audience) enough() bool {
 	return a.count > 0 && a.shown >= a.count || a.show != nil && a.show.broken.Load()
 }
 
-// follow assembles a stream up to its end, or to what can't be read. Once the audience has enough, only
-// what was counted is read.
-func follow(events event.Stream, assembler *journey.Assembler, a *audience) (err error) {
+// source is where a run's events come from.
+type source struct {
+	events event.Stream
+	// ask has the state of network namespaces read; what was read is among the events, and at their end in rest.
+	// Both are nil if there is nobody to ask.
+	ask  func(netns []uint32)
+	rest event.Stream
+}
+
+// follow assembles a stream up to its end, or to what can't be read, and has each loss explained. Once the
+// audience has enough, only what was counted is read.
+func follow(from source, assembler *journey.Assembler, inquiry *diagnose.Inquiry, a *audience) (err error) {
+	tell := func(verdicts []diagnose.Verdict) {
+		for _, v := range verdicts {
+			a.end(v)
+		}
+		if asks := inquiry.Asks(); len(asks) > 0 && from.ask != nil {
+			from.ask(asks)
+		}
+	}
 	var e event.Event
-	for e, err = range events {
+	for e, err = range from.events {
 		if err != nil {
 			break
 		}
 		if a.enough() && (e.Kind == event.Sighting || e.Kind == event.Tick) {
 			continue
 		}
-		for _, j := range assembler.Add(e) {
-			a.end(j)
+		tell(inquiry.Add(e, assembler.Add(e)))
+	}
+	tell(inquiry.End(assembler.Finish()))
+	if from.rest != nil {
+		for e, failed := range from.rest {
+			if failed != nil {
+				err = errors.Join(err, failed)
+				break
+			}
+			tell(inquiry.Add(e, nil))
 		}
 	}
-	for _, j := range assembler.Finish() {
-		a.end(j)
-	}
+	tell(inquiry.Finish())
 	return err
 }
 
-// recorded writes each event of a stream down before it is handed on, and all of it when the kernel has
-// been silent for a moment. An error of the writer ends the stream.
-func recorded(events event.Stream, w *event.Writer, out *bufio.Writer) event.Stream {
-	return func(yield func(event.Event, error) bool) {
-		for e, err := range events {
-			if err == nil {
-				err = w.Write(e)
-			}
-			if err == nil && e.Kind == event.Tick {
-				err = out.Flush()
-			}
-			if !yield(e, err) || err != nil {
-				return
+// recorded is a source each event of which is written down before it is handed on, and all of it when the
+// kernel has been silent for a moment. An error of the writer ends the stream.
+func recorded(from source, w *event.Writer, out *bufio.Writer) source {
+	written := func(events event.Stream) event.Stream {
+		return func(yield func(event.Event, error) bool) {
+			for e, err := range events {
+				if err == nil {
+					err = w.Write(e)
+				}
+				if err == nil && e.Kind == event.Tick {
+					err = out.Flush()
+				}
+				if !yield(e, err) || err != nil {
+					return
+				}
 			}
 		}
 	}
+	from.events = written(from.events)
+	if from.rest != nil {
+		from.rest = written(from.rest)
+	}
+	return from
 }
 
 // conclude ends stderr with what went wrong, if anything, and the account, and has the exit status as an error.

@@ -25,9 +25,9 @@ func effective(wanted capabilities) {
 	_ = setCapabilities(given&wanted, given) // what can't be lowered is as it was
 }
 
-// attachedWith leaves a run that is attached with what it needs from now on. If for good, the rest can't
-// be had back.
-func attachedWith(forGood bool) {
+// attachedWith leaves a run that is attached with what it needs from now on, and says what that is. If for
+// good, the rest can't be had back.
+func attachedWith(forGood bool) capabilities {
 	need := reading
 	effective(need)
 	if bpfIsRefused() {
@@ -37,6 +37,7 @@ func attachedWith(forGood bool) {
 	if given := permitted() & need; forGood {
 		_ = setCapabilities(given, given)
 	}
+	return need
 }
 
 // bpfIsRefused reports whether this process may not even ask about what it has open: kernels before 6.0

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/journey"
 	"ipiptrace/tracer/event"
 )
@@ -20,6 +21,7 @@ type recordCommand struct {
 	streams
 	following
 	assembling
+	explaining
 	talking
 }
 
@@ -34,6 +36,7 @@ func newRecord(s streams) *cobra.Command {
 	}
 	r.following.define(cmd)
 	r.assembling.define(cmd)
+	r.explaining.define(cmd)
 	r.talking.define(cmd)
 	return cmd
 }
@@ -65,19 +68,19 @@ func (r *recordCommand) run(ctx context.Context, name string) error {
 	if err != nil {
 		return errors.Join(err, file.discard())
 	}
-	attachedWith(false)
+	from, inquiry := r.explaining.source(live)
 	assembler := journey.New(r.assembling.options(live.Run(), "auto"))
 	if file.pipe != nil {
 		onHangup(file.pipe, live.stop)
 	}
-	err = file.keep(live.Run(), live.events(), assembler)
+	err = file.keep(live.Run(), from, assembler, inquiry)
 	live.Close()
 	if errors.Is(err, unix.EPIPE) {
 		err = nil
 	} else if err != nil {
 		err = fmt.Errorf("record %q: %w", name, err)
 	}
-	return conclude(r.err, assembler.Account(), err)
+	return conclude(r.err, inquiry.Account(assembler.Account()), err)
 }
 
 // recording is a file that events are written to, as they come.
@@ -116,15 +119,15 @@ func (r *recording) discard() error {
 	return err
 }
 
-// keep writes a run down, and assembles it for the account.
-func (r *recording) keep(run event.Run, events event.Stream, assembler *journey.Assembler) error {
+// keep writes a run down, and assembles and explains it: a loss has the state read, and the account names it.
+func (r *recording) keep(run event.Run, from source, assembler *journey.Assembler, inquiry *diagnose.Inquiry) error {
 	if err := r.begin(); err != nil {
 		return err
 	}
 	out := bufio.NewWriterSize(r, 256<<10)
 	w, err := event.NewWriter(out, run)
 	if err == nil {
-		err = follow(recorded(events, w, out), assembler, &audience{})
+		err = follow(recorded(from, w, out), assembler, inquiry, &audience{})
 	}
 	if err == nil {
 		err = out.Flush()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/journey"
 	"ipiptrace/tracer/event"
 )
@@ -59,7 +60,8 @@ func (r *replayCommand) run(ctx context.Context, names []string) error {
 			break
 		}
 		assembler := journey.New(r.assembling.options(file.Run(), r.role.word))
-		failed := follow(until(ctx, file.Events()), assembler, a)
+		inquiry := diagnose.NewInquiry()
+		failed := follow(source{events: until(ctx, file.Events())}, assembler, inquiry, a)
 		if failed != nil {
 			failed = fmt.Errorf("replay %q: %w", file.name, failed)
 		}
@@ -67,7 +69,7 @@ func (r *replayCommand) run(ctx context.Context, names []string) error {
 			failed = remark{failed}
 		}
 		err = errors.Join(err, failed)
-		account = sum(account, assembler.Account())
+		account = sum(account, inquiry.Account(assembler.Account()))
 	}
 	if failed := r.closeShow(show, account); err == nil {
 		err = failed

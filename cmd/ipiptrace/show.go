@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/journey"
 )
 
@@ -19,7 +20,7 @@ const queuedJourneys = 4096
 
 // renderer is one form of output.
 type renderer interface {
-	Journey(journey.Journey) error
+	Journey(diagnose.Verdict) error
 	Account(journey.Account) error
 }
 
@@ -31,7 +32,7 @@ type show struct {
 	count func() error
 	// sheds: drop what does not fit into the queue; else wait for room.
 	sheds  bool
-	queue  chan journey.Journey
+	queue  chan diagnose.Verdict
 	done   chan struct{}
 	shed   int
 	err    error
@@ -47,7 +48,7 @@ func newShow(stdout io.Writer, out *bufio.Writer, render renderer, sheds bool, s
 		out:    out,
 		render: render,
 		sheds:  sheds,
-		queue:  make(chan journey.Journey, queuedJourneys),
+		queue:  make(chan diagnose.Verdict, queuedJourneys),
 		done:   make(chan struct{}),
 		stop:   stop,
 	}
@@ -61,16 +62,16 @@ func newShow(stdout io.Writer, out *bufio.Writer, render renderer, sheds bool, s
 func (s *show) begin() { go s.write() }
 
 // add hands on a journey; it reports false if nobody can read it.
-func (s *show) add(j journey.Journey) bool {
+func (s *show) add(v diagnose.Verdict) bool {
 	if s.broken.Load() {
 		return false
 	}
 	if !s.sheds {
-		s.queue <- j
+		s.queue <- v
 		return true
 	}
 	select {
-	case s.queue <- j:
+	case s.queue <- v:
 	default:
 		s.shed++
 	}
@@ -84,12 +85,12 @@ func (s *show) write() {
 	quiet := true
 	for {
 		select {
-		case j, more := <-s.queue:
+		case v, more := <-s.queue:
 			if !more {
 				return
 			}
 			quiet = false
-			s.try(func() error { return s.render.Journey(j) })
+			s.try(func() error { return s.render.Journey(v) })
 		case <-second.C:
 			// While journeys come, the renderer counts the seconds by them.
 			if quiet {

@@ -9,13 +9,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/journey"
 )
 
 // counter writes a line a journey.
 type counter struct{ w io.Writer }
 
-func (c counter) Journey(journey.Journey) error {
+func (c counter) Journey(diagnose.Verdict) error {
 	_, err := io.WriteString(c.w, "journey\n")
 	return err
 }
@@ -42,7 +43,7 @@ func TestSlowReaderOfLiveRunIsNotWaitedFor(t *testing.T) {
 	s := newShow(g, out, counter{out}, true, func() {})
 	s.begin()
 	for range queuedJourneys + 1000 {
-		s.add(journey.Journey{})
+		s.add(diagnose.Verdict{})
 	}
 	close(g.open)
 	err := s.close(&journey.Account{})
@@ -77,9 +78,9 @@ func TestReaderThatWentAwayEndsTheRunWithoutAnError(t *testing.T) {
 			out := bufio.NewWriter(broken{c.fails})
 			s := newShow(broken{}, out, counter{out}, false, func() { stopped <- struct{}{} })
 			s.begin()
-			s.add(journey.Journey{})
+			s.add(diagnose.Verdict{})
 			<-stopped
-			if s.add(journey.Journey{}) {
+			if s.add(diagnose.Verdict{}) {
 				t.Error("journeys are taken that nobody can read")
 			}
 			if err := s.close(nil); (err != nil) != c.want {

@@ -18,7 +18,7 @@ type traceCommand struct {
 	following
 	telling
 	talking
-	noDiagnose bool
+	explaining
 }
 
 func newTrace(s streams) *cobra.Command {
@@ -32,7 +32,7 @@ func newTrace(s streams) *cobra.Command {
 	}
 	t.following.define(cmd)
 	t.telling.define(cmd)
-	cmd.Flags().BoolVar(&t.noDiagnose, "no-diagnose", false, "report what was seen, read no host state")
+	t.explaining.define(cmd)
 	t.talking.define(cmd)
 	return cmd
 }
@@ -50,12 +50,12 @@ func (t *traceCommand) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	attachedWith(t.noDiagnose)
+	from, inquiry := t.explaining.source(live)
 	assembler := journey.New(t.assembling.options(live.Run(), t.role.word))
 	show := t.newShow(t.out, true, t.netnsNames(), live.stop)
 	show.begin()
-	err = follow(live.events(), assembler, t.audience(show, live.stop))
-	account := assembler.Account()
+	err = follow(from, assembler, inquiry, t.audience(show, live.stop))
+	account := inquiry.Account(assembler.Account())
 	if failed := t.closeShow(show, account); err == nil {
 		err = failed
 	}

@@ -16,6 +16,8 @@ type Part string
 
 // The parts.
 const (
+	// PartAll: nothing was read.
+	PartAll        Part = "everything"
 	PartLinks      Part = "links"
 	PartAddrs      Part = "addresses"
 	PartRoutes     Part = "routes"
@@ -85,7 +87,7 @@ func (s *Snapshot) Knows(p Part) bool {
 		return false
 	}
 	for _, u := range s.Unread {
-		if u.Part == p {
+		if u.Part == p || u.Part == PartAll {
 			return false
 		}
 	}

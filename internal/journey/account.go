@@ -32,7 +32,9 @@ type Site struct {
 	Fate Fate
 	// Function and Reason are those of the drop; Function is the last place seen if the packet vanished.
 	Function, Reason, Dev string
-	Count                 int
+	// Code is the cause's, empty until somebody has explained the losses.
+	Code  string
+	Count int
 }
 
 // maxSites bounds the memory of a tally; the names come from recordings too.
@@ -41,7 +43,7 @@ const maxSites = 1024
 // tally counts journeys as they end.
 type tally struct {
 	account Account
-	sites   map[Site]int
+	sites   Sites
 }
 
 func (t *tally) count(j Journey) {
@@ -60,7 +62,10 @@ func (t *tally) count(j Journey) {
 	}
 }
 
-func (t *tally) site(j Journey) {
+func (t *tally) site(j Journey) { t.sites.Count(SiteOf(j)) }
+
+// SiteOf is where a journey was lost, counted once.
+func SiteOf(j Journey) Site {
 	s := Site{Fate: j.Fate}
 	if last, ok := j.Last(); ok {
 		s.Function, s.Dev = last.Place.String(), last.Dev
@@ -68,10 +73,32 @@ func (t *tally) site(j Journey) {
 	if j.Drop != nil {
 		s.Function, s.Reason, s.Dev = j.Drop.Function, j.Drop.Reason, j.Drop.Dev
 	}
-	if _, known := t.sites[s]; !known && len(t.sites) >= maxSites {
-		s = Site{Fate: j.Fate, Function: "elsewhere"}
+	return s
+}
+
+// Sites counts losses by where they happened. The keys have no Count.
+type Sites map[Site]int
+
+// Count counts a loss.
+func (m Sites) Count(s Site) {
+	if _, known := m[s]; !known && len(m) >= maxSites {
+		s = Site{Fate: s.Fate, Function: "elsewhere"}
 	}
-	t.sites[s]++
+	m[s]++
+}
+
+// Sorted has the most frequent first.
+func (m Sites) Sorted() []Site {
+	sorted := make([]Site, 0, len(m))
+	for s, n := range m {
+		s.Count = n
+		sorted = append(sorted, s)
+	}
+	slices.SortFunc(sorted, func(x, y Site) int {
+		return cmp.Or(cmp.Compare(y.Count, x.Count), cmp.Compare(x.Code, y.Code), cmp.Compare(x.Function, y.Function),
+			cmp.Compare(x.Reason, y.Reason), cmp.Compare(x.Dev, y.Dev), cmp.Compare(x.Fate, y.Fate))
+	})
+	return sorted
 }
 
 // end takes over what the kernel half counted.
@@ -88,14 +115,6 @@ func (t *tally) end(totals *event.Totals) {
 // snapshot is the account as of now, its own copy.
 func (t *tally) snapshot() Account {
 	a := t.account
-	a.Sites = make([]Site, 0, len(t.sites))
-	for s, n := range t.sites {
-		s.Count = n
-		a.Sites = append(a.Sites, s)
-	}
-	slices.SortFunc(a.Sites, func(x, y Site) int {
-		return cmp.Or(cmp.Compare(y.Count, x.Count), cmp.Compare(x.Function, y.Function),
-			cmp.Compare(x.Reason, y.Reason), cmp.Compare(x.Dev, y.Dev), cmp.Compare(x.Fate, y.Fate))
-	})
+	a.Sites = t.sites.Sorted()
 	return a
 }

@@ -93,7 +93,7 @@ func New(opts Options) *Assembler {
 		answers:   newRecent[answerSite, Reject](maxPlaces),
 		fragments: map[datagram][]*flight{},
 	}
-	a.tally.sites = map[Site]int{}
+	a.tally.sites = Sites{}
 	a.tally.account.Probes = opts.Run.Probes
 	a.tally.account.Filter = opts.Run.Filter
 	return a

@@ -20,7 +20,11 @@ func (t *Text) Account(a journey.Account) error {
 		if s.Fate == journey.Vanished {
 			at = "after " + clean(s.Function)
 		}
-		fmt.Fprintf(&b, "%5d  %s %s", s.Count, s.Fate, at)
+		fmt.Fprintf(&b, "%5d  ", s.Count)
+		if s.Code != "" {
+			b.WriteString(clean(s.Code) + ": ")
+		}
+		fmt.Fprintf(&b, "%s %s", s.Fate, at)
 		if s.Dev != "" {
 			b.WriteString(" on " + clean(s.Dev))
 		}

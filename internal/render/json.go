@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/journey"
 	"ipiptrace/tracer/event"
 )
@@ -26,8 +27,12 @@ type JSON struct {
 // NewJSON writes to w, with one Write a line.
 func NewJSON(w io.Writer) *JSON { return &JSON{w: w} }
 
-// Journey writes a journey. The error is the writer's.
-func (out *JSON) Journey(j journey.Journey) error { return out.line(journeyOf(j, out.Stack)) }
+// Journey writes a journey and, if it was lost, why. The error is the writer's.
+func (out *JSON) Journey(v diagnose.Verdict) error {
+	j := journeyOf(v.Journey, out.Stack)
+	j.explain(v)
+	return out.line(j)
+}
 
 // Account writes the account. The error is the writer's.
 func (out *JSON) Account(a journey.Account) error { return out.line(accountOf(a)) }
@@ -73,6 +78,7 @@ type jsonJourney struct {
 	Fate      string       `json:"fate"`
 	Drop      *jsonDrop    `json:"drop,omitempty"`
 	Reject    *jsonReject  `json:"reject,omitempty"`
+	Cause     *jsonCause   `json:"cause,omitempty"`
 	Duplicate bool         `json:"duplicate,omitempty"`
 	Became    string       `json:"became,omitempty"`
 	Reply     string       `json:"reply,omitempty"`
@@ -112,14 +118,15 @@ type jsonStep struct {
 }
 
 type jsonDrop struct {
-	Function string   `json:"function"`
-	Symbol   string   `json:"symbol,omitempty"`
-	Reason   string   `json:"reason,omitempty"`
-	NfHook   string   `json:"nf_hook,omitempty"`
-	Decider  string   `json:"decider,omitempty"`
-	Dev      string   `json:"dev,omitempty"`
-	Netns    uint32   `json:"netns,omitempty"`
-	Stack    []string `json:"stack,omitempty"`
+	Function string `json:"function"`
+	Symbol   string `json:"symbol,omitempty"`
+	Reason   string `json:"reason,omitempty"`
+	NfHook   string `json:"nf_hook,omitempty"`
+	Decider  string `json:"decider,omitempty"`
+	Dev      string `json:"dev,omitempty"`
+	Netns    uint32 `json:"netns,omitempty"`
+	jsonRules
+	Stack []string `json:"stack,omitempty"`
 }
 
 type jsonReject struct {
@@ -127,6 +134,7 @@ type jsonReject struct {
 	Type *uint8 `json:"type,omitempty"`
 	Code *uint8 `json:"code,omitempty"`
 	Sent bool   `json:"sent"`
+	jsonRules
 }
 
 type jsonNotice struct {
@@ -252,6 +260,7 @@ type jsonSkipped struct {
 }
 
 type jsonLoss struct {
+	Code     string `json:"code,omitempty"`
 	Fate     string `json:"fate"`
 	Function string `json:"function,omitempty"`
 	Reason   string `json:"reason,omitempty"`
@@ -286,7 +295,7 @@ func accountOf(a journey.Account) jsonAccount {
 		}
 	}
 	for _, s := range a.Sites {
-		out.Losses = append(out.Losses, jsonLoss{string(s.Fate), s.Function, s.Reason, s.Dev, s.Count})
+		out.Losses = append(out.Losses, jsonLoss{s.Code, string(s.Fate), s.Function, s.Reason, s.Dev, s.Count})
 	}
 	if a.Journeys == 0 && a.Totals != nil {
 		out.Seen = &jsonSeen{IPIP: a.Totals.IPIP, Inner: []jsonDestination{}}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/journey"
 	"ipiptrace/tracer/event"
 )
@@ -15,7 +16,7 @@ func jsonOf(t *testing.T, j journey.Journey, stack bool) string {
 	var b bytes.Buffer
 	out := NewJSON(&b)
 	out.Stack = stack
-	if err := out.Journey(j); err != nil {
+	if err := out.Journey(diagnose.Verdict{Journey: j}); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/journey"
 	"ipiptrace/tracer/event"
 )
@@ -65,7 +66,7 @@ func replay(t *testing.T, path string) ([]byte, journey.Account) {
 	a := journey.New(journey.Options{Run: in.Run()})
 	show := func(js []journey.Journey) {
 		for _, j := range js {
-			if err := out.Journey(j); err != nil {
+			if err := out.Journey(diagnose.Verdict{Journey: j}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/journey"
 )
 
@@ -16,11 +17,12 @@ type verdict struct {
 	fate             journey.Fate
 	function, reason string
 	hook, dev        string
-	answer           string
+	answer, code     string
 	replyLost, gaps  bool
 }
 
-func verdictOf(j journey.Journey) verdict {
+func verdictOf(told diagnose.Verdict) verdict {
+	j := told.Journey
 	v := verdict{
 		service: endpoint(j.Packet, j.Direction == journey.Reply), kind: kind(j.Packet), direction: j.Direction,
 		fate: j.Fate, dev: where(j), replyLost: j.ReplyLost, gaps: j.Gaps > 0,
@@ -30,6 +32,9 @@ func verdictOf(j journey.Journey) verdict {
 	}
 	if j.Reject != nil {
 		v.answer = answer(*j.Reject)
+	}
+	if told.Cause != nil {
+		v.code = told.Cause.Code
 	}
 	return v
 }
@@ -53,8 +58,8 @@ type repeats struct {
 }
 
 // count reports whether a journey's verdict is on the screen already, and counts it then.
-func (r *repeats) count(j journey.Journey) bool {
-	v := verdictOf(j)
+func (r *repeats) count(told diagnose.Verdict) bool {
+	v := verdictOf(told)
 	if c, known := r.counts[v]; known {
 		c.since++
 		c.all++
@@ -64,6 +69,7 @@ func (r *repeats) count(j journey.Journey) bool {
 		clear(r.counts)
 		r.order = nil
 	}
+	j := told.Journey
 	j.Steps, j.Notices = nil, nil
 	c := &repeat{verdict: v, all: 1, like: j}
 	r.counts[v] = c
@@ -108,6 +114,9 @@ func (t *Text) repeated(counts []repeat) string {
 		fmt.Fprintf(&b, "%5s  %s %s %s %s", fmt.Sprintf("+%d", c.since), c.verdict.kind, to, c.verdict.service, t.fate(c.like))
 		if c.verdict.dev != "" {
 			b.WriteString(" on " + clean(c.verdict.dev))
+		}
+		if c.verdict.code != "" {
+			b.WriteString(": " + clean(c.verdict.code))
 		}
 		if why := why(c.like); why != "" && c.verdict.fate != journey.Consumed {
 			b.WriteString(": " + why)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/journey"
 	"ipiptrace/tracer/event"
 )
@@ -36,16 +37,16 @@ func NewText(w io.Writer, opts TextOptions) *Text {
 	return &Text{w: w, opts: opts, seen: repeats{counts: map[verdict]*repeat{}}}
 }
 
-// Journey writes a journey, or counts it if the Terminal has its verdict already. The error is the writer's.
-func (t *Text) Journey(j journey.Journey) error {
+// Journey writes a journey and why it was lost, or counts it if the Terminal has its verdict already. The error is the writer's.
+func (t *Text) Journey(v diagnose.Verdict) error {
 	if !t.opts.Terminal {
-		return t.write(t.journey(j))
+		return t.write(t.journey(v))
 	}
-	due := t.seen.due(j.Start.Add(j.Took))
-	if t.seen.count(j) {
+	due := t.seen.due(v.Start.Add(v.Took))
+	if t.seen.count(v) {
 		return t.write(t.repeated(due))
 	}
-	return t.write(t.repeated(due) + t.journey(j))
+	return t.write(t.repeated(due) + t.journey(v))
 }
 
 // Flush writes the counts of what was not shown again since the last second that was counted.
@@ -61,7 +62,8 @@ func (t *Text) write(s string) error {
 
 const indent = "    "
 
-func (t *Text) journey(j journey.Journey) string {
+func (t *Text) journey(v diagnose.Verdict) string {
+	j := v.Journey
 	var b strings.Builder
 	b.WriteString(t.headline(j))
 	b.WriteByte('\n')
@@ -73,6 +75,7 @@ func (t *Text) journey(j journey.Journey) string {
 			fmt.Fprintf(&b, "%s%s%s\n", indent, indent, clean(frame))
 		}
 	}
+	b.WriteString(t.cause(v))
 	for _, n := range j.Notices {
 		fmt.Fprintf(&b, "%snote %s (%s)\n", indent, clean(n.Summary), clean(n.Code))
 	}
@@ -113,15 +116,19 @@ func (t *Text) fate(j journey.Journey) string {
 	if j.ReplyLost {
 		word += ", reply lost,"
 	}
-	if !t.opts.Color {
-		return word
-	}
 	colour := yellow
 	switch {
 	case j.Lost():
 		colour = red
 	case j.Arrived():
 		colour = green
+	}
+	return t.paint(colour, word)
+}
+
+func (t *Text) paint(colour, word string) string {
+	if !t.opts.Color {
+		return word
 	}
 	return colour + word + reset
 }

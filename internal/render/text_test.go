@@ -7,6 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/journey"
 	"ipiptrace/tracer/event"
 )
@@ -16,7 +17,7 @@ func textOf(t *testing.T, opts TextOptions, js ...journey.Journey) string {
 	var b strings.Builder
 	out := NewText(&b, opts)
 	for _, j := range js {
-		if err := out.Journey(j); err != nil {
+		if err := out.Journey(diagnose.Verdict{Journey: j}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -95,7 +96,7 @@ func TestTextReachesATerminalHarmlessly(t *testing.T) {
 	out := NewText(&b, TextOptions{Stack: true, Terminal: true, Netns: func(uint32) string { return bad }})
 	later := j
 	later.Start = j.Start.Add(2 * time.Second)
-	if err := errors.Join(out.Journey(j), out.Journey(later), out.Account(a)); err != nil {
+	if err := errors.Join(out.Journey(diagnose.Verdict{Journey: j}), out.Journey(diagnose.Verdict{Journey: later}), out.Account(a)); err != nil {
 		t.Fatal(err)
 	}
 	got := b.String()

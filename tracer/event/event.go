@@ -3,6 +3,7 @@
 package event
 
 import (
+	"encoding/json"
 	"iter"
 	"net/netip"
 	"time"
@@ -23,8 +24,10 @@ const (
 	// Lost says that something was not seen since the last Lost: Count events found the ring full, or, if Count
 	// is 0, the kernel did not run a probe. What packets it was about is not known.
 	Lost
-	// End is the last event of a run; Totals is there.
+	// End is the last event of a run but for States; Totals is there.
 	End
+	// State is the machine's state in Netns at Time, read because a packet was lost there; Host is there.
+	State
 )
 
 // Event is one thing that happened in the kernel.
@@ -65,6 +68,8 @@ type Event struct {
 	Count uint64
 	// Totals are what the kernel half counted, with Kind End.
 	Totals *Totals
+	// Host is a snapshot of the machine's state (internal/host) as JSON, with Kind State.
+	Host json.RawMessage
 }
 
 // Header is an IPv4 header.

@@ -22,8 +22,9 @@ var ErrTruncated = errors.New("the recording ends in the middle of a line")
 // ErrNewer says that a recording was made by a newer ipiptrace, in a format that this one does not know.
 var ErrNewer = errors.New("recorded by a newer ipiptrace")
 
-// maxLine is the longest line that is read, far above the longest one written.
-const maxLine = 1 << 20
+// maxLine is the longest line that is read, far above the longest one written: a snapshot of a machine with
+// ten thousand rules.
+const maxLine = 64 << 20
 
 // recordingHeader is the first line.
 type recordingHeader struct {
@@ -213,6 +214,8 @@ type record struct {
 	Drop     *dropRecord   `json:"d,omitempty"`
 	Count    uint64        `json:"ct,omitzero"`
 	Totals   *Totals       `json:"to,omitempty"`
+
+	Host json.RawMessage `json:"h,omitempty"`
 }
 
 type packetRecord struct {
@@ -270,7 +273,7 @@ func (a *address) UnmarshalText(text []byte) error {
 }
 
 // kinds are the names of the kinds in a recording, by Kind; a sighting has none.
-var kinds = []string{Sighting: "", Tick: "tick", Lost: "lost", End: "end"}
+var kinds = []string{Sighting: "", Tick: "tick", Lost: "lost", End: "end", State: "state"}
 
 func encode(e Event) record {
 	return record{
@@ -279,6 +282,7 @@ func encode(e Event) record {
 		Skb: address(e.Skb), Seen: e.Seen, ID: address(e.ID), Peer: address(e.Peer),
 		Netns: e.Netns, Ifindex: e.Ifindex, CPU: e.CPU, Value: e.Value, Aux: e.Aux,
 		Packet: encodePacket(e.Packet), Drop: (*dropRecord)(e.Drop), Count: e.Count, Totals: e.Totals,
+		Host: e.Host,
 	}
 }
 
@@ -300,6 +304,7 @@ func (r record) event() (Event, error) {
 		Skb: uint64(r.Skb), Seen: r.Seen, ID: uint64(r.ID), Peer: uint64(r.Peer),
 		Netns: r.Netns, Ifindex: r.Ifindex, CPU: r.CPU, Value: r.Value, Aux: r.Aux,
 		Packet: r.Packet.packet(), Drop: (*Drop)(r.Drop), Count: r.Count, Totals: r.Totals,
+		Host: r.Host,
 	}
 	kind, err := kindNamed(r.Kind)
 	if err != nil {

@@ -1,0 +1,171 @@
+package diagnose
+
+import (
+	"encoding/json"
+	"time"
+
+	"ipiptrace/internal/host"
+	"ipiptrace/internal/journey"
+	"ipiptrace/tracer/event"
+)
+
+// The bounds of an Inquiry: how long a loss waits for the state of the machine, and how many journeys wait.
+const (
+	stateWait  = 2 * time.Second
+	maxWaiting = 1 << 13
+)
+
+// An Inquiry explains journeys in the order in which they ended. A loss waits for a state that was read after it,
+// and what ended later waits behind it. It knows of time only what events say: live and replayed it finds the same.
+// A nil Inquiry explains nothing.
+type Inquiry struct {
+	now     time.Duration
+	states  map[uint32]state
+	waiting []waiting
+	sites   journey.Sites
+}
+
+// state is what is known of a network namespace.
+type state struct {
+	host *host.Snapshot
+	read time.Duration
+	// asked: it is being read.
+	asked bool
+}
+
+// waiting is a journey that has ended.
+type waiting struct {
+	journey.Journey
+	at time.Duration
+}
+
+// NewInquiry is an Inquiry that has seen nothing.
+func NewInquiry() *Inquiry {
+	return &Inquiry{states: map[uint32]state{}, sites: journey.Sites{}}
+}
+
+// Add takes an event and the journeys that ended with it, and returns those that can be explained by now.
+func (q *Inquiry) Add(e event.Event, ended []journey.Journey) []Verdict {
+	if q == nil {
+		return unexplained(ended)
+	}
+	q.now = max(q.now, e.Time)
+	if e.Kind == event.State {
+		q.learn(e)
+	}
+	q.queue(ended)
+	return q.ready(false)
+}
+
+// End takes the journeys that end with the events. What is still asked for may be added afterwards.
+func (q *Inquiry) End(ended []journey.Journey) []Verdict {
+	if q == nil {
+		return unexplained(ended)
+	}
+	q.queue(ended)
+	return q.ready(false)
+}
+
+// Finish explains what is left with what is known.
+func (q *Inquiry) Finish() []Verdict {
+	if q == nil {
+		return nil
+	}
+	return q.ready(true)
+}
+
+// Asks are the network namespaces, by inode number, whose state is wanted now; each is named once until it was read.
+func (q *Inquiry) Asks() (netns []uint32) {
+	if q == nil {
+		return nil
+	}
+	for _, w := range q.waiting {
+		if !w.Lost() {
+			continue
+		}
+		inode := placeOf(w.Journey)
+		if s := q.states[inode]; inode != 0 && !s.asked && s.read < w.at {
+			s.asked = true
+			q.states[inode] = s
+			netns = append(netns, inode)
+		}
+	}
+	return netns
+}
+
+// Account is an account with the losses that were explained by cause.
+func (q *Inquiry) Account(a journey.Account) journey.Account {
+	if q != nil {
+		a.Sites = q.sites.Sorted()
+	}
+	return a
+}
+
+func unexplained(ended []journey.Journey) []Verdict {
+	verdicts := make([]Verdict, len(ended))
+	for i, j := range ended {
+		verdicts[i].Journey = j
+	}
+	return verdicts
+}
+
+// learn takes a state. One that can't be read is none.
+func (q *Inquiry) learn(e event.Event) {
+	s := state{read: e.Time}
+	if snapshot := new(host.Snapshot); json.Unmarshal(e.Host, snapshot) == nil {
+		s.host = snapshot
+	}
+	q.states[e.Netns] = s
+}
+
+func (q *Inquiry) queue(ended []journey.Journey) {
+	for _, j := range ended {
+		q.waiting = append(q.waiting, waiting{j, q.now})
+	}
+}
+
+func (q *Inquiry) ready(all bool) (verdicts []Verdict) {
+	n := 0
+	for ; n < len(q.waiting); n++ {
+		w := q.waiting[n]
+		late := all || q.now-w.at >= stateWait || len(q.waiting)-n > maxWaiting
+		v, ok := q.explain(w, late)
+		if !ok {
+			break
+		}
+		verdicts = append(verdicts, v)
+	}
+	q.waiting = q.waiting[n:]
+	return verdicts
+}
+
+// explain is ok if the journey needs no explanation, if the state is known, or if it is too late to wait for it.
+func (q *Inquiry) explain(w waiting, late bool) (v Verdict, ok bool) {
+	if !w.Lost() {
+		return Verdict{Journey: w.Journey}, true
+	}
+	s := q.states[placeOf(w.Journey)]
+	switch {
+	case s.host != nil && s.read >= w.at:
+		v = Explain(w.Journey, s.host)
+	case late:
+		v = Explain(w.Journey, nil)
+	default:
+		return v, false
+	}
+	site := journey.SiteOf(w.Journey)
+	if v.Cause != nil {
+		site.Code = v.Cause.Code
+	}
+	q.sites.Count(site)
+	return v, true
+}
+
+// placeOf is the network namespace in which a journey was lost, 0 if it is not known.
+func placeOf(j journey.Journey) uint32 {
+	if j.Drop != nil && j.Drop.Netns != 0 {
+		return j.Drop.Netns
+	}
+	last, _ := j.Last()
+	return last.Netns
+}

@@ -1,0 +1,109 @@
+package diagnose
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"ipiptrace/internal/host"
+	"ipiptrace/internal/journey"
+	"ipiptrace/tracer/event"
+)
+
+const here = 4026532244
+
+func lost(id uint64) journey.Journey {
+	return journey.Journey{ID: id, Fate: journey.Dropped, Drop: &journey.Drop{Netns: here}}
+}
+
+func arrived(id uint64) journey.Journey { return journey.Journey{ID: id, Fate: journey.Delivered} }
+
+func tick(at time.Duration) event.Event { return event.Event{Kind: event.Tick, Time: at} }
+
+func read(t *testing.T, at time.Duration) event.Event {
+	t.Helper()
+	data, err := json.Marshal(host.Snapshot{Netns: here})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return event.Event{Kind: event.State, Time: at, Netns: here, Host: data}
+}
+
+func ids(verdicts []Verdict) (all []uint64) {
+	for _, v := range verdicts {
+		all = append(all, v.ID)
+	}
+	return all
+}
+
+func expect(t *testing.T, what string, got []Verdict, want ...uint64) {
+	t.Helper()
+	if g := ids(got); len(g) != len(want) {
+		t.Errorf("%s: told of %v, want %v", what, g, want)
+		return
+	}
+	for i, v := range got {
+		if v.ID != want[i] {
+			t.Errorf("%s: told of %v, want %v", what, ids(got), want)
+		}
+		if v.Lost() != (v.Cause != nil) {
+			t.Errorf("%s: journey %d has cause %v", what, v.ID, v.Cause)
+		}
+	}
+}
+
+func TestALossWaitsForAStateReadAfterIt(t *testing.T) {
+	q := NewInquiry()
+	expect(t, "what arrived waits for nothing", q.Add(tick(1*time.Second), []journey.Journey{arrived(1)}), 1)
+	expect(t, "a loss waits", q.Add(tick(2*time.Second), []journey.Journey{lost(2)}))
+	if asks := q.Asks(); len(asks) != 1 || asks[0] != here {
+		t.Errorf("asks %v, want %d", asks, here)
+	}
+	if asks := q.Asks(); len(asks) != 0 {
+		t.Errorf("asks again for %v", asks)
+	}
+	expect(t, "what ended later waits behind it", q.Add(tick(2100*time.Millisecond), []journey.Journey{arrived(3)}))
+	expect(t, "a state from before the loss", q.Add(read(t, 1900*time.Millisecond), nil))
+	if asks := q.Asks(); len(asks) != 1 {
+		t.Errorf("asks %v after a state that was too early", asks)
+	}
+	expect(t, "a state from after the loss", q.Add(read(t, 2200*time.Millisecond), nil), 2, 3)
+	expect(t, "the next loss waits for the next state", q.Add(tick(2300*time.Millisecond), []journey.Journey{lost(4)}))
+	expect(t, "it comes", q.Add(read(t, 2300*time.Millisecond), nil), 4)
+}
+
+func TestALossIsToldInTimeWithoutAState(t *testing.T) {
+	q := NewInquiry()
+	expect(t, "a loss waits", q.Add(tick(time.Second), []journey.Journey{lost(1)}))
+	expect(t, "not for ever", q.Add(tick(time.Second+stateWait), nil), 1)
+	expect(t, "nor at the end", q.End([]journey.Journey{lost(2)}))
+	expect(t, "what came at the end is used", q.Add(read(t, 4*time.Second), nil), 2)
+	expect(t, "the end waits no longer", q.End([]journey.Journey{lost(3), arrived(4)}), 3, 4)
+	expect(t, "nothing is left", q.Finish())
+}
+
+func TestTooManyLossesDoNotFillTheMemory(t *testing.T) {
+	q := NewInquiry()
+	told := 0
+	for i := range 3 * maxWaiting {
+		told += len(q.Add(tick(time.Second), []journey.Journey{lost(uint64(i))}))
+	}
+	if left := 3*maxWaiting - told; left > maxWaiting {
+		t.Errorf("%d losses wait", left)
+	}
+	a := q.Account(journey.Account{})
+	if len(a.Sites) != 1 || a.Sites[0].Count != told {
+		t.Errorf("the account has %+v, want %d losses", a.Sites, told)
+	}
+}
+
+func TestNobodyIsAsked(t *testing.T) {
+	var q *Inquiry
+	got := append(q.Add(tick(1), []journey.Journey{lost(1)}), q.End([]journey.Journey{lost(2)})...)
+	if len(got) != 2 || got[0].Cause != nil || q.Asks() != nil || q.Finish() != nil {
+		t.Errorf("%+v", got)
+	}
+	if a := q.Account(journey.Account{Sites: []journey.Site{{Function: "f"}}}); len(a.Sites) != 1 {
+		t.Errorf("the account has lost its sites: %+v", a)
+	}
+}
