@@ -33,6 +33,9 @@ type line struct {
 		Dev      string `json:"dev"`
 		Netns    uint32 `json:"netns"`
 		NfHook   string `json:"nf_hook"`
+
+		Rule       *rule  `json:"rule"`
+		Candidates []rule `json:"candidates"`
 	} `json:"drop"`
 	Reject *struct {
 		By   string `json:"by"`
@@ -41,7 +44,11 @@ type line struct {
 		Sent bool   `json:"sent"`
 	} `json:"reject"`
 	Cause *struct {
-		Code string `json:"code"`
+		Code      string   `json:"code"`
+		Certainty string   `json:"certainty"`
+		Summary   string   `json:"summary"`
+		Evidence  []string `json:"evidence"`
+		Fix       []string `json:"fix"`
 	} `json:"cause"`
 	Reply string `json:"reply"`
 	Gaps  int    `json:"gaps"`

@@ -25,7 +25,7 @@ func main() {
 	flag.StringVar(&o.tiers, "tiers", strings.Join(tiers, ","), "back-ends")
 	flag.StringVar(&o.set, "set", "quick", "quick: every fault in auto, six in each forced back-end; full: all in all, and more connections")
 	flag.StringVar(&o.run, "run", "", "only scenarios that match")
-	flag.BoolVar(&o.causes, "causes", false, "check the cause's code as well")
+	flag.StringVar(&o.update, "update", "", "write verdict.golden of each scenario below this directory")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -38,8 +38,7 @@ func main() {
 
 // options are the flags.
 type options struct {
-	ipiptrace, tiers, set, run string
-	causes                     bool
+	ipiptrace, tiers, set, run, update string
 	// reasons: this kernel has drop reasons.
 	reasons bool
 }

@@ -170,8 +170,18 @@ func (o options) scenario(ctx context.Context, r *report, l *lab.Lab, w *watch, 
 	began := window{scenario: s, from: time.Now()}
 	r.check(name+"/client", o.play(ctx, r, l, s))
 	began.to = time.Now()
+	var lost []line
 	for _, t := range s.Traffic {
-		r.check(fmt.Sprintf("%s/%s", name, t.Proto), o.verdict(l, w, began, t))
+		found, err := o.verdict(l, w, began, t)
+		r.check(fmt.Sprintf("%s/%s", name, t.Proto), err)
+		lost = append(lost, found...)
+	}
+	if rd.tier == auto {
+		r.check(name+"/verdict", o.golden(s.Name, lost))
+		if fixed, err := o.fix(ctx, r, l, lost); fixed {
+			r.check(name+"/fix", err)
+			r.check(name+"/fixed", o.passes(ctx, l))
+		}
 	}
 	r.check(name+"/undo", o.repair(ctx, r, l, s))
 	r.note("%s took %v", name, time.Since(began.from).Round(10*time.Millisecond))
