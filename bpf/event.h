@@ -31,6 +31,7 @@ enum place {
 	PLACE_IP_ERROR = 14,
 	PLACE_IP_DEFRAG = 15, /* value: 0 = whole again, -EINPROGRESS = waits for the rest */
 	PLACE_IP_LOCAL_OUT = 16,
+	PLACE_IP_ROUTE_OUTPUT = 17, /* skb 0; value: why no way was found for a datagram of the service, -errno */
 
 	/* netfilter */
 	PLACE_NF_HOOK_SLOW = 20, /* value: 1 = accepted, 0 = stolen or queued, < 0 = dropped; aux: hook | pf << 8 */

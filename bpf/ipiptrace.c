@@ -16,6 +16,7 @@
 #include "ip.h"
 #include "netfilter.h"
 #include "socket.h"
+#include "route.h"
 #include "drop.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

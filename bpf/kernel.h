@@ -100,6 +100,25 @@ struct inet_sock {
 	__be16 inet_sport; /* the local port; stays when the socket has given it back, skc_num does not */
 };
 
+struct flowi_common {
+	__u8 flowic_proto;
+};
+
+union flowi_uli {
+	struct {
+		__be16 dport;
+		__be16 sport;
+	} ports;
+};
+
+/* What a route is looked up for. */
+struct flowi4 {
+	struct flowi_common __fl_common;
+	__be32 saddr; /* 0: the route decides */
+	__be32 daddr;
+	union flowi_uli uli;
+};
+
 struct nf_hook_state {
 	unsigned int hook; /* enum nf_inet_hooks; a byte since 5.17 */
 	__u8 pf;

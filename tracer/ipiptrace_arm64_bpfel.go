@@ -76,45 +76,48 @@ type ipiptraceWatched struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	ipiptraceMapCalls                = "calls"
-	ipiptraceMapEvents               = "events"
-	ipiptraceMapOthers               = "others"
-	ipiptraceMapTracked              = "tracked"
-	ipiptraceProgConsumeSkb          = "consume_skb"
-	ipiptraceProgFentryConnRequest   = "fentry_conn_request"
-	ipiptraceProgFentryIcmpSend      = "fentry_icmp_send"
-	ipiptraceProgFentryIpLocalOut    = "fentry_ip_local_out"
-	ipiptraceProgFentryMakeSynack    = "fentry_make_synack"
-	ipiptraceProgFentrySeen          = "fentry_seen"
-	ipiptraceProgFentryTcpDrop       = "fentry_tcp_drop"
-	ipiptraceProgFexitNfHookSlow     = "fexit_nf_hook_slow"
-	ipiptraceProgFexitResult         = "fexit_result"
-	ipiptraceProgFexitReturned       = "fexit_returned"
-	ipiptraceProgIcmpSend            = "icmp_send"
-	ipiptraceProgInetSockSetState    = "inet_sock_set_state"
-	ipiptraceProgKfreeSkb            = "kfree_skb"
-	ipiptraceProgKprobeConnRequest   = "kprobe_conn_request"
-	ipiptraceProgKprobeIcmpSend      = "kprobe_icmp_send"
-	ipiptraceProgKprobeIpLocalOut    = "kprobe_ip_local_out"
-	ipiptraceProgKprobeMakeSynack    = "kprobe_make_synack"
-	ipiptraceProgKprobeNfHookSlow    = "kprobe_nf_hook_slow"
-	ipiptraceProgKprobeSeen          = "kprobe_seen"
-	ipiptraceProgKprobeTcpDrop       = "kprobe_tcp_drop"
-	ipiptraceProgKretprobeReturned   = "kretprobe_returned"
-	ipiptraceProgNapiGroReceiveEntry = "napi_gro_receive_entry"
-	ipiptraceProgNapiGroReceiveExit  = "napi_gro_receive_exit"
-	ipiptraceProgNetDevQueue         = "net_dev_queue"
-	ipiptraceProgNetDevStartXmit     = "net_dev_start_xmit"
-	ipiptraceProgNetifReceiveSkb     = "netif_receive_skb"
-	ipiptraceProgTcpProbe            = "tcp_probe"
-	ipiptraceProgTcpSendReset        = "tcp_send_reset"
-	ipiptraceVarConfig               = "config"
-	ipiptraceVarCounters             = "counters"
-	ipiptraceVarDropRecordType       = "drop_record_type"
-	ipiptraceVarInstance             = "instance"
-	ipiptraceVarPacketRecordType     = "packet_record_type"
-	ipiptraceVarPlaceType            = "place_type"
-	ipiptraceVarReady                = "ready"
+	ipiptraceMapCalls                 = "calls"
+	ipiptraceMapEvents                = "events"
+	ipiptraceMapOthers                = "others"
+	ipiptraceMapTracked               = "tracked"
+	ipiptraceProgConsumeSkb           = "consume_skb"
+	ipiptraceProgFentryConnRequest    = "fentry_conn_request"
+	ipiptraceProgFentryIcmpSend       = "fentry_icmp_send"
+	ipiptraceProgFentryIpLocalOut     = "fentry_ip_local_out"
+	ipiptraceProgFentryMakeSynack     = "fentry_make_synack"
+	ipiptraceProgFentrySeen           = "fentry_seen"
+	ipiptraceProgFentryTcpDrop        = "fentry_tcp_drop"
+	ipiptraceProgFexitNfHookSlow      = "fexit_nf_hook_slow"
+	ipiptraceProgFexitResult          = "fexit_result"
+	ipiptraceProgFexitReturned        = "fexit_returned"
+	ipiptraceProgFexitRouteOutput     = "fexit_route_output"
+	ipiptraceProgIcmpSend             = "icmp_send"
+	ipiptraceProgInetSockSetState     = "inet_sock_set_state"
+	ipiptraceProgKfreeSkb             = "kfree_skb"
+	ipiptraceProgKprobeConnRequest    = "kprobe_conn_request"
+	ipiptraceProgKprobeIcmpSend       = "kprobe_icmp_send"
+	ipiptraceProgKprobeIpLocalOut     = "kprobe_ip_local_out"
+	ipiptraceProgKprobeMakeSynack     = "kprobe_make_synack"
+	ipiptraceProgKprobeNfHookSlow     = "kprobe_nf_hook_slow"
+	ipiptraceProgKprobeRouteOutput    = "kprobe_route_output"
+	ipiptraceProgKprobeSeen           = "kprobe_seen"
+	ipiptraceProgKprobeTcpDrop        = "kprobe_tcp_drop"
+	ipiptraceProgKretprobeReturned    = "kretprobe_returned"
+	ipiptraceProgKretprobeRouteOutput = "kretprobe_route_output"
+	ipiptraceProgNapiGroReceiveEntry  = "napi_gro_receive_entry"
+	ipiptraceProgNapiGroReceiveExit   = "napi_gro_receive_exit"
+	ipiptraceProgNetDevQueue          = "net_dev_queue"
+	ipiptraceProgNetDevStartXmit      = "net_dev_start_xmit"
+	ipiptraceProgNetifReceiveSkb      = "netif_receive_skb"
+	ipiptraceProgTcpProbe             = "tcp_probe"
+	ipiptraceProgTcpSendReset         = "tcp_send_reset"
+	ipiptraceVarConfig                = "config"
+	ipiptraceVarCounters              = "counters"
+	ipiptraceVarDropRecordType        = "drop_record_type"
+	ipiptraceVarInstance              = "instance"
+	ipiptraceVarPacketRecordType      = "packet_record_type"
+	ipiptraceVarPlaceType             = "place_type"
+	ipiptraceVarReady                 = "ready"
 )
 
 // loadIpiptrace returns the embedded CollectionSpec for ipiptrace.
@@ -159,34 +162,37 @@ type ipiptraceSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ipiptraceProgramSpecs struct {
-	ConsumeSkb          *ebpf.ProgramSpec `ebpf:"consume_skb"`
-	FentryConnRequest   *ebpf.ProgramSpec `ebpf:"fentry_conn_request"`
-	FentryIcmpSend      *ebpf.ProgramSpec `ebpf:"fentry_icmp_send"`
-	FentryIpLocalOut    *ebpf.ProgramSpec `ebpf:"fentry_ip_local_out"`
-	FentryMakeSynack    *ebpf.ProgramSpec `ebpf:"fentry_make_synack"`
-	FentrySeen          *ebpf.ProgramSpec `ebpf:"fentry_seen"`
-	FentryTcpDrop       *ebpf.ProgramSpec `ebpf:"fentry_tcp_drop"`
-	FexitNfHookSlow     *ebpf.ProgramSpec `ebpf:"fexit_nf_hook_slow"`
-	FexitResult         *ebpf.ProgramSpec `ebpf:"fexit_result"`
-	FexitReturned       *ebpf.ProgramSpec `ebpf:"fexit_returned"`
-	IcmpSend            *ebpf.ProgramSpec `ebpf:"icmp_send"`
-	InetSockSetState    *ebpf.ProgramSpec `ebpf:"inet_sock_set_state"`
-	KfreeSkb            *ebpf.ProgramSpec `ebpf:"kfree_skb"`
-	KprobeConnRequest   *ebpf.ProgramSpec `ebpf:"kprobe_conn_request"`
-	KprobeIcmpSend      *ebpf.ProgramSpec `ebpf:"kprobe_icmp_send"`
-	KprobeIpLocalOut    *ebpf.ProgramSpec `ebpf:"kprobe_ip_local_out"`
-	KprobeMakeSynack    *ebpf.ProgramSpec `ebpf:"kprobe_make_synack"`
-	KprobeNfHookSlow    *ebpf.ProgramSpec `ebpf:"kprobe_nf_hook_slow"`
-	KprobeSeen          *ebpf.ProgramSpec `ebpf:"kprobe_seen"`
-	KprobeTcpDrop       *ebpf.ProgramSpec `ebpf:"kprobe_tcp_drop"`
-	KretprobeReturned   *ebpf.ProgramSpec `ebpf:"kretprobe_returned"`
-	NapiGroReceiveEntry *ebpf.ProgramSpec `ebpf:"napi_gro_receive_entry"`
-	NapiGroReceiveExit  *ebpf.ProgramSpec `ebpf:"napi_gro_receive_exit"`
-	NetDevQueue         *ebpf.ProgramSpec `ebpf:"net_dev_queue"`
-	NetDevStartXmit     *ebpf.ProgramSpec `ebpf:"net_dev_start_xmit"`
-	NetifReceiveSkb     *ebpf.ProgramSpec `ebpf:"netif_receive_skb"`
-	TcpProbe            *ebpf.ProgramSpec `ebpf:"tcp_probe"`
-	TcpSendReset        *ebpf.ProgramSpec `ebpf:"tcp_send_reset"`
+	ConsumeSkb           *ebpf.ProgramSpec `ebpf:"consume_skb"`
+	FentryConnRequest    *ebpf.ProgramSpec `ebpf:"fentry_conn_request"`
+	FentryIcmpSend       *ebpf.ProgramSpec `ebpf:"fentry_icmp_send"`
+	FentryIpLocalOut     *ebpf.ProgramSpec `ebpf:"fentry_ip_local_out"`
+	FentryMakeSynack     *ebpf.ProgramSpec `ebpf:"fentry_make_synack"`
+	FentrySeen           *ebpf.ProgramSpec `ebpf:"fentry_seen"`
+	FentryTcpDrop        *ebpf.ProgramSpec `ebpf:"fentry_tcp_drop"`
+	FexitNfHookSlow      *ebpf.ProgramSpec `ebpf:"fexit_nf_hook_slow"`
+	FexitResult          *ebpf.ProgramSpec `ebpf:"fexit_result"`
+	FexitReturned        *ebpf.ProgramSpec `ebpf:"fexit_returned"`
+	FexitRouteOutput     *ebpf.ProgramSpec `ebpf:"fexit_route_output"`
+	IcmpSend             *ebpf.ProgramSpec `ebpf:"icmp_send"`
+	InetSockSetState     *ebpf.ProgramSpec `ebpf:"inet_sock_set_state"`
+	KfreeSkb             *ebpf.ProgramSpec `ebpf:"kfree_skb"`
+	KprobeConnRequest    *ebpf.ProgramSpec `ebpf:"kprobe_conn_request"`
+	KprobeIcmpSend       *ebpf.ProgramSpec `ebpf:"kprobe_icmp_send"`
+	KprobeIpLocalOut     *ebpf.ProgramSpec `ebpf:"kprobe_ip_local_out"`
+	KprobeMakeSynack     *ebpf.ProgramSpec `ebpf:"kprobe_make_synack"`
+	KprobeNfHookSlow     *ebpf.ProgramSpec `ebpf:"kprobe_nf_hook_slow"`
+	KprobeRouteOutput    *ebpf.ProgramSpec `ebpf:"kprobe_route_output"`
+	KprobeSeen           *ebpf.ProgramSpec `ebpf:"kprobe_seen"`
+	KprobeTcpDrop        *ebpf.ProgramSpec `ebpf:"kprobe_tcp_drop"`
+	KretprobeReturned    *ebpf.ProgramSpec `ebpf:"kretprobe_returned"`
+	KretprobeRouteOutput *ebpf.ProgramSpec `ebpf:"kretprobe_route_output"`
+	NapiGroReceiveEntry  *ebpf.ProgramSpec `ebpf:"napi_gro_receive_entry"`
+	NapiGroReceiveExit   *ebpf.ProgramSpec `ebpf:"napi_gro_receive_exit"`
+	NetDevQueue          *ebpf.ProgramSpec `ebpf:"net_dev_queue"`
+	NetDevStartXmit      *ebpf.ProgramSpec `ebpf:"net_dev_start_xmit"`
+	NetifReceiveSkb      *ebpf.ProgramSpec `ebpf:"netif_receive_skb"`
+	TcpProbe             *ebpf.ProgramSpec `ebpf:"tcp_probe"`
+	TcpSendReset         *ebpf.ProgramSpec `ebpf:"tcp_send_reset"`
 }
 
 // ipiptraceMapSpecs contains maps before they are loaded into the kernel.
@@ -264,34 +270,37 @@ type ipiptraceVariables struct {
 //
 // It can be passed to loadIpiptraceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ipiptracePrograms struct {
-	ConsumeSkb          *ebpf.Program `ebpf:"consume_skb"`
-	FentryConnRequest   *ebpf.Program `ebpf:"fentry_conn_request"`
-	FentryIcmpSend      *ebpf.Program `ebpf:"fentry_icmp_send"`
-	FentryIpLocalOut    *ebpf.Program `ebpf:"fentry_ip_local_out"`
-	FentryMakeSynack    *ebpf.Program `ebpf:"fentry_make_synack"`
-	FentrySeen          *ebpf.Program `ebpf:"fentry_seen"`
-	FentryTcpDrop       *ebpf.Program `ebpf:"fentry_tcp_drop"`
-	FexitNfHookSlow     *ebpf.Program `ebpf:"fexit_nf_hook_slow"`
-	FexitResult         *ebpf.Program `ebpf:"fexit_result"`
-	FexitReturned       *ebpf.Program `ebpf:"fexit_returned"`
-	IcmpSend            *ebpf.Program `ebpf:"icmp_send"`
-	InetSockSetState    *ebpf.Program `ebpf:"inet_sock_set_state"`
-	KfreeSkb            *ebpf.Program `ebpf:"kfree_skb"`
-	KprobeConnRequest   *ebpf.Program `ebpf:"kprobe_conn_request"`
-	KprobeIcmpSend      *ebpf.Program `ebpf:"kprobe_icmp_send"`
-	KprobeIpLocalOut    *ebpf.Program `ebpf:"kprobe_ip_local_out"`
-	KprobeMakeSynack    *ebpf.Program `ebpf:"kprobe_make_synack"`
-	KprobeNfHookSlow    *ebpf.Program `ebpf:"kprobe_nf_hook_slow"`
-	KprobeSeen          *ebpf.Program `ebpf:"kprobe_seen"`
-	KprobeTcpDrop       *ebpf.Program `ebpf:"kprobe_tcp_drop"`
-	KretprobeReturned   *ebpf.Program `ebpf:"kretprobe_returned"`
-	NapiGroReceiveEntry *ebpf.Program `ebpf:"napi_gro_receive_entry"`
-	NapiGroReceiveExit  *ebpf.Program `ebpf:"napi_gro_receive_exit"`
-	NetDevQueue         *ebpf.Program `ebpf:"net_dev_queue"`
-	NetDevStartXmit     *ebpf.Program `ebpf:"net_dev_start_xmit"`
-	NetifReceiveSkb     *ebpf.Program `ebpf:"netif_receive_skb"`
-	TcpProbe            *ebpf.Program `ebpf:"tcp_probe"`
-	TcpSendReset        *ebpf.Program `ebpf:"tcp_send_reset"`
+	ConsumeSkb           *ebpf.Program `ebpf:"consume_skb"`
+	FentryConnRequest    *ebpf.Program `ebpf:"fentry_conn_request"`
+	FentryIcmpSend       *ebpf.Program `ebpf:"fentry_icmp_send"`
+	FentryIpLocalOut     *ebpf.Program `ebpf:"fentry_ip_local_out"`
+	FentryMakeSynack     *ebpf.Program `ebpf:"fentry_make_synack"`
+	FentrySeen           *ebpf.Program `ebpf:"fentry_seen"`
+	FentryTcpDrop        *ebpf.Program `ebpf:"fentry_tcp_drop"`
+	FexitNfHookSlow      *ebpf.Program `ebpf:"fexit_nf_hook_slow"`
+	FexitResult          *ebpf.Program `ebpf:"fexit_result"`
+	FexitReturned        *ebpf.Program `ebpf:"fexit_returned"`
+	FexitRouteOutput     *ebpf.Program `ebpf:"fexit_route_output"`
+	IcmpSend             *ebpf.Program `ebpf:"icmp_send"`
+	InetSockSetState     *ebpf.Program `ebpf:"inet_sock_set_state"`
+	KfreeSkb             *ebpf.Program `ebpf:"kfree_skb"`
+	KprobeConnRequest    *ebpf.Program `ebpf:"kprobe_conn_request"`
+	KprobeIcmpSend       *ebpf.Program `ebpf:"kprobe_icmp_send"`
+	KprobeIpLocalOut     *ebpf.Program `ebpf:"kprobe_ip_local_out"`
+	KprobeMakeSynack     *ebpf.Program `ebpf:"kprobe_make_synack"`
+	KprobeNfHookSlow     *ebpf.Program `ebpf:"kprobe_nf_hook_slow"`
+	KprobeRouteOutput    *ebpf.Program `ebpf:"kprobe_route_output"`
+	KprobeSeen           *ebpf.Program `ebpf:"kprobe_seen"`
+	KprobeTcpDrop        *ebpf.Program `ebpf:"kprobe_tcp_drop"`
+	KretprobeReturned    *ebpf.Program `ebpf:"kretprobe_returned"`
+	KretprobeRouteOutput *ebpf.Program `ebpf:"kretprobe_route_output"`
+	NapiGroReceiveEntry  *ebpf.Program `ebpf:"napi_gro_receive_entry"`
+	NapiGroReceiveExit   *ebpf.Program `ebpf:"napi_gro_receive_exit"`
+	NetDevQueue          *ebpf.Program `ebpf:"net_dev_queue"`
+	NetDevStartXmit      *ebpf.Program `ebpf:"net_dev_start_xmit"`
+	NetifReceiveSkb      *ebpf.Program `ebpf:"netif_receive_skb"`
+	TcpProbe             *ebpf.Program `ebpf:"tcp_probe"`
+	TcpSendReset         *ebpf.Program `ebpf:"tcp_send_reset"`
 }
 
 func (p *ipiptracePrograms) Close() error {
@@ -306,6 +315,7 @@ func (p *ipiptracePrograms) Close() error {
 		p.FexitNfHookSlow,
 		p.FexitResult,
 		p.FexitReturned,
+		p.FexitRouteOutput,
 		p.IcmpSend,
 		p.InetSockSetState,
 		p.KfreeSkb,
@@ -314,9 +324,11 @@ func (p *ipiptracePrograms) Close() error {
 		p.KprobeIpLocalOut,
 		p.KprobeMakeSynack,
 		p.KprobeNfHookSlow,
+		p.KprobeRouteOutput,
 		p.KprobeSeen,
 		p.KprobeTcpDrop,
 		p.KretprobeReturned,
+		p.KretprobeRouteOutput,
 		p.NapiGroReceiveEntry,
 		p.NapiGroReceiveExit,
 		p.NetDevQueue,

@@ -126,8 +126,12 @@ func (p probe) functionWay(mechanism, symbol string) way {
 		entry = h.entryProgram + "_" + p.own
 	}
 	w := way{at(h.entry, entry, symbol, p.aux)}
+	exit := h.exitProgram + "_returned"
+	if p.result {
+		exit = h.exitProgram + "_" + p.own
+	}
 	if p.returns {
-		w = append(w, at(h.exit, h.exitProgram+"_returned", symbol, p.aux))
+		w = append(w, at(h.exit, exit, symbol, p.aux))
 	}
 	if p.calls != "" {
 		w = append(w, at(h.entry, h.entryProgram+"_make_synack", p.calls, p.aux))

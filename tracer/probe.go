@@ -16,7 +16,8 @@ type probe struct {
 	args    uint32
 	// own is the name of the place's own programs behind fentry_, fexit_ and kprobe_; empty: the shared ones.
 	own string
-	// result: only what the function returns is of interest, and calls nest: fexit alone sees it.
+	// result: only what the function returns is of interest, and calls nest: fexit alone sees it. With returns a
+	// kretprobe of the place's own sees it too.
 	result bool
 	// also are other functions of the place, watched where they exist, with what they say beside that the packet was there.
 	also []also
@@ -128,6 +129,8 @@ var probes = []probe{
 
 	{place: event.IPLocalOut, symbols: []string{"__ip_local_out"}, own: "ip_local_out",
 		why: "a reply begins; ip_local_out itself is inlined"},
+	{place: event.IPRouteOutput, symbols: []string{"ip_route_output_flow"}, own: "route_output", result: true, returns: true,
+		why: "a datagram that finds no way back never becomes a packet"},
 	{place: event.SendReset, symbols: []string{"tcp_v4_send_reset"}, skbArg: 1,
 		tracepoints: []string{"tcp_send_reset"},
 		why:         "a RST answers the packet"},

@@ -217,7 +217,7 @@ func (a *Assembler) schedule(f *flight, p prospect) {
 // sight takes the sighting of a packet.
 func (a *Assembler) sight(e event.Event) {
 	if e.Packet != nil && e.Packet.FlowOnly {
-		a.stateChanged(e)
+		a.flowChanged(e)
 		return
 	}
 	k := key{e.Skb, e.Seen}

@@ -107,6 +107,7 @@ func (a *Assembler) begin(e event.Event, k key) *flight {
 	f.flow.handshake.saw(f, a.losses)
 	if f.reply {
 		f.related, f.fallback = f.flow.request, f.flow.delivered
+		a.replyBegins(f)
 	} else {
 		f.flow.request = f
 	}

@@ -89,6 +89,7 @@ type flight struct {
 	freed     *Drop // of the sk_buff seen last
 	lostCopy  *Drop // of another one, which matters only if none gets further
 	duplicate bool
+	replyLost bool
 	became    uint64
 	related   *flight
 	fallback  uint64 // Related if related was not delivered
@@ -271,7 +272,7 @@ func (f *flight) journey(run event.Run, losses int, role Role) Journey {
 	}
 	j := Journey{
 		ID: f.id, Start: run.Wall(start), Took: f.last - start, Role: role, Direction: Request,
-		Outer: f.outer, Packet: f.packet, Fate: f.fate, Drop: f.freed, Duplicate: f.duplicate,
+		Outer: f.outer, Packet: f.packet, Fate: f.fate, Drop: f.freed, Duplicate: f.duplicate, ReplyLost: f.replyLost,
 		Became: f.became, Related: f.relatedID(), Gaps: f.gaps + losses - f.losses,
 	}
 	if f.reply {

@@ -73,6 +73,8 @@ type flow struct {
 	reset *reset
 	// answered are packets that the kernel has chosen to answer with an RST that was not seen yet.
 	answered []*flight
+	// unanswered are datagrams that their socket has, the oldest first.
+	unanswered []*flight
 	// request is the request that was seen last, delivered the id of the last one known to be delivered.
 	request   *flight
 	delivered uint64

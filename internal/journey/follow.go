@@ -105,6 +105,9 @@ func (a *Assembler) adjust(f *flight, e event.Event, p prospect) prospect {
 	if e.Place == event.UDPRcv && !a.watches(event.UDPQueueRcv) {
 		return prospect{fate: Delivered, after: socketSilence}
 	}
+	if e.Place == event.UDPQueueRcv && p.now && a.awaitsReply(f) {
+		return prospect{fate: Delivered, after: replyWait, seen: true}
+	}
 	switch {
 	case e.Place == event.NfHookSlow && p.fate == Dropped:
 		f.lostCopy = f.dropIn(e.Place, hookName(e.Aux))
@@ -124,6 +127,15 @@ func (a *Assembler) adjust(f *flight, e event.Event, p prospect) prospect {
 		return prospect{fate: Rejected, after: answerWait, now: f.reject.Sent}
 	}
 	return p
+}
+
+// flowChanged takes what a socket does without a packet.
+func (a *Assembler) flowChanged(e event.Event) {
+	if e.Place == event.IPRouteOutput {
+		a.unanswerable(e)
+		return
+	}
+	a.stateChanged(e)
 }
 
 // stateChanged takes a change of a socket's state; the packet that caused it may be known.

@@ -89,8 +89,8 @@ type Journey struct {
 	// Gaps counts the times that something was not seen while the packet was on its way:
 	// events lost, its beginning lost, or the deciding place not watched.
 	Gaps int
-	// ReplyLost: delivered, but no reply packet could come into being for it. No place shows that yet: a
-	// datagram's answer that finds no route fails in the system call. Whoever can tell from the host's state sets it.
+	// ReplyLost: delivered, but no reply packet could come into being for it: a datagram's answer that finds no
+	// route fails in the system call.
 	ReplyLost bool
 	// Notices are what is not a loss here but will look like one elsewhere. Whoever explains may add some.
 	Notices []Notice

@@ -12,7 +12,7 @@ func replyFaults() []Scenario {
 			Code:    "no-return-route",
 			Inject:  []Step{unless("No such process", run(RealServer, "ip", "route", "del", "10.0.0.0/24", "dev", "eth0"))},
 			Undo:    []Step{routeRealServer()},
-			Traffic: only(TCP, expect(TimedOut)), // a datagram is delivered, and its answer never becomes a packet
+			Traffic: expect(TimedOut),
 		},
 		{
 			// As silent as no route at all: the kernel looks for the reply's route before it makes the reply.
@@ -21,7 +21,7 @@ func replyFaults() []Scenario {
 			Code:    "no-return-route",
 			Inject:  []Step{run(RealServer, "ip", "route", "replace", "blackhole", ClientAddr.String())},
 			Undo:    []Step{unless("No such process", run(RealServer, "ip", "route", "del", "blackhole", ClientAddr.String()))},
-			Traffic: only(TCP, expect(TimedOut)), // a datagram is delivered, and its answer never becomes a packet
+			Traffic: expect(TimedOut),
 		},
 		{
 			// Three requests for the gateway's address, one each 0.2 s instead of 1 s.

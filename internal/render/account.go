@@ -17,14 +17,18 @@ func (t *Text) Account(a journey.Account) error {
 	b.WriteString(accountLine(a) + "\n")
 	for _, s := range a.Sites {
 		at := site(s.Reason, s.Function, "")
-		if s.Fate == journey.Vanished {
+		fate := string(s.Fate)
+		switch s.Fate {
+		case journey.Vanished:
 			at = "after " + clean(s.Function)
+		case journey.Delivered:
+			fate, at = "reply lost", "after "+clean(s.Function)
 		}
 		fmt.Fprintf(&b, "%5d  ", s.Count)
 		if s.Code != "" {
 			b.WriteString(clean(s.Code) + ": ")
 		}
-		fmt.Fprintf(&b, "%s %s", s.Fate, at)
+		b.WriteString(fate + " " + at)
 		if s.Dev != "" {
 			b.WriteString(" on " + clean(s.Dev))
 		}

@@ -17,7 +17,7 @@ type Stream = iter.Seq2[Event, error]
 type Kind uint8
 
 const (
-	// Sighting is one packet at one place; or, with Place InetSockSetState and Skb 0, a socket's change of state.
+	// Sighting is one packet at one place; or, with FlowOnly, a socket's change of state or a route that was not found.
 	Sighting Kind = iota
 	// Tick says that nothing else happened up to Time. Time moves only with events.
 	Tick
@@ -92,7 +92,7 @@ type Packet struct {
 	Inner Header
 	// Quoted: the packet is an ICMP error about Inner, with ICMPType and ICMPCode.
 	Quoted bool
-	// FlowOnly: there is no packet (InetSockSetState): only Inner's addresses and protocol and the ports are valid.
+	// FlowOnly: there is no packet (InetSockSetState, IPRouteOutput): only Inner's addresses and protocol and the ports are valid.
 	FlowOnly bool
 
 	// SrcPort and DstPort are valid if HasPorts: TCP or UDP, not a later fragment.

@@ -21,6 +21,7 @@ const (
 	IPError        Place = 14
 	IPDefrag       Place = 15
 	IPLocalOut     Place = 16
+	IPRouteOutput  Place = 17
 
 	NfHookSlow Place = 20
 
@@ -68,6 +69,7 @@ var names = map[Place]string{
 	IPError:          "ip_error",
 	IPDefrag:         "ip_defrag",
 	IPLocalOut:       "ip_local_out",
+	IPRouteOutput:    "ip_route_output",
 	NfHookSlow:       "nf_hook_slow",
 	IPVSIn:           "ip_vs_in",
 	IPVSSchedule:     "ip_vs_schedule",

@@ -58,7 +58,8 @@ func losses() (all []loss) {
 		loss{scenario: "no-listener", proto: lab.UDP, fate: "rejected", functions: udpRcv, reasons: []string{"NO_SOCKET"}, dev: "tunl0", reject: "icmp 3/3"},
 		refusedSYN("accept-queue-full"), refusedSYN("syn-queue-full"),
 		loss{scenario: "receive-buffer-full", proto: lab.UDP, fate: "dropped", functions: []string{"udp_queue_rcv_one_skb"}, reasons: []string{"SOCKET_RCVBUFF"}, dev: "tunl0"},
-		refusedSYN("no-return-route"), refusedSYN("blackhole-return"))
+		refusedSYN("no-return-route"), refusedSYN("blackhole-return"),
+		unanswerable("no-return-route"), unanswerable("blackhole-return"))
 	// The kernel tells the reply's sender, which is itself.
 	both(loss{scenario: "neighbour-failed", reply: true, fate: "rejected", functions: []string{"neigh_invalidate"}, reasons: []string{"NEIGH_FAILED"}, dev: "eth0", reject: "icmp 3/1"})
 
@@ -72,6 +73,11 @@ func losses() (all []loss) {
 // refusedSYN is dropped by the listener, without a reason: the kernel thinks that it has done its work.
 func refusedSYN(scenario string) loss {
 	return loss{scenario: scenario, proto: lab.TCP, fate: "dropped", functions: []string{"tcp_conn_request"}, reasons: []string{""}, dev: "tunl0"}
+}
+
+// unanswerable is a datagram that its socket got, and whose answer never became a packet.
+func unanswerable(scenario string) loss {
+	return loss{scenario: scenario, proto: lab.UDP, fate: "delivered, reply lost"}
 }
 
 // expected is the row for a scenario's traffic.
