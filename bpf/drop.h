@@ -10,26 +10,81 @@ struct drop_record {
 	struct drop_section drop;
 };
 
+/* The end of a packet that was not seen before. */
+struct death_record {
+	struct event event;
+	struct packet_section packet;
+	struct drop_section drop;
+};
+
 /* A location of 0 is the caller of the function that freed: user space finds it in the stack. */
+static __always_inline void fill_drop(void *ctx, struct drop_section *s, __u64 location)
+{
+	long bytes;
+
+	s->section.type = SECTION_DROP;
+	s->section.size = sizeof(*s);
+	s->section.flags = 0;
+	s->location = location;
+	bytes = bpf_get_stack(ctx, s->stack, sizeof(s->stack), 0);
+	s->depth = bytes > 0 ? bytes / 8 : 0;
+}
+
 static __always_inline void emit_drop(void *ctx, struct sk_buff *skb, const struct track *t,
 				      __u64 location, __s32 reason)
 {
 	struct sighting s = { .place = PLACE_KFREE_SKB, .value = reason };
 	struct drop_record *r = bpf_ringbuf_reserve(&events, sizeof(*r), 0);
-	long bytes;
 
 	if (!r) {
 		count(&counters.lost);
 		return;
 	}
 	fill_event(&r->event, sizeof(*r), (__u64)skb, t, &s);
-	r->drop.section.type = SECTION_DROP;
-	r->drop.section.size = sizeof(r->drop);
-	r->drop.section.flags = 0;
-	r->drop.location = location;
-	bytes = bpf_get_stack(ctx, r->drop.stack, sizeof(r->drop.stack), 0);
-	r->drop.depth = bytes > 0 ? bytes / 8 : 0;
+	fill_drop(ctx, &r->drop, location);
 	bpf_ringbuf_submit(r, 0);
+}
+
+#define NO_HEADER 0xffff
+
+/*
+ * XDP, a full backlog and, where functions can't be watched, the hooks of output free packets that no
+ * other place has seen. Whether it had a life before that is told by where it is freed: user space knows.
+ */
+static __always_inline int emit_death(void *ctx, struct sk_buff *skb, __u64 location, __s32 reason)
+{
+	struct sighting s = { .place = PLACE_KFREE_SKB, .flags = EVENT_FIRST, .value = reason };
+	__u16 header = BPF_CORE_READ(skb, network_header);
+	struct net_device *dev = BPF_CORE_READ(skb, dev);
+	struct track t = {};
+	struct death_record *r;
+	struct packet p = {};
+	unsigned char *ip;
+
+	if (!ready)
+		return 0;
+	ip = header && header != NO_HEADER ? BPF_CORE_READ(skb, head) + header
+					   : BPF_CORE_READ(skb, data);
+	if (!parse(&p, ip) || p.flags & PACKET_QUOTED || !matches(&p))
+		return 0;
+	if (!dev)
+		dev = dst_dev(skb);
+	t.netns = BPF_CORE_READ(dev, nd_net.net, ns.inum);
+	if (config.netns && t.netns != config.netns)
+		return 0;
+	t.id = packet_id(&p);
+	t.ifindex = BPF_CORE_READ(dev, ifindex);
+	t.seen = bpf_ktime_get_ns();
+	r = bpf_ringbuf_reserve(&events, sizeof(*r), 0);
+	if (!r) {
+		count(&counters.lost);
+		return 0;
+	}
+	fill_event(&r->event, sizeof(*r), (__u64)skb, &t, &s);
+	fill_packet(&r->packet, skb, dev, &p);
+	fill_drop(ctx, &r->drop, location);
+	bpf_ringbuf_submit(r, 0);
+	return 0;
 }
 
 /* The third argument, the reason, came with 5.17 (commit c504e5c2f964); user space knows from BTF. */
@@ -40,7 +95,7 @@ int kfree_skb(__u64 *ctx)
 	struct track *t = known_for_sure(skb);
 
 	if (!t)
-		return 0;
+		return emit_death(ctx, skb, ctx[1], config.has_reason ? ctx[2] : 0);
 	emit_drop(ctx, skb, t, ctx[1], config.has_reason ? ctx[2] : 0);
 	forget((__u64)skb);
 	return 0;

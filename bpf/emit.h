@@ -81,6 +81,14 @@ static __always_inline void fill_packet(struct packet_section *s, struct sk_buff
 	s->skb_len = BPF_CORE_READ(skb, len);
 }
 
+/* The device that a packet is to leave by, before it is told so. */
+static __always_inline struct net_device *dst_dev(struct sk_buff *skb)
+{
+	struct dst_entry *dst = (struct dst_entry *)(BPF_CORE_READ(skb, _skb_refdst) & ~7UL);
+
+	return BPF_CORE_READ(dst, dev);
+}
+
 struct packet_record {
 	struct event event;
 	struct packet_section packet;

@@ -8,10 +8,8 @@
 /* Replies begin here. The device is known later; the namespace is the first argument. */
 static __always_inline int local_out(struct net *net, struct sk_buff *skb)
 {
-	struct dst_entry *dst = (struct dst_entry *)(BPF_CORE_READ(skb, _skb_refdst) & ~7UL);
-	struct net_device *dev = BPF_CORE_READ(dst, dev);
-
-	return meet(skb, dev, net, BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header),
+	return meet(skb, dst_dev(skb), net,
+		    BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header),
 		    PLACE_IP_LOCAL_OUT);
 }
 

@@ -385,7 +385,7 @@ func TestOneNamespaceIsAllThatIsSeen(t *testing.T) {
 
 func TestTheRoleMayBeGiven(t *testing.T) {
 	k := newKernel()
-	k.packet(1, syn()).on("eth0", nsDirector).kfree("ip_error", "IP_INADDRERRORS")
+	k.packet(1, syn()).on("eth0", nsDirector).at(event.NetifReceiveSkb).kfree("ip_error", "IP_INADDRERRORS")
 	a := New(Options{Run: everywhere(), Role: RealServer})
 	if js := k.assembleSoFar(a); len(js) != 1 || js[0].Role != RealServer {
 		t.Errorf("%+v", js)

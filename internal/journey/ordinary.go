@@ -183,12 +183,6 @@ func (row ordinary) fits(f *flight, d event.Drop) bool {
 		(row.proto == 0 || row.proto == f.packet.Inner.Protocol)
 }
 
-// isSecondLife reports whether a packet that was seen for the first time when it was freed had done its
-// work before: the socket kept it when its journey was over, or had it when the run began.
-func isSecondLife(f *flight, d event.Drop) bool {
-	return slices.ContainsFunc(ordinaryFrees, func(row ordinary) bool { return row.fits(f, d) })
-}
-
 // isTap reports whether a freeing was that of a tap's clone.
 func isTap(d event.Drop) bool {
 	return d.Reason == "PACKET_SOCK_ERROR" || slices.Contains(tapFunctions, function(d.Function))

@@ -8,8 +8,9 @@ func (a *Assembler) freed(f *flight, e event.Event) {
 	if e.Drop != nil {
 		d = *e.Drop
 	}
+	unseen := len(f.steps) == 0
 	switch {
-	case isTap(d):
+	case isTap(d) && !unseen:
 		return
 	case d.Reason == consumedReason:
 		a.consumed(f, e)
@@ -18,9 +19,9 @@ func (a *Assembler) freed(f *flight, e event.Event) {
 	f.last = max(f.last, e.Time)
 	f.move(e)
 	a.place(f)
-	if len(f.steps) == 0 && isSecondLife(f, d) {
+	if unseen && !diesUnseen(f, d) {
 		a.release(f, e)
-		a.retire(f, bySight)
+		a.retire(f, bySight) // its journey was before the run, or is over
 		return
 	}
 	drop := &Drop{Drop: d, Dev: f.dev, Netns: f.netns, NfHook: nfHook(d)}

@@ -35,6 +35,23 @@ type Result struct {
 	FirstError error
 }
 
+// Plus is both results in one.
+func (r Result) Plus(more Result) Result {
+	sum := Result{
+		Started: r.Started + more.Started, Connected: r.Connected + more.Connected, Ended: map[Outcome]int{},
+		ICMPErrors: r.ICMPErrors + more.ICMPErrors, FirstError: r.FirstError,
+	}
+	if sum.FirstError == nil {
+		sum.FirstError = more.FirstError
+	}
+	for _, ended := range []map[Outcome]int{r.Ended, more.Ended} {
+		for o, n := range ended {
+			sum.Ended[o] += n
+		}
+	}
+	return sum
+}
+
 // Saw checks that everything that was started ended as wanted.
 func (r Result) Saw(want Outcome) error {
 	if r.Ended[want] == r.Started && r.Started > 0 {

@@ -17,6 +17,23 @@ type loss struct {
 	reject    string
 	// at is where; empty is the real server.
 	at lab.Role
+	// blind is the fate where functions can't be watched and nothing shows the loss; empty: it is shown there, too.
+	blind string
+	// answerless: there the answer that the kernel gives is not seen, and the packet only dropped.
+	answerless bool
+}
+
+// in is what the row says of a tier.
+func (l loss) in(tier string) loss {
+	switch {
+	case tier != tracepoint:
+		l.blind = ""
+	case l.answerless:
+		l.fate, l.reject = "dropped", ""
+	case l.blind != "":
+		l.fate, l.functions, l.reasons, l.reject, l.dev, l.hook = l.blind, nil, nil, "", "", ""
+	}
+	return l
 }
 
 // tcpAndUDP are two rows that differ in nothing else.
@@ -61,7 +78,7 @@ func losses() (all []loss) {
 		refusedSYN("no-return-route"), refusedSYN("blackhole-return"),
 		unanswerable("no-return-route"), unanswerable("blackhole-return"))
 	// The kernel tells the reply's sender, which is itself.
-	both(loss{scenario: "neighbour-failed", reply: true, fate: "rejected", functions: []string{"neigh_invalidate"}, reasons: []string{"NEIGH_FAILED"}, dev: "eth0", reject: "icmp 3/1"})
+	both(loss{scenario: "neighbour-failed", reply: true, fate: "rejected", functions: []string{"neigh_invalidate"}, reasons: []string{"NEIGH_FAILED"}, dev: "eth0", reject: "icmp 3/1", answerless: true})
 
 	both(loss{scenario: "weight-zero", at: lab.Director, fate: "rejected", functions: []string{"nf_hook_slow"}, reasons: nfDrop, dev: "eth0", hook: "input", reject: "icmp 3/3"})
 	both(loss{scenario: "ttl-expired", at: lab.Director, fate: "rejected", functions: []string{"ip_vs_tunnel_xmit"}, reasons: unnamed, dev: "eth0", reject: "icmp 11/0"})
@@ -72,12 +89,12 @@ func losses() (all []loss) {
 
 // refusedSYN is dropped by the listener, without a reason: the kernel thinks that it has done its work.
 func refusedSYN(scenario string) loss {
-	return loss{scenario: scenario, proto: lab.TCP, fate: "dropped", functions: []string{"tcp_conn_request"}, reasons: []string{""}, dev: "tunl0"}
+	return loss{scenario: scenario, proto: lab.TCP, fate: "dropped", functions: []string{"tcp_conn_request"}, reasons: []string{""}, dev: "tunl0", blind: "unknown"}
 }
 
 // unanswerable is a datagram that its socket got, and whose answer never became a packet.
 func unanswerable(scenario string) loss {
-	return loss{scenario: scenario, proto: lab.UDP, fate: "delivered, reply lost"}
+	return loss{scenario: scenario, proto: lab.UDP, fate: "delivered, reply lost", blind: "delivered"}
 }
 
 // expected is the row for a scenario's traffic.

@@ -13,8 +13,12 @@ import (
 // late is when the last packets of a connection, of which the client knows nothing, have arrived, too.
 const late = 500 * time.Millisecond
 
-// healthy sends many connections with payload and close, and checks that nothing was lost for the client.
-func (o options) healthy(ctx context.Context, r *report, l *lab.Lab, rd round) (all []crowd, err error) {
+// wave is how many connections begin together: the guest's CPU is ipiptrace's, too, and slow.
+const wave = 100
+
+// healthy sends many connections with payload and close, a wave at a time, and checks that nothing was lost for
+// the client. After each wave it lets the rest of the guest settle.
+func (o options) healthy(ctx context.Context, r *report, l *lab.Lab, rd round, settle func()) (all []crowd, err error) {
 	for _, t := range []lab.Traffic{
 		{Proto: lab.TCP, Count: rd.healthy, Request: 3000, Answer: 9000, Deadline: 20 * time.Second},
 		{Proto: lab.UDP, Count: rd.healthy, Request: 200, Deadline: 20 * time.Second},
@@ -24,7 +28,7 @@ func (o options) healthy(ctx context.Context, r *report, l *lab.Lab, rd round) (
 			return all, err
 		}
 		began := window{from: time.Now()}
-		got, err := l.Traffic(ctx, t)
+		got, err := waves(ctx, l, t, settle)
 		if err != nil {
 			return all, err
 		}
@@ -43,6 +47,20 @@ func (o options) healthy(ctx context.Context, r *report, l *lab.Lab, rd round) (
 		all = append(all, crowd{name, t.Proto, began, sent})
 	}
 	return all, nil
+}
+
+// waves is the traffic, a wave at a time.
+func waves(ctx context.Context, l *lab.Lab, t lab.Traffic, settle func()) (sum lab.Result, err error) {
+	for left := t.Count; left > 0; left -= wave {
+		t.Count = min(left, wave)
+		got, err := l.Traffic(ctx, t)
+		if err != nil {
+			return sum, err
+		}
+		sum = sum.Plus(got)
+		settle()
+	}
+	return sum, nil
 }
 
 // crowd is the healthy traffic of one protocol: when it began, and what came of it.

@@ -89,7 +89,7 @@ func (o options) lab(ctx context.Context, r *report, l *lab.Lab, only *regexp.Re
 		}
 	}
 	before := readTraces(l, clean())
-	_, err := o.healthy(ctx, r, l, round{tier: "lab", watched: everywhere, healthy: sets[o.set].connections})
+	_, err := o.healthy(ctx, r, l, round{tier: "lab", watched: everywhere, healthy: sets[o.set].connections}, func() {})
 	r.check("lab/healthy/no-errors", before.rose(0, 0))
 	return err
 }

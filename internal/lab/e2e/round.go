@@ -12,11 +12,14 @@ import (
 	"ipiptrace/internal/lab"
 )
 
-// auto is the tier that ipiptrace chooses itself.
-const auto = "auto"
+// auto is the tier that ipiptrace chooses itself, tracepoint the one without functions.
+const (
+	auto       = "auto"
+	tracepoint = "tracepoint"
+)
 
 // tiers are the values of --backend.
-var tiers = []string{auto, "fentry", "kprobe-multi", "kprobe", "tracepoint"}
+var tiers = []string{auto, "fentry", "kprobe-multi", "kprobe", tracepoint}
 
 // mayLack are the tiers that a kernel of ours need not have; ipiptrace says so itself, with exit status 3.
 var mayLack = []string{"kprobe-multi"}
@@ -143,7 +146,7 @@ func (o options) round(ctx context.Context, r *report, l *lab.Lab, rd round) err
 	}
 	var crowds []crowd
 	if rd.healthy > 0 {
-		if crowds, err = o.healthy(ctx, r, l, rd); err != nil {
+		if crowds, err = o.healthy(ctx, r, l, rd, func() { w.settle(late) }); err != nil {
 			return errors.Join(err, w.kill())
 		}
 	}
@@ -153,7 +156,7 @@ func (o options) round(ctx context.Context, r *report, l *lab.Lab, rd round) err
 	r.note("%s: peak memory %s; %s", rd, peak, account.raw)
 	r.check(rd.String()+"/account", errors.Join(err, complete(account)))
 	for _, p := range played {
-		r.check(fmt.Sprintf("%s/%s/nothing-else", rd, p.scenario.Name), o.nothingElse(l, w, p))
+		r.check(fmt.Sprintf("%s/%s/nothing-else", rd, p.scenario.Name), o.nothingElse(l, w, rd, p))
 	}
 	for _, c := range crowds {
 		r.check(c.name, w.allArrived(r, l, rd.watched, c, account.missed()))
@@ -172,7 +175,7 @@ func (o options) scenario(ctx context.Context, r *report, l *lab.Lab, w *watch, 
 	began.to = time.Now()
 	var lost []line
 	for _, t := range s.Traffic {
-		found, err := o.verdict(l, w, began, t)
+		found, err := o.verdict(l, w, rd, began, t)
 		r.check(fmt.Sprintf("%s/%s", name, t.Proto), err)
 		lost = append(lost, found...)
 	}

@@ -16,12 +16,13 @@ type window struct {
 }
 
 // verdict checks that as many packets as were sent were lost, and each of them as expected. It returns them.
-func (o options) verdict(l *lab.Lab, w *watch, during window, t lab.Traffic) ([]line, error) {
+func (o options) verdict(l *lab.Lab, w *watch, rd round, during window, t lab.Traffic) ([]line, error) {
 	want, ok := expected(during.scenario.Name, t.Proto)
 	if !ok {
 		return nil, errors.New("no row says how its journeys end")
 	}
-	ours := func(j line) bool { return j.lost() && j.is(want) }
+	want = want.in(rd.tier)
+	ours := want.ours
 	found := w.await(during, t.Count, ours)
 	if len(found) < t.Count {
 		return found, fmt.Errorf("%d were lost, %d journeys say so; all journeys:%s", t.Count, len(found), list(w.during(during)))
@@ -36,13 +37,14 @@ func (o options) verdict(l *lab.Lab, w *watch, during window, t lab.Traffic) ([]
 
 // nothingElse checks, when everything is over, that so many connections and exchanges lost a packet as
 // were to, that all were lost as they should be, and that no other was. A slow client may have sent one twice.
-func (o options) nothingElse(l *lab.Lab, w *watch, during window) error {
+func (o options) nothingElse(l *lab.Lab, w *watch, rd round, during window) error {
 	journeys := w.during(during)
 	for _, t := range during.scenario.Traffic {
 		want, _ := expected(during.scenario.Name, t.Proto)
+		want = want.in(rd.tier)
 		flows := map[flow]bool{}
 		journeys = slices.DeleteFunc(journeys, func(j line) bool {
-			ours := j.lost() && j.is(want) && o.match(l, j, want, during.scenario.Code) == nil
+			ours := want.ours(j) && o.match(l, j, want, during.scenario.Code) == nil
 			if ours {
 				flows[j.flow()] = true
 			}
@@ -65,6 +67,11 @@ func list(all []line) (s string) {
 		s += "\n" + j.String()
 	}
 	return s
+}
+
+// ours reports whether a journey is one that the row is about.
+func (l loss) ours(j line) bool {
+	return j.is(l) && (j.lost() || l.blind != "" && j.Fate == l.blind)
 }
 
 // is reports whether the journey is of the packets that the row is about.
@@ -92,6 +99,9 @@ func (o options) match(l *lab.Lab, j line, want loss, code string) error {
 	functions, netns := want.functions, fmt.Sprint(at)
 	if functions == nil {
 		functions, netns = []string{""}, ""
+	}
+	if !j.lost() {
+		code = ""
 	}
 	var errs []error
 	for _, c := range []struct {

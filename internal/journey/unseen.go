@@ -1,0 +1,39 @@
+package journey
+
+import (
+	"slices"
+
+	"ipiptrace/tracer/event"
+)
+
+// receivers free packets before any place has seen them: XDP programs, and the queue of another CPU.
+var receivers = []string{
+	"do_xdp_generic", "netif_receive_generic_xdp", "bpf_prog_run_generic_xdp",
+	"veth_xdp_rcv_skb", "veth_xdp_rcv", "veth_poll",
+	"enqueue_to_backlog", "netif_rx_internal", "netif_rx", "__netif_rx",
+}
+
+// senders free packets before a device has them in its queue: on their way out nothing else is seen of them
+// where functions can't be watched.
+var senders = []string{
+	"__ip_local_out", "ip_local_out", "__ip_queue_xmit", "ip_queue_xmit", "ip_send_skb", "ip_build_and_send_pkt",
+	"ip_output", "ip_finish_output", "__ip_finish_output", "ip_finish_output2",
+	"neigh_invalidate", "__neigh_event_send", "neigh_timer_handler", "__dev_queue_xmit",
+}
+
+// diesUnseen reports whether a packet of which only the freeing was seen was on its way then. Anywhere else it
+// had done its work: a socket kept it when its journey was over, or had it when the run began.
+func diesUnseen(f *flight, d event.Drop) bool {
+	where := function(d.Function)
+	if slices.Contains(receivers, where) {
+		f.arrive()
+		return true
+	}
+	switch hook := nfHook(d); {
+	case hook == "output" || hook == "postrouting" || hook == "egress":
+	case hook != "" || !slices.Contains(senders, where):
+		return false
+	}
+	f.leaving = sent
+	return true
+}
