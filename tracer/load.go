@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 
@@ -22,6 +23,7 @@ type programs struct {
 	spec     *ebpf.CollectionSpec
 	kernel   *kernel
 	settings ipiptraceSettings
+	symbols  *symbols
 	maps     *ebpf.Collection
 	// loading: copies of a spec decode its types lazily, in a map that they share.
 	loading sync.Mutex
@@ -38,7 +40,7 @@ func newPrograms(spec *ebpf.CollectionSpec, k *kernel, opts Options) (*programs,
 	if k.hasDropReason() {
 		settings.HasReason = 1
 	}
-	p := &programs{spec: spec, kernel: k, settings: settings}
+	p := &programs{spec: spec, kernel: k, settings: settings, symbols: &symbols{proc: "/proc"}}
 	only := spec.Copy()
 	clear(only.Programs)
 	p.maps, err = ebpf.NewCollectionWithOptions(only, ebpf.CollectionOptions{Cache: k.cache})
@@ -84,24 +86,38 @@ func (p *programs) attach(a attachment) (*ebpf.Program, link.Link, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("load %s/%s: %w", a.mechanism, a.symbol, err)
 	}
-	var l link.Link
-	switch a.mechanism {
-	case kprobeMulti:
-		l, err = link.KprobeMulti(prog, link.KprobeMultiOptions{Symbols: []string{a.symbol}})
-	case kretprobeMulti:
-		l, err = link.KretprobeMulti(prog, link.KprobeMultiOptions{Symbols: []string{a.symbol}})
-	case kprobe:
-		l, err = link.Kprobe(a.symbol, prog, nil)
-	case kretprobe:
-		l, err = link.Kretprobe(a.symbol, prog, nil)
-	default:
-		l, err = link.AttachTracing(link.TracingOptions{Program: prog})
+	l, err := hook(prog, a)
+	if errors.Is(err, os.ErrNotExist) && a.byName() {
+		if kept := p.symbols.variant(a.symbol); kept != "" {
+			a.symbol = kept
+			l, err = hook(prog, a)
+		}
 	}
 	if err != nil {
 		prog.Close()
 		return nil, nil, fmt.Errorf("attach %s/%s: %w", a.mechanism, a.symbol, err)
 	}
 	return prog, l, nil
+}
+
+// byName reports whether the kernel looks the symbol up among its symbols, not among its types.
+func (a attachment) byName() bool {
+	return slices.Contains([]string{kprobe, kretprobe, kprobeMulti, kretprobeMulti}, a.mechanism)
+}
+
+// hook attaches a program that is loaded.
+func hook(prog *ebpf.Program, a attachment) (link.Link, error) {
+	switch a.mechanism {
+	case kprobeMulti:
+		return link.KprobeMulti(prog, link.KprobeMultiOptions{Symbols: []string{a.symbol}})
+	case kretprobeMulti:
+		return link.KretprobeMulti(prog, link.KprobeMultiOptions{Symbols: []string{a.symbol}})
+	case kprobe:
+		return link.Kprobe(a.symbol, prog, nil)
+	case kretprobe:
+		return link.Kretprobe(a.symbol, prog, nil)
+	}
+	return link.AttachTracing(link.TracingOptions{Program: prog})
 }
 
 func (p *programs) load(a attachment) (*ebpf.Program, error) {

@@ -182,6 +182,31 @@ func (s *symbols) find(addr uint64) (name string, offset uint64, ok bool) {
 	return string(rest[:bytes.IndexByte(rest, '\n')]), addr - s.addrs[i], true
 }
 
+// variant is the symbol under which the compiler has kept a function of that name with fewer arguments
+// (.constprop) or others (.isra): where they differ a probe sees no packet of ours. Empty if there is none;
+// .part and .cold are only pieces of a function.
+func (s *symbols) variant(name string) string {
+	if s.load() != nil {
+		return ""
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, kept := range []string{".constprop.", ".isra."} {
+		for rest := s.names; ; {
+			at := bytes.Index(rest, []byte("\n"+name+kept))
+			if at < 0 {
+				break
+			}
+			rest = rest[at+1:]
+			found := string(rest[:bytes.IndexByte(rest, '\n')])
+			if plainName(found) == name && !strings.Contains(found, ".part") && !strings.Contains(found, ".cold") {
+				return found
+			}
+		}
+	}
+	return ""
+}
+
 // symbol is an address as people write it: name+0x1f4, or the number where there is no name.
 func (s *symbols) symbol(addr uint64) string {
 	name, offset := s.function(addr)

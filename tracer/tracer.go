@@ -85,7 +85,7 @@ func Open(opts Options) (*Tracer, error) {
 		return nil, err
 	}
 	t := &Tracer{programs: programs, countsKprobes: kernel.countsMissedKprobes()}
-	t.decoder = decoder{symbols: &symbols{proc: "/proc"}, reasons: kernel.dropReasons()}
+	t.decoder = decoder{symbols: programs.symbols, reasons: kernel.dropReasons()}
 	if err := t.open(kernel, opts); err != nil {
 		t.Close()
 		return nil, err
