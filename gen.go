@@ -15,4 +15,4 @@
 // Start with README.md; `make help` lists what can be made.
 package ipiptrace
 
-//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target amd64,arm64 -go-package tracer -output-dir tracer -output-stem ipiptrace -cflags "-O2 -g -Wall -Werror" ipiptrace bpf/ipiptrace.c
+//go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -target amd64 -go-package tracer -output-dir tracer -output-stem ipiptrace -cflags "-O2 -g -Wall -Werror" ipiptrace bpf/ipiptrace.c

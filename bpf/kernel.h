@@ -29,18 +29,9 @@ enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
-#if defined(__TARGET_ARCH_x86)
-struct pt_regs {
+struct pt_regs { /* amd64 */
 	unsigned long di, si, dx, cx, r8, r9, ax, sp, ip, bp;
 };
-#else
-struct user_pt_regs {
-	__u64 regs[31], sp, pc, pstate;
-};
-struct pt_regs {
-	struct user_pt_regs user_regs;
-};
-#endif
 
 struct ns_common {
 	unsigned int inum; /* what `stat -L /proc/self/ns/net` shows as inode */
@@ -69,6 +60,7 @@ struct sk_buff {
 	struct net_device *dev; /* NULL in the TCP socket code, another union member in UDP's queue */
 	unsigned int len; /* of the whole packet from data on */
 	unsigned int data_len; /* of that in page fragments, not in the linear part */
+	struct sk_buff *prev; /* in a queue */
 	__u16 network_header; /* offset from head */
 	unsigned int end; /* offset from head: skb_shared_info begins there (64-bit kernels) */
 	unsigned char *head;
@@ -91,8 +83,14 @@ typedef struct {
 	int counter;
 } atomic_t;
 
+struct sk_buff_head {
+	struct sk_buff *prev;
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	struct sk_buff_head sk_receive_queue;
+	__u16 sk_protocol; /* a bit field before 5.6 */
 	atomic_t sk_drops; /* tcp_drop counts here before it frees */
 };
 

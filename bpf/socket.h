@@ -32,6 +32,33 @@ int BPF_PROG(tcp_probe, struct sock *sk, struct sk_buff *skb)
 	return see(skb, PLACE_TCP_PROBE, 0, NULL);
 }
 
+#define TOGETHER 8
+
+/*
+ * A datagram's socket tells its reader that there is something in its queue: the last ones in it are new. Where
+ * functions can't be watched nothing else shows that a datagram arrived; many kernels free it silently later.
+ */
+SEC("tp_btf/sk_data_ready")
+int BPF_PROG(sk_data_ready, struct sock *sk)
+{
+	struct sighting s = { .place = PLACE_UDP_QUEUE_RCV, .flags = EVENT_RETURN };
+	struct sk_buff *skb;
+	struct track *t;
+
+	if (!counters.in_flight || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_UDP)
+		return 0;
+	skb = BPF_CORE_READ(sk, sk_receive_queue.prev);
+	for (int i = 0; i < TOGETHER; i++) {
+		t = known_for_sure(skb);
+		if (!t)
+			return 0;
+		emit((__u64)skb, t, &s);
+		forget((__u64)skb);
+		skb = BPF_CORE_READ(skb, prev);
+	}
+	return 0;
+}
+
 static __always_inline bool flow_of(struct packet *p, struct sock *sk)
 {
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) != AF_INET)

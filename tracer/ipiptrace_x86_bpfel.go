@@ -109,6 +109,7 @@ const (
 	ipiptraceProgNetDevQueue          = "net_dev_queue"
 	ipiptraceProgNetDevStartXmit      = "net_dev_start_xmit"
 	ipiptraceProgNetifReceiveSkb      = "netif_receive_skb"
+	ipiptraceProgSkDataReady          = "sk_data_ready"
 	ipiptraceProgTcpProbe             = "tcp_probe"
 	ipiptraceProgTcpSendReset         = "tcp_send_reset"
 	ipiptraceVarConfig                = "config"
@@ -191,6 +192,7 @@ type ipiptraceProgramSpecs struct {
 	NetDevQueue          *ebpf.ProgramSpec `ebpf:"net_dev_queue"`
 	NetDevStartXmit      *ebpf.ProgramSpec `ebpf:"net_dev_start_xmit"`
 	NetifReceiveSkb      *ebpf.ProgramSpec `ebpf:"netif_receive_skb"`
+	SkDataReady          *ebpf.ProgramSpec `ebpf:"sk_data_ready"`
 	TcpProbe             *ebpf.ProgramSpec `ebpf:"tcp_probe"`
 	TcpSendReset         *ebpf.ProgramSpec `ebpf:"tcp_send_reset"`
 }
@@ -299,6 +301,7 @@ type ipiptracePrograms struct {
 	NetDevQueue          *ebpf.Program `ebpf:"net_dev_queue"`
 	NetDevStartXmit      *ebpf.Program `ebpf:"net_dev_start_xmit"`
 	NetifReceiveSkb      *ebpf.Program `ebpf:"netif_receive_skb"`
+	SkDataReady          *ebpf.Program `ebpf:"sk_data_ready"`
 	TcpProbe             *ebpf.Program `ebpf:"tcp_probe"`
 	TcpSendReset         *ebpf.Program `ebpf:"tcp_send_reset"`
 }
@@ -334,6 +337,7 @@ func (p *ipiptracePrograms) Close() error {
 		p.NetDevQueue,
 		p.NetDevStartXmit,
 		p.NetifReceiveSkb,
+		p.SkDataReady,
 		p.TcpProbe,
 		p.TcpSendReset,
 	)

@@ -123,7 +123,8 @@ var probes = []probe{
 	{place: event.UDPRcv, symbols: []string{"__udp4_lib_rcv", "udp_rcv"}, full: true,
 		why: "UDP looks for a socket"},
 	{place: event.UDPQueueRcv, symbols: []string{"udp_queue_rcv_one_skb"}, skbArg: 1, returns: true, args: 2,
-		why: "the socket's queue takes the packet, or is full"},
+		tracepoints: []string{"sk_data_ready"},
+		why:         "the socket's queue takes the packet, or is full"},
 	{place: event.ICMPRcv, symbols: []string{"icmp_rcv"},
 		why: "ICMP has the packet"},
 
