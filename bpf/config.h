@@ -24,6 +24,7 @@ struct settings {
 struct watched {
 	__u32 place; /* enum place */
 	__u32 skb_arg; /* which argument is the packet, from 0 */
+	__u32 begins; /* what the call is at is needed later: when it returns, or when the packet is freed in it */
 	__u32 args; /* how many arguments the function has: fexit finds the return value behind them */
 	__u32 aux; /* what the place says beside that the packet was there: see enum place */
 	__u32 sk_arg; /* which argument is the socket that takes the packet, from 1; 0: none */

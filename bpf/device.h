@@ -31,12 +31,16 @@ static __always_inline void set_length(struct packet *p, struct sk_buff *skb)
 		ip->tot_len = __builtin_bswap16(BPF_CORE_READ(skb, len));
 }
 
-/*
- * A packet is given an identity, or the one it has is confirmed. `ip` is its IP header, `dev` the device
- * it is at.
- */
-static __always_inline int meet(struct sk_buff *skb, struct net_device *dev, struct net *net,
-				const unsigned char *ip, __u32 place)
+/* Where a packet is. */
+struct spot {
+	struct net_device *dev;
+	__u32 ifindex;
+	__u32 netns;
+	const unsigned char *ip; /* its IP header */
+};
+
+/* A packet is given an identity, or the one it has is confirmed. */
+static __always_inline int meet(struct sk_buff *skb, const struct spot *at, __u32 place)
 {
 	struct sighting s = { .place = place };
 	struct packet p = {};
@@ -46,7 +50,7 @@ static __always_inline int meet(struct sk_buff *skb, struct net_device *dev, str
 
 	if (!ready)
 		return 0;
-	ours = parse(&p, ip);
+	ours = parse(&p, at->ip);
 	if (ours && place == PLACE_NETIF_RECEIVE_SKB && p.flags & PACKET_TUNNELLED)
 		count(&counters.ipip);
 	if (ours && !matches(&p)) {
@@ -63,8 +67,8 @@ static __always_inline int meet(struct sk_buff *skb, struct net_device *dev, str
 	if (place == PLACE_IP_LOCAL_OUT)
 		set_length(&p, skb);
 	fresh.id = packet_id(&p);
-	fresh.ifindex = BPF_CORE_READ(dev, ifindex);
-	fresh.netns = BPF_CORE_READ(net, ns.inum);
+	fresh.ifindex = at->ifindex;
+	fresh.netns = at->netns;
 	fresh.tunnelled = !!(p.flags & PACKET_TUNNELLED);
 	fresh.last = place;
 	if (config.netns && fresh.netns != config.netns) {
@@ -80,7 +84,7 @@ static __always_inline int meet(struct sk_buff *skb, struct net_device *dev, str
 		/* An ICMP error says how a packet ended. It is not followed itself. */
 		s.flags = EVENT_FIRST;
 		fresh.seen = bpf_ktime_get_ns();
-		emit_packet(skb, dev, &p, &fresh, &s);
+		emit_packet(skb, at->dev, &p, &fresh, &s);
 		return 0;
 	}
 	if (t && t->id == fresh.id) {
@@ -90,7 +94,7 @@ static __always_inline int meet(struct sk_buff *skb, struct net_device *dev, str
 		fresh.seen = t->seen;
 		*t = fresh;
 		if (changed)
-			emit_packet(skb, dev, &p, &fresh, &s);
+			emit_packet(skb, at->dev, &p, &fresh, &s);
 		else
 			emit(key, &fresh, &s);
 	} else {
@@ -103,32 +107,33 @@ static __always_inline int meet(struct sk_buff *skb, struct net_device *dev, str
 		}
 		if (!t)
 			count(&counters.in_flight);
-		emit_packet(skb, dev, &p, &fresh, &s);
+		emit_packet(skb, at->dev, &p, &fresh, &s);
 	}
 	begin(0, skb, &fresh);
 	return 0;
 }
 
-static __always_inline struct net *net_of(struct net_device *dev)
+/* The programs of tracepoints know the types of their arguments: they read without a helper's call. */
+static __always_inline int meet_typed(struct sk_buff *skb, const unsigned char *ip, __u32 place)
 {
-	return BPF_CORE_READ(dev, nd_net.net);
+	struct net_device *dev = skb->dev;
+	struct spot at = {
+		.dev = dev, .ifindex = dev->ifindex, .netns = dev->nd_net.net->ns.inum, .ip = ip
+	};
+
+	return meet(skb, &at, place);
 }
 
 /* The network header is set behind this tracepoint; data is the IP header unless there is a VLAN tag in front. */
 SEC("tp_btf/netif_receive_skb")
 int BPF_PROG(netif_receive_skb, struct sk_buff *skb)
 {
-	struct net_device *dev = BPF_CORE_READ(skb, dev);
-
-	return meet(skb, dev, net_of(dev), BPF_CORE_READ(skb, data), PLACE_NETIF_RECEIVE_SKB);
+	return meet_typed(skb, skb->data, PLACE_NETIF_RECEIVE_SKB);
 }
 
 static __always_inline int transmit(struct sk_buff *skb, __u32 place)
 {
-	struct net_device *dev = BPF_CORE_READ(skb, dev);
-
-	return meet(skb, dev, net_of(dev),
-		    BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header), place);
+	return meet_typed(skb, skb->head + skb->network_header, place);
 }
 
 SEC("tp_btf/net_dev_queue")

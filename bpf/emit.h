@@ -132,6 +132,8 @@ static __always_inline int see(struct sk_buff *skb, __u32 place, __u32 aux, stru
 		return 0;
 	t->last = place;
 	emit((__u64)skb, t, &s);
+	if (!instance.begins)
+		return 0;
 	call = begin(place, skb, t);
 	if (call && sk && !config.has_reason) {
 		call->sk = (__u64)sk;

@@ -8,9 +8,13 @@
 /* Replies begin here. The device is known later; the namespace is the first argument. */
 static __always_inline int local_out(struct net *net, struct sk_buff *skb)
 {
-	return meet(skb, dst_dev(skb), net,
-		    BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header),
-		    PLACE_IP_LOCAL_OUT);
+	struct net_device *dev = dst_dev(skb);
+	struct spot at = { .dev = dev,
+			   .ifindex = BPF_CORE_READ(dev, ifindex),
+			   .netns = BPF_CORE_READ(net, ns.inum),
+			   .ip = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header) };
+
+	return meet(skb, &at, PLACE_IP_LOCAL_OUT);
 }
 
 SEC("fentry/__ip_local_out")

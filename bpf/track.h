@@ -66,6 +66,34 @@ static __always_inline bool is_icmp_error(__u8 type)
 	return type == 3 || type == 5 || type == 11 || type == 12;
 }
 
+#define IS_FRAGMENT(ip) ((ip)->frag_off & __builtin_bswap16(IP_OFFSET))
+
+/*
+ * Nearly all packets: one read, into a struct that is laid out as a tunnelled packet is. False says that it
+ * is another one.
+ */
+static __always_inline bool parse_plainly(struct packet *p, const unsigned char *ip)
+{
+	const struct ipv4 *last = &p->outer;
+	__u32 tunnelled = 0;
+
+	if (bpf_probe_read_kernel(p, offsetof(struct packet, flags), ip) || p->outer.ihl != 5)
+		return false;
+	if (p->outer.protocol == IPPROTO_IPIP) {
+		last = &p->inner;
+		tunnelled = PACKET_TUNNELLED;
+	}
+	if (p->outer.version != 4 || last->ihl != 5 || IS_FRAGMENT(last) ||
+	    (last->protocol != IPPROTO_TCP && last->protocol != IPPROTO_UDP))
+		return false;
+	if (!tunnelled) {
+		__builtin_memcpy(&p->l4, &p->inner, sizeof(p->l4));
+		p->inner = p->outer;
+	}
+	p->flags = PACKET_PORTS | tunnelled;
+	return true;
+}
+
 /*
  * Read the packet whose IP header is at `ip`. What an ICMP error quotes takes the place of the inner
  * header: the error belongs to the packet that it is about.
@@ -74,6 +102,8 @@ static __always_inline bool parse(struct packet *p, const unsigned char *ip)
 {
 	const unsigned char *l4;
 
+	if (parse_plainly(p, ip))
+		return true;
 	p->flags = 0;
 	if (!read_ip(&p->inner, ip) || p->inner.version != 4)
 		return false;
@@ -101,7 +131,7 @@ static __always_inline bool parse(struct packet *p, const unsigned char *ip)
 			return false;
 	}
 	l4 = ip + header_len(&p->inner);
-	if (p->inner.frag_off & __builtin_bswap16(IP_OFFSET)) {
+	if (IS_FRAGMENT(&p->inner)) {
 		__builtin_memset(&p->l4, 0, sizeof(p->l4));
 		return true;
 	}

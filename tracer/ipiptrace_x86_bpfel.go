@@ -67,6 +67,7 @@ type ipiptraceWatched struct {
 	_      structs.HostLayout
 	Place  uint32
 	SkbArg uint32
+	Begins uint32
 	Args   uint32
 	Aux    uint32
 	SkArg  uint32

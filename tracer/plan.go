@@ -112,6 +112,9 @@ func (p probe) functionWay(mechanism, symbol string) way {
 	h := halvesOf[mechanism]
 	at := func(mechanism, program, symbol string, aux uint32) attachment {
 		watched := ipiptraceWatched{Place: uint32(p.place), SkbArg: p.skbArg, Args: p.args, Aux: aux, SkArg: p.skArg}
+		if p.returns || p.skArg > 0 {
+			watched.Begins = 1
+		}
 		return attachment{mechanism: mechanism, program: program, symbol: symbol, watched: watched}
 	}
 	if p.result && mechanism == fentry {

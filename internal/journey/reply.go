@@ -1,10 +1,6 @@
 package journey
 
-import (
-	"slices"
-
-	"ipiptrace/tracer/event"
-)
+import "ipiptrace/tracer/event"
 
 // maxUnanswered bounds the datagrams of a flow that wait for their answers.
 const maxUnanswered = 64
@@ -15,7 +11,9 @@ func (a *Assembler) awaitsReply(f *flight) bool {
 		return false
 	}
 	fl := f.flow
-	fl.unanswered = slices.DeleteFunc(fl.unanswered, func(x *flight) bool { return x.ended })
+	for len(fl.unanswered) > 0 && fl.unanswered[0].ended {
+		fl.unanswered = fl.unanswered[1:]
+	}
 	if len(fl.unanswered) >= maxUnanswered {
 		return false
 	}
