@@ -67,9 +67,22 @@ func (o options) test(ctx context.Context, r *report) error {
 	for _, tier := range strings.Split(o.tiers, ",") {
 		began := time.Now()
 		o.tier(ctx, r, l, only, tier)
+		if tier == auto {
+			o.besides(ctx, r, l, only)
+		}
 		r.note("%s took %v", tier, time.Since(began).Round(100*time.Millisecond))
 	}
 	return nil
+}
+
+// besides are the checks that are not about one fault.
+func (o options) besides(ctx context.Context, r *report, l *lab.Lab, only *regexp.Regexp) {
+	if only.MatchString("pairs") {
+		r.check("pairs", o.pairs(ctx, r, l))
+	}
+	if only.MatchString("unchanged") {
+		r.check("unchanged", o.unchanged(ctx, r, l))
+	}
 }
 
 // hasReasons asks the kernel whether it says why it frees a packet.

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"ipiptrace/internal/lab"
+)
+
+// pairs are two faults at once, the one first that the packet meets first: it is named, and once it is repaired
+// the other one is.
+var pairs = [][2]string{
+	{"weight-zero", "tunnel-down"},
+	{"no-service", "rp-filter"},
+	{"tc-drop", "firewall-outer"},
+	{"firewall-outer", "vip-missing"},
+	{"tunnel-down", "firewall-input"},
+	{"rp-filter", "firewall-input"},
+	{"rp-filter", "no-listener"},
+	{"vip-missing", "no-listener"},
+	{"firewall-input", "no-return-route"},
+	{"firewall-legacy", "firewall-output"},
+}
+
+// pairs plays each pair and repairs it with what ipiptrace prints, step by step.
+func (o options) pairs(ctx context.Context, r *report, l *lab.Lab) error {
+	w, err := start(ctx, l, o.ipiptrace, round{tier: auto, watched: everywhere})
+	if err != nil {
+		return err
+	}
+	for _, p := range pairs {
+		name := fmt.Sprintf("pair/%s+%s", p[0], p[1])
+		r.check(name, o.pair(ctx, r, l, w, p))
+	}
+	_, err = w.stop()
+	return err
+}
+
+func (o options) pair(ctx context.Context, r *report, l *lab.Lab, w *watch, names [2]string) (err error) {
+	var both [2]lab.Scenario
+	for i, name := range names {
+		s, ok := lab.Named(name)
+		if !ok {
+			return fmt.Errorf("no scenario %s", name)
+		}
+		if err := l.Inject(ctx, s); err != nil {
+			return err
+		}
+		both[i] = s
+	}
+	defer func() {
+		err = errors.Join(err, l.Undo(ctx, both[1]), l.Undo(ctx, both[0]), o.passes(ctx, l))
+	}()
+	for i, s := range both {
+		began := window{from: time.Now()}
+		if _, err := l.Traffics(ctx, s.Traffic); err != nil {
+			return err
+		}
+		began.to = time.Now()
+		lost := w.await(began, len(s.Traffic), line.lost)
+		if len(lost) == 0 {
+			return fmt.Errorf("nothing was lost by %s", s.Name)
+		}
+		for _, j := range lost {
+			if j.Cause == nil || j.Cause.Code != s.Code {
+				return fmt.Errorf("step %d: want the cause %s, got\n%s\nin %s", i+1, s.Code, j.saying(), j.raw)
+			}
+		}
+		fixed, err := o.fix(ctx, r, l, lost)
+		if err != nil {
+			return err
+		}
+		if !fixed {
+			// No command can: a service that is not there, a person starts.
+			if err := l.Undo(ctx, s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
