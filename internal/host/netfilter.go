@@ -1,5 +1,7 @@
 package host
 
+import "encoding/json"
+
 // NftTable is a table of nftables, of every family that this namespace has.
 type NftTable struct {
 	// Family is "ip", "inet", "netdev", "bridge", "arp" or "ip6".
@@ -10,7 +12,7 @@ type NftTable struct {
 	Sets   []NftSet   `json:"sets,omitempty"`
 	// Dormant tables are not evaluated.
 	Dormant bool `json:"dormant,omitempty"`
-	// IPTables: the rules are iptables-nft's.
+	// IPTables: iptables-nft made it; its rules are in Snapshot.IPTables, too, as that shows them.
 	IPTables bool `json:"iptables,omitempty"`
 }
 
@@ -21,35 +23,45 @@ type NftChain struct {
 	// Hook is "ingress", "prerouting", "input", "forward", "output", "postrouting", "egress".
 	Hook     string    `json:"hook,omitempty"`
 	Type     string    `json:"type,omitempty"`
-	Priority int32     `json:"priority,omitempty"`
+	Priority int       `json:"priority,omitempty"`
 	Policy   string    `json:"policy,omitempty"`
 	Devices  []string  `json:"devices,omitempty"`
 	Rules    []NftRule `json:"rules,omitempty"`
 }
 
-// NftRule is a rule: its expressions in order, as the kernel evaluates them.
+// NftRule is a rule as nft shows it.
 type NftRule struct {
 	Handle uint64 `json:"handle"`
-	// Number counts the rules of the chain from 1, for iptables-nft's -D.
-	Number int       `json:"number,omitempty"`
-	Text   string    `json:"text,omitempty"`
-	Exprs  []NftExpr `json:"exprs,omitempty"`
+	Text   string `json:"text,omitempty"`
+	// Exprs are its expressions in the form of libnftables-json(5), in the order of evaluation.
+	Exprs []json.RawMessage `json:"exprs,omitempty"`
 }
 
-// NftExpr is one expression. Attrs that Name does not have are empty; a Name that nobody here knows stays
-// visible, with Unknown set.
-type NftExpr struct {
-	Name    string `json:"name"`
-	Unknown bool   `json:"unknown,omitempty"`
-}
-
-// NftSet is a set, map or verdict map.
+// NftSet is a set, map or verdict map, in the form of libnftables-json(5).
 type NftSet struct {
-	Name   string `json:"name"`
-	Handle uint64 `json:"handle,omitempty"`
+	Name   string          `json:"name"`
+	Handle uint64          `json:"handle,omitempty"`
+	Elem   json.RawMessage `json:"elem,omitempty"`
 }
 
-// LegacyTable is a table of iptables-legacy.
-type LegacyTable struct {
-	Name string `json:"name"`
+// IPTables is a table of iptables-legacy or of iptables-nft, in the form of iptables-save.
+type IPTables struct {
+	// Backend is "iptables-legacy" or "iptables-nft".
+	Backend string          `json:"backend"`
+	Table   string          `json:"table"`
+	Chains  []IPTablesChain `json:"chains,omitempty"`
+}
+
+// IPTablesChain is a chain; one with a Policy is built in.
+type IPTablesChain struct {
+	Name   string         `json:"name"`
+	Policy string         `json:"policy,omitempty"`
+	Rules  []IPTablesRule `json:"rules,omitempty"`
+}
+
+// IPTablesRule is a rule: its arguments behind "-A CHAIN", unquoted, and its counters.
+type IPTablesRule struct {
+	Args    []string `json:"args"`
+	Packets uint64   `json:"packets,omitempty"`
+	Bytes   uint64   `json:"bytes,omitempty"`
 }

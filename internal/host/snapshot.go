@@ -26,7 +26,7 @@ const (
 	PartSysctls    Part = "sysctls"
 	PartModules    Part = "modules"
 	PartNft        Part = "nftables"
-	PartLegacy     Part = "iptables-legacy"
+	PartIPTables   Part = "iptables"
 	PartSockets    Part = "sockets"
 	PartConntrack  Part = "conntrack"
 	PartIPVS       Part = "ipvs"
@@ -58,10 +58,12 @@ type Snapshot struct {
 	// Modules are those of interest that are loaded or built in: "ipip", "tunnel4", "ip_vs", "nf_conntrack", "xfrm4_tunnel", "sit", "br_netfilter".
 	Modules []string `json:"modules,omitempty"`
 
-	Nft    []NftTable    `json:"nft,omitempty"`
-	Legacy []LegacyTable `json:"legacy,omitempty"`
+	Nft      []NftTable `json:"nft,omitempty"`
+	IPTables []IPTables `json:"iptables,omitempty"`
 
-	Sockets   []Socket    `json:"sockets,omitempty"`
+	Sockets []Socket `json:"sockets,omitempty"`
+	// Coarse: the sockets were read where neither devices nor the limits of accept queues are said.
+	Coarse    bool        `json:"coarse,omitempty"`
 	Conntrack *Conntrack  `json:"conntrack,omitempty"`
 	IPVS      *IPVS       `json:"ipvs,omitempty"`
 	XFRM      []Policy    `json:"xfrm,omitempty"`

@@ -1,26 +1,218 @@
-// Package read reads the state of a machine into a host.Snapshot.
+// Package read reads the state of a network namespace into a host.Snapshot.
+//
+// Reading changes nothing: the kernel loads a module when it is asked for a subsystem that is not there, and
+// iptables-legacy makes the tables that it lists, so each part is read only if it is there already. A part that is
+// not there is empty; one that can't be read is in Unread.
 package read
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"ipiptrace/internal/host"
 )
 
-// Options bound what is read.
+// Options bound what is read of sockets and connections.
 type Options struct {
 	VIPs   []netip.Addr
 	Ports  []uint16
 	Client netip.Prefix
 }
 
+// reader reads one namespace, on a thread that is in it.
+type reader struct {
+	ctx     context.Context
+	options Options
+	rt      *netlink.Handle
+	modules []string
+	s       *host.Snapshot
+}
+
+// part is one part of a snapshot and how it is read.
+type part struct {
+	name host.Part
+	read func(*reader) error
+}
+
+// parts are in the order of reading: what changes fastest comes first.
+var parts = []part{
+	{host.PartCounters, (*reader).counters},
+	{host.PartSockets, (*reader).sockets},
+	{host.PartConntrack, (*reader).conntrack},
+	{host.PartNeighbours, (*reader).neighbours},
+	{host.PartLinks, (*reader).links},
+	{host.PartAddrs, (*reader).addrs},
+	{host.PartRoutes, (*reader).routes},
+	{host.PartRules, (*reader).rules},
+	{host.PartSysctls, (*reader).sysctls},
+	{host.PartNft, (*reader).nft},
+	{host.PartIPTables, (*reader).iptables},
+	{host.PartIPVS, (*reader).ipvs},
+	{host.PartXFRM, (*reader).xfrm},
+	{host.PartFilters, (*reader).filters},
+	{host.PartCgroups, (*reader).cgroups},
+}
+
+// Snapshot reads a namespace. What can't be read is said in the snapshot; with a ctx that is done, all that was left.
+func Snapshot(ctx context.Context, ns Namespace, o Options) *host.Snapshot {
+	s := &host.Snapshot{Begun: time.Now(), Netns: ns.inode, Initial: ns.initial(), Name: ns.name, Path: ns.path}
+	if err := ns.on(func() error { return read(ctx, s, o) }); err != nil {
+		s.Unread = append(s.Unread, host.Unread{Part: host.PartAll, Why: plain(err)})
+	}
+	s.Done = time.Now()
+	return s
+}
+
+func read(ctx context.Context, s *host.Snapshot, o Options) error {
+	rt, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer rt.Close()
+	if err := rt.SetSocketTimeout(time.Second); err != nil {
+		return err
+	}
+	r := &reader{ctx: ctx, options: o, rt: rt, s: s}
+	if r.modules, err = loadedModules(); err != nil {
+		s.Unread = append(s.Unread, host.Unread{Part: host.PartModules, Why: plain(err)})
+	}
+	s.Modules = r.modules
+	for _, p := range parts {
+		err := ctx.Err()
+		if err == nil {
+			err = p.read(r)
+		}
+		if err != nil {
+			s.Unread = append(s.Unread, host.Unread{Part: p.name, Why: plain(err)})
+		}
+	}
+	return nil
+}
+
+// plain is an error in a few words.
+func plain(err error) string {
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return "not permitted"
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return "there was no time left"
+	}
+	return err.Error()
+}
+
+// has reports whether a module is loaded, or built in.
+func (r *reader) has(module string) bool { return slices.Contains(r.modules, module) }
+
+// loadedModules are those that are loaded, and those that are built in and have settings or say that they are there.
+func loadedModules() ([]string, error) {
+	var names []string
+	entries, err := os.ReadDir("/sys/module")
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, err
+}
+
 // Namespace is a way into a network namespace.
-type Namespace struct{}
+type Namespace struct {
+	inode      uint32
+	name, path string
+}
 
-// Netns finds a namespace.
-func Netns(inode uint32) (Namespace, error) { return Namespace{}, errors.New("not written yet") }
+const netnsDir = "/run/netns"
 
-// Snapshot reads it.
-func Snapshot(ctx context.Context, ns Namespace, o Options) *host.Snapshot { return nil }
+// errNoWay says that nothing leads into a namespace: no name, no process, no open file.
+var errNoWay = errors.New("no process and no name leads to it")
+
+// Netns finds a way into the namespace with that inode number.
+func Netns(inode uint32) (Namespace, error) {
+	is := func(path string) bool {
+		var stat unix.Stat_t
+		return unix.Stat(path, &stat) == nil && uint32(stat.Ino) == inode
+	}
+	if is("/proc/self/ns/net") {
+		return Namespace{inode: inode, path: "/proc/self/ns/net"}, nil
+	}
+	named, _ := os.ReadDir(netnsDir)
+	for _, e := range named {
+		if path := netnsDir + "/" + e.Name(); is(path) {
+			return Namespace{inode: inode, name: e.Name(), path: path}, nil
+		}
+	}
+	if path := throughProcesses(is, inode); path != "" {
+		return Namespace{inode: inode, path: path}, nil
+	}
+	return Namespace{}, fmt.Errorf("network namespace %d: %w", inode, errNoWay)
+}
+
+// throughProcesses looks at what every process is in, then at what every thread is in, then at what is held open.
+func throughProcesses(is func(string) bool, inode uint32) string {
+	processes, _ := os.ReadDir("/proc")
+	numbers := slices.DeleteFunc(processes, func(e os.DirEntry) bool { return strings.Trim(e.Name(), "0123456789") != "" })
+	for _, p := range numbers {
+		if path := "/proc/" + p.Name() + "/ns/net"; is(path) {
+			return path
+		}
+	}
+	link := fmt.Sprintf("net:[%d]", inode)
+	for _, p := range numbers {
+		dir := "/proc/" + p.Name() + "/fd/"
+		open, _ := os.ReadDir(dir)
+		for _, f := range open {
+			if to, err := os.Readlink(dir + f.Name()); err == nil && (to == link || to == "/proc/self/ns/net") && is(dir+f.Name()) {
+				return dir + f.Name()
+			}
+		}
+		dir = "/proc/" + p.Name() + "/task/"
+		tasks, _ := os.ReadDir(dir)
+		for _, t := range tasks {
+			if path := dir + t.Name() + "/ns/net"; is(path) {
+				return path
+			}
+		}
+	}
+	return ""
+}
+
+// initial reports whether it is the machine's first.
+func (n Namespace) initial() bool {
+	var stat unix.Stat_t
+	return unix.Stat("/proc/1/ns/net", &stat) == nil && uint32(stat.Ino) == n.inode
+}
+
+// on runs f on a thread in the namespace. The thread ends with it.
+func (n Namespace) on(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: nobody else is to run in this namespace
+		done <- n.enter(f)
+	}()
+	return <-done
+}
+
+func (n Namespace) enter(f func() error) error {
+	handle, err := netns.GetFromPath(n.path)
+	if err != nil {
+		return fmt.Errorf("open namespace: %w", err)
+	}
+	defer handle.Close()
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(handle), &stat); err != nil || uint32(stat.Ino) != n.inode {
+		return errors.New("the namespace has gone")
+	}
+	if err := netns.Set(handle); err != nil {
+		return fmt.Errorf("enter namespace: %w", err)
+	}
+	return f()
+}

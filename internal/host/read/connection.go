@@ -1,0 +1,191 @@
+package read
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ipiptrace/internal/host"
+)
+
+// maxConnections bounds what is kept of conntrack's and of IPVS's tables.
+const maxConnections = 1000
+
+// conntrack reads the table's size and counters.
+func (r *reader) conntrack() error {
+	if !r.has("nf_conntrack") {
+		return nil
+	}
+	c := &host.Conntrack{}
+	for _, f := range []struct {
+		name string
+		to   *uint64
+	}{{"nf_conntrack_count", &c.Count}, {"nf_conntrack_max", &c.Max}} {
+		text, err := os.ReadFile("/proc/sys/net/netfilter/" + f.name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // the module is there and not in use here
+		}
+		if err != nil {
+			return err
+		}
+		if *f.to, err = strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64); err != nil {
+			return err
+		}
+	}
+	r.s.Conntrack = c
+	text, err := os.ReadFile(netFile("stat/nf_conntrack"))
+	if err != nil {
+		return nil // a kernel without CONFIG_NF_CONNTRACK_PROCFS
+	}
+	var titles []string
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if titles == nil {
+			titles = fields
+			continue
+		}
+		for i, f := range fields {
+			v, err := strconv.ParseUint(f, 16, 64)
+			if err != nil || i >= len(titles) {
+				continue
+			}
+			switch titles[i] {
+			case "drop":
+				c.Drop += v
+			case "early_drop":
+				c.EarlyDrop += v
+			case "insert_failed":
+				c.InsertFailed += v
+			case "invalid":
+				c.Invalid += v
+			}
+		}
+	}
+	return nil
+}
+
+// methods are the words of /proc/net/ip_vs (ip_vs_fwd_name) as ipvsadm has them.
+var methods = map[string]string{"Masq": "masq", "Local": "local", "Tunnel": "tunnel", "Route": "route", "Bypass": "bypass"}
+
+var protocols = map[string]uint8{"TCP": 6, "UDP": 17, "SCTP": 132}
+
+// ipvs reads /proc/net/ip_vs and the connections to the VIPs.
+func (r *reader) ipvs() error {
+	text, err := os.ReadFile(netFile("ip_vs"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	v := &host.IPVS{}
+	if v.Services, err = services(string(text)); err != nil {
+		return err
+	}
+	r.s.IPVS = v
+	if err := r.detailed(); err != nil {
+		return err
+	}
+	return r.ipvsConnections()
+}
+
+// services reads
+//
+//	TCP  0A630001:0050 rr
+//	  -> 0A00000B:0050      Tunnel  1      0          0
+func services(text string) (all []host.Service, err error) {
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		switch {
+		case len(f) >= 6 && f[0] == "->" && f[1] != "RemoteAddress:Port":
+			if len(all) == 0 || strings.HasPrefix(f[1], "[") {
+				continue
+			}
+			d, err := destinationOf(f)
+			if err != nil {
+				return all, err
+			}
+			s := &all[len(all)-1]
+			s.Destinations = append(s.Destinations, d)
+		case len(f) >= 3 && f[0] == "FWM":
+			mark, err := strconv.ParseUint(f[1], 16, 32)
+			if err != nil {
+				return all, err
+			}
+			all = append(all, host.Service{Mark: uint32(mark), Scheduler: f[2]})
+		case len(f) >= 3 && protocols[f[0]] != 0:
+			a, err := bigEndian(f[1])
+			if err != nil {
+				return all, err
+			}
+			s := host.Service{Proto: protocols[f[0]], Addr: a, Scheduler: f[2]}
+			if i := slices.Index(f, "persistent"); i > 0 && i+1 < len(f) {
+				ms, _ := strconv.ParseUint(f[i+1], 10, 32)
+				s.Timeout = uint32(ms / 1000)
+			}
+			all = append(all, s)
+		}
+	}
+	return all, nil
+}
+
+func destinationOf(f []string) (d host.Destination, err error) {
+	if d.Addr, err = bigEndian(f[1]); err != nil {
+		return d, err
+	}
+	d.Method = methods[f[2]]
+	weight, err1 := strconv.ParseInt(f[3], 10, 32)
+	active, err2 := strconv.ParseUint(f[4], 10, 32)
+	inactive, err3 := strconv.ParseUint(f[5], 10, 32)
+	d.Weight, d.Active, d.Inactive = int32(weight), uint32(active), uint32(inactive)
+	return d, errors.Join(err1, err2, err3)
+}
+
+// bigEndian reads "0A630001:0050"; an IPv6 address is none of ours.
+func bigEndian(text string) (netip.AddrPort, error) {
+	digits, port, ok := strings.Cut(text, ":")
+	b, err := hex.DecodeString(digits)
+	p, err2 := strconv.ParseUint(port, 16, 16)
+	if strings.HasPrefix(text, "[") {
+		return netip.AddrPort{}, nil
+	}
+	if !ok || err != nil || err2 != nil || len(b) != 4 {
+		return netip.AddrPort{}, fmt.Errorf("%q is no address", text)
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b)), uint16(p)), nil
+}
+
+// ipvsConnections reads "TCP 0A000007 9C40 0A630001 0050 0A00000B 0050 ESTABLISHED 899".
+func (r *reader) ipvsConnections() error {
+	text, err := os.ReadFile(netFile("ip_vs_conn"))
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) < 9 || protocols[f[0]] == 0 {
+			continue
+		}
+		client, err1 := bigEndian(f[1] + ":" + f[2])
+		virtual, err2 := bigEndian(f[3] + ":" + f[4])
+		dest, err3 := bigEndian(f[5] + ":" + f[6])
+		if errors.Join(err1, err2, err3) != nil || !slices.Contains(r.options.VIPs, virtual.Addr()) {
+			continue
+		}
+		if len(r.s.IPVS.Conns) >= maxConnections {
+			r.s.IPVS.MoreConns++
+			continue
+		}
+		expires, _ := strconv.ParseUint(f[8], 10, 32)
+		r.s.IPVS.Conns = append(r.s.IPVS.Conns, host.IPVSConn{
+			Proto: strings.ToLower(f[0]), Client: client, Virtual: virtual, Dest: dest, State: f[7], Expires: uint32(expires),
+		})
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+package read
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Settings that matter to a packet, below /proc/sys. Those of perDevice are below net/ipv4/conf/<device>.
+var (
+	perDevice = []string{
+		"rp_filter", "accept_local", "route_localnet", "forwarding", "arp_ignore", "arp_announce", "arp_filter",
+		"src_valid_mark", "accept_source_route", "disable_policy", "disable_xfrm",
+	}
+	settings = []string{
+		"net/ipv4/ip_forward", "net/ipv4/ip_default_ttl", "net/ipv4/ip_no_pmtu_disc", "net/ipv4/ip_nonlocal_bind",
+		"net/ipv4/tcp_syncookies", "net/ipv4/tcp_max_syn_backlog", "net/ipv4/tcp_abort_on_overflow", "net/ipv4/tcp_l3mdev_accept",
+		"net/ipv4/udp_l3mdev_accept", "net/ipv4/tcp_mtu_probing", "net/ipv4/tcp_timestamps", "net/ipv4/tcp_rmem", "net/ipv4/udp_mem",
+		"net/ipv4/udp_rmem_min", "net/ipv4/icmp_ratelimit", "net/ipv4/icmp_ratemask", "net/ipv4/ipfrag_high_thresh",
+		"net/ipv4/ipfrag_low_thresh", "net/ipv4/ipfrag_time", "net/ipv4/ipfrag_max_dist",
+		"net/core/somaxconn", "net/core/netdev_max_backlog", "net/core/rmem_max", "net/core/rmem_default",
+		"net/core/fb_tunnels_only_for_init_net",
+	}
+	settingDirs = []string{"net/netfilter", "net/ipv4/vs", "net/bridge"}
+)
+
+// sysctls reads the namespace's settings: /proc/sys/net shows those of the thread that opens it.
+func (r *reader) sysctls() error {
+	r.s.Sysctls = map[string]string{}
+	devices, err := os.ReadDir("/proc/sys/net/ipv4/conf")
+	for _, d := range devices {
+		for _, name := range perDevice {
+			r.sysctl("net/ipv4/conf/" + d.Name() + "/" + name)
+		}
+	}
+	for _, name := range settings {
+		r.sysctl(name)
+	}
+	for _, dir := range settingDirs {
+		entries, _ := os.ReadDir("/proc/sys/" + dir)
+		for _, e := range entries {
+			if e.Type().IsRegular() {
+				r.sysctl(dir + "/" + e.Name())
+			}
+		}
+	}
+	return err
+}
+
+// sysctl takes a setting that is there; one that is not, or that only root may read, is left out.
+func (r *reader) sysctl(name string) {
+	if value, err := os.ReadFile("/proc/sys/" + name); err == nil {
+		r.s.Sysctls[name] = strings.TrimSpace(string(value))
+	}
+}
+
+func (r *reader) counters() error {
+	r.s.Counters = map[string]uint64{}
+	return errors.Join(
+		r.named("snmp"), r.named("netstat"), r.xfrmStat(),
+		r.perCPU("softnet_stat", []string{"Softnet.Processed", "Softnet.Dropped", "Softnet.TimeSqueeze"}, false),
+		r.perCPU("stat/rt_cache", []string{"", "", "", "", "", "", "", "RtCache.InMartianDst", "RtCache.InMartianSrc"}, true),
+	)
+}
+
+// named reads a table of pairs of lines, names and values: "Ip: Forwarding DefaultTTL …".
+func (r *reader) named(file string) error {
+	text, err := os.ReadFile(netFile(file))
+	if err != nil {
+		return err
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	for i := 0; i+1 < len(lines); i += 2 {
+		names, values := strings.Fields(lines[i]), strings.Fields(lines[i+1])
+		if len(names) != len(values) || len(names) == 0 || names[0] != values[0] {
+			return fmt.Errorf("%s: line %d is not understood", file, i+1)
+		}
+		group := strings.TrimSuffix(names[0], ":")
+		for n := 1; n < len(names); n++ {
+			if v, err := strconv.ParseUint(values[n], 10, 64); err == nil { // Tcp.MaxConn is -1
+				r.s.Counters[group+"."+names[n]] = v
+			}
+		}
+	}
+	return nil
+}
+
+func (r *reader) xfrmStat() error {
+	text, err := os.ReadFile(netFile("xfrm_stat"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) == 2 {
+			if v, err := strconv.ParseUint(f[1], 10, 64); err == nil {
+				r.s.Counters["Xfrm."+strings.TrimPrefix(f[0], "Xfrm")] = v
+			}
+		}
+	}
+	return err
+}
+
+// perCPU sums the columns of a table of hexadecimal numbers that has a line for each CPU.
+func (r *reader) perCPU(file string, columns []string, titled bool) error {
+	text, err := os.ReadFile(netFile(file))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for line := range strings.Lines(string(text)) {
+		if titled {
+			titled = false
+			continue
+		}
+		for i, f := range strings.Fields(line) {
+			v, err := strconv.ParseUint(f, 16, 64)
+			if err == nil && i < len(columns) && columns[i] != "" {
+				r.s.Counters[columns[i]] += v
+			}
+		}
+	}
+	return err
+}
+
+// netFile is a file of this thread's namespace: /proc/net is that of the process's first thread.
+func netFile(name string) string { return filepath.Join("/proc/thread-self/net", name) }

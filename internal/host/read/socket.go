@@ -1,0 +1,271 @@
+package read
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"ipiptrace/internal/host"
+)
+
+// tcpStates are TCP_* (include/net/tcp_states.h).
+var tcpStates = []string{
+	1: "established", 2: "syn-sent", 3: "syn-recv", 4: "fin-wait-1", 5: "fin-wait-2", 6: "time-wait", 7: "close",
+	8: "close-wait", 9: "last-ack", 10: "listen", 11: "closing", 12: "syn-recv",
+}
+
+// maxSockets bounds the connections that are kept; listeners are few.
+const maxSockets = 1000
+
+// sockets reads listeners and datagram sockets on the service's ports, and the service's connections.
+//
+// inet_diag says more than /proc does, but the kernel loads it when it is asked: it is asked only if it is there.
+func (r *reader) sockets() error {
+	var errs []error
+	for _, proto := range []string{"tcp", "udp"} {
+		var all []host.Socket
+		var err error
+		if r.has("inet_diag") && r.has(proto+"_diag") {
+			all, err = diagnosed(proto)
+		} else {
+			all, err = listed(proto)
+			r.s.Coarse = true
+		}
+		errs = append(errs, err)
+		for _, s := range all {
+			if r.wanted(s) && len(r.s.Sockets) < maxSockets {
+				r.s.Sockets = append(r.s.Sockets, s)
+			}
+		}
+	}
+	r.owners()
+	return errors.Join(errs...)
+}
+
+func (r *reader) wanted(s host.Socket) bool {
+	if len(r.options.Ports) > 0 && !slices.Contains(r.options.Ports, s.Local.Port()) {
+		return false
+	}
+	return !s.Remote.IsValid() || slices.Contains(r.options.VIPs, s.Local.Addr().Unmap())
+}
+
+// Of linux/inet_diag.h: sizes, and the numbers of attributes.
+const (
+	diagMsgSize   = 72
+	diagMemInfo   = 7
+	diagV6Only    = 11
+	diagMark      = 15
+	diagMD5       = 18
+	memRecvAlloc  = 0
+	memRecvBuf    = 1
+	memDrops      = 8
+	sockDiagByFam = 20
+)
+
+// diagRequest is inet_diag_req_v2: of a family and protocol every state, with memory.
+type diagRequest struct{ family, proto uint8 }
+
+func (d diagRequest) Len() int { return 56 }
+
+func (d diagRequest) Serialize() []byte {
+	b := make([]byte, d.Len())
+	b[0], b[1], b[2] = d.family, d.proto, 1<<(diagMemInfo-1)
+	binary.NativeEndian.PutUint32(b[4:], ^uint32(0))
+	return b
+}
+
+func diagnosed(proto string) (all []host.Socket, err error) {
+	number := uint8(unix.IPPROTO_TCP)
+	if proto == "udp" {
+		number = unix.IPPROTO_UDP
+	}
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		req := nl.NewNetlinkRequest(sockDiagByFam, unix.NLM_F_DUMP)
+		req.AddData(diagRequest{family, number})
+		msgs, err := req.Execute(unix.NETLINK_INET_DIAG, 0)
+		if err != nil {
+			return all, err
+		}
+		for _, m := range msgs {
+			if s, ok := socketOf(proto, m); ok {
+				all = append(all, s)
+			}
+		}
+	}
+	return all, nil
+}
+
+// socketOf reads struct inet_diag_msg and its attributes.
+func socketOf(proto string, m []byte) (s host.Socket, ok bool) {
+	if len(m) < diagMsgSize {
+		return s, false
+	}
+	be, ne := binary.BigEndian, binary.NativeEndian
+	address := func(b []byte) netip.Addr {
+		if m[0] == unix.AF_INET {
+			a, _ := netip.AddrFromSlice(b[:4])
+			return a
+		}
+		a, _ := netip.AddrFromSlice(b[:16])
+		return a
+	}
+	s = host.Socket{
+		Proto: proto, State: tcpState(m[1]), V6: m[0] == unix.AF_INET6,
+		Local:  netip.AddrPortFrom(address(m[8:]), be.Uint16(m[4:])),
+		Device: ne.Uint32(m[40:]), RecvQueue: ne.Uint32(m[56:]), SendQueue: ne.Uint32(m[60:]),
+		UID: ne.Uint32(m[64:]), Inode: uint64(ne.Uint32(m[68:])),
+	}
+	if port := be.Uint16(m[6:]); port != 0 {
+		s.Remote = netip.AddrPortFrom(address(m[24:]), port)
+	}
+	attrs, err := nl.ParseRouteAttr(m[diagMsgSize:])
+	if err != nil {
+		return s, true
+	}
+	for _, a := range attrs {
+		switch v := a.Value; {
+		case a.Attr.Type == diagMemInfo && len(v) >= 4*(memDrops+1):
+			s.RecvAlloc, s.RecvBuf, s.Drops = ne.Uint32(v[4*memRecvAlloc:]), ne.Uint32(v[4*memRecvBuf:]), ne.Uint32(v[4*memDrops:])
+		case a.Attr.Type == diagV6Only && len(v) >= 1:
+			s.V6Only = v[0] != 0
+		case a.Attr.Type == diagMark && len(v) >= 4:
+			s.Mark = ne.Uint32(v)
+		case a.Attr.Type == diagMD5:
+			s.MD5 = len(v) > 0
+		}
+	}
+	return s, true
+}
+
+func tcpState(n uint8) string {
+	if int(n) < len(tcpStates) {
+		return tcpStates[n]
+	}
+	return strconv.Itoa(int(n))
+}
+
+// listed reads /proc/net/{tcp,udp}{,6}: no devices, no limits of queues, and nothing of IPV6_V6ONLY.
+func listed(proto string) (all []host.Socket, err error) {
+	for _, file := range []string{proto, proto + "6"} {
+		text, err := os.ReadFile(netFile(file))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return all, err
+		}
+		title := true
+		for line := range strings.Lines(string(text)) {
+			if title {
+				title = false
+				continue
+			}
+			s, err := parseSocket(proto, strings.Fields(line))
+			if err != nil {
+				return all, fmt.Errorf("/proc/net/%s: %w", file, err)
+			}
+			s.V6 = strings.HasSuffix(file, "6")
+			all = append(all, s)
+		}
+	}
+	return all, nil
+}
+
+// parseSocket reads "0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 12345 …".
+func parseSocket(proto string, f []string) (s host.Socket, err error) {
+	if len(f) < 10 {
+		return s, fmt.Errorf("%d fields", len(f))
+	}
+	local, err1 := hexAddrPort(f[1])
+	remote, err2 := hexAddrPort(f[2])
+	state, err3 := strconv.ParseUint(f[3], 16, 8)
+	tx, rx, _ := strings.Cut(f[4], ":")
+	sendq, err4 := strconv.ParseUint(tx, 16, 32)
+	recvq, err5 := strconv.ParseUint(rx, 16, 32)
+	uid, err6 := strconv.ParseUint(f[7], 10, 32)
+	inode, err7 := strconv.ParseUint(f[9], 10, 64)
+	s = host.Socket{
+		Proto: proto, Local: local, State: tcpState(uint8(state)), SendQueue: uint32(sendq), RecvQueue: uint32(recvq),
+		UID: uint32(uid), Inode: inode,
+	}
+	if remote.Port() != 0 {
+		s.Remote = remote
+	}
+	if proto == "udp" && len(f) >= 13 {
+		drops, _ := strconv.ParseUint(f[12], 10, 32)
+		s.Drops = uint32(drops)
+	}
+	return s, errors.Join(err1, err2, err3, err4, err5, err6, err7)
+}
+
+// hexAddrPort reads "0100007F:0050": words of the address in the machine's byte order.
+func hexAddrPort(text string) (netip.AddrPort, error) {
+	words, digits, _ := strings.Cut(text, ":")
+	port, err := strconv.ParseUint(digits, 16, 16)
+	if err != nil || len(words)%8 != 0 {
+		return netip.AddrPort{}, fmt.Errorf("%q is no address", text)
+	}
+	var b []byte
+	for ; len(words) > 0; words = words[8:] {
+		word, err := strconv.ParseUint(words[:8], 16, 32)
+		if err != nil {
+			return netip.AddrPort{}, fmt.Errorf("%q is no address", text)
+		}
+		b = binary.NativeEndian.AppendUint32(b, uint32(word))
+	}
+	a, ok := netip.AddrFromSlice(b)
+	if !ok {
+		return netip.AddrPort{}, fmt.Errorf("%q is no address", text)
+	}
+	return netip.AddrPortFrom(a, uint16(port)), nil
+}
+
+// owners finds the processes that have the sockets open, as far as there is time.
+func (r *reader) owners() {
+	at := map[string][]int{}
+	for i, s := range r.s.Sockets {
+		if s.Inode != 0 && !s.Remote.IsValid() {
+			link := fmt.Sprintf("socket:[%d]", s.Inode)
+			at[link] = append(at[link], i)
+		}
+	}
+	if len(at) == 0 {
+		return
+	}
+	processes, _ := os.ReadDir("/proc")
+	for _, p := range processes {
+		pid, err := strconv.Atoi(p.Name())
+		if err != nil || r.ctx.Err() != nil {
+			continue
+		}
+		dir := "/proc/" + p.Name() + "/fd/"
+		open, _ := os.ReadDir(dir)
+		for _, f := range open {
+			link, err := os.Readlink(dir + f.Name())
+			if err != nil {
+				continue
+			}
+			for _, i := range at[link] {
+				s := &r.s.Sockets[i]
+				owner := host.Process{PID: pid, Name: comm(p.Name())}
+				if !slices.Contains(s.Owners, owner) {
+					s.Owners = append(s.Owners, owner)
+				}
+			}
+		}
+	}
+}
+
+func comm(pid string) string {
+	name, _ := os.ReadFile("/proc/" + pid + "/comm")
+	return strings.TrimSuffix(string(name), "\n")
+}

@@ -1,0 +1,197 @@
+package read
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unsafe"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"ipiptrace/internal/host"
+)
+
+// xfrm reads the policies if somebody has made any by netlink: else the kernel would load a module for us.
+func (r *reader) xfrm() error {
+	if !r.has("xfrm_user") {
+		return nil
+	}
+	all, err := netlink.XfrmPolicyList(unix.AF_INET)
+	for _, p := range all {
+		action := "allow"
+		if p.Action != netlink.XFRM_POLICY_ALLOW {
+			action = "block"
+		}
+		r.s.XFRM = append(r.s.XFRM, host.Policy{
+			Dir: p.Dir.String(), Action: action, Src: anyPrefix(prefix(p.Src)), Dst: anyPrefix(prefix(p.Dst)), Proto: uint8(p.Proto),
+			Sport: uint16(p.SrcPort), Dport: uint16(p.DstPort), Priority: uint32(p.Priority), Index: uint32(p.Index), Templates: len(p.Tmpls),
+		})
+	}
+	return err
+}
+
+func anyPrefix(p netip.Prefix) netip.Prefix {
+	if !p.IsValid() {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return p
+}
+
+// filters reads queueing disciplines and tc's filters.
+func (r *reader) filters() error {
+	qdiscs, err := r.rt.QdiscList(nil)
+	errs := []error{err}
+	for _, q := range qdiscs {
+		a := q.Attrs()
+		to := host.Qdisc{Link: uint32(a.LinkIndex), Kind: q.Type(), Handle: handle(a.Handle), Parent: parentOf(a.Parent)}
+		if st := a.Statistics; st != nil && st.Queue != nil {
+			to.Dropped, to.Backlog = uint64(st.Queue.Drops), st.Queue.Backlog
+		}
+		switch q := q.(type) {
+		case *netlink.Netem:
+			to.Loss, to.Limit = float64(q.Loss)*100/(1<<32-1), q.Limit
+		case *netlink.Tbf:
+			to.Limit = q.Limit
+		}
+		r.s.Qdiscs = append(r.s.Qdiscs, to)
+		if q.Type() == "clsact" || q.Type() == "ingress" {
+			errs = append(errs, r.filtersOf(a.LinkIndex))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func handle(h uint32) string {
+	if h&0xffff == 0 {
+		return fmt.Sprintf("%x:", h>>16)
+	}
+	return fmt.Sprintf("%x:%x", h>>16, h&0xffff)
+}
+
+func parentOf(p uint32) string {
+	switch p {
+	case netlink.HANDLE_ROOT:
+		return "root"
+	case netlink.HANDLE_INGRESS:
+		return "ingress"
+	}
+	return handle(p)
+}
+
+func (r *reader) filtersOf(index int) error {
+	link, err := r.rt.LinkByIndex(index)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for side, parent := range map[string]uint32{"ingress": netlink.HANDLE_MIN_INGRESS, "egress": netlink.HANDLE_MIN_EGRESS} {
+		all, err := r.rt.FilterList(link, parent)
+		errs = append(errs, err)
+		for _, f := range all {
+			if t, ok := filterOf(f); ok {
+				t.Link, t.Side = uint32(index), side
+				r.s.Filters = append(r.s.Filters, t)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// verdicts are TC_ACT_* (linux/pkt_cls.h).
+var verdicts = map[netlink.TcAct]string{0: "ok", 1: "reclassify", 2: "drop", 3: "pipe", 4: "drop", 5: "drop", 7: "redirect"}
+
+// filterOf reads a filter; ok is false for the head of a list, which the kernel shows like one.
+func filterOf(f netlink.Filter) (to host.Filter, ok bool) {
+	a := f.Attrs()
+	to = host.Filter{Kind: f.Type(), Pref: a.Priority, Protocol: a.Protocol, Handle: fmt.Sprintf("%#x", a.Handle)}
+	if a.Chain != nil {
+		to.Chain = *a.Chain
+	}
+	var actions []netlink.Action
+	switch f := f.(type) {
+	case *netlink.U32:
+		if actions = f.Actions; len(actions) == 0 {
+			return to, false
+		}
+	case *netlink.Flower:
+		actions = f.Actions
+	case *netlink.MatchAll:
+		actions = f.Actions
+	case *netlink.BpfFilter:
+		to.Program, to.ProgramID = f.Name, uint32(f.Id)
+	}
+	for _, action := range actions {
+		to.Actions = append(to.Actions, action.Type()+" "+verdicts[action.Attrs().Action])
+	}
+	return to, a.Handle != 0
+}
+
+const cgroupRoot = "/sys/fs/cgroup"
+
+// attachments are the attach types of bpf(2) that see a packet, with their names.
+var attachments = map[uint32]string{0: "ingress", 1: "egress"}
+
+// maxCgroups bounds the cgroups that are asked about.
+const maxCgroups = 256
+
+// cgroups asks for the programs at the cgroups of the service's processes, and of those above them.
+func (r *reader) cgroups() error {
+	if _, err := os.Stat(cgroupRoot + "/cgroup.controllers"); err != nil {
+		return nil // no cgroup v2 where it is expected: systemd's place
+	}
+	paths := []string{"/"}
+	for _, s := range r.s.Sockets {
+		for _, o := range s.Owners {
+			text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", o.PID))
+			for line := range strings.Lines(string(text)) {
+				path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::")
+				for ; ok && path != "/" && path != "." && len(paths) < maxCgroups; path = filepath.Dir(path) {
+					if !slices.Contains(paths, path) {
+						paths = append(paths, path)
+					}
+				}
+			}
+		}
+	}
+	var errs []error
+	for _, path := range paths {
+		for number, name := range attachments {
+			ids, err := attachedAt(path, number)
+			errs = append(errs, err)
+			for _, id := range ids {
+				r.s.Cgroups = append(r.s.Cgroups, host.CgroupBPF{Path: path, Attach: name, ID: id})
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// query is bpf_attr.query (linux/bpf.h).
+type query struct {
+	target, attachType, flags, attachFlags uint32
+	ids                                    uint64
+	count, _                               uint32
+	_                                      [3]uint64
+}
+
+// attachedAt are the ids of the programs at a cgroup itself.
+func attachedAt(path string, attachType uint32) ([]uint32, error) {
+	fd, err := unix.Open(cgroupRoot+path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil // it has gone
+	}
+	defer unix.Close(fd)
+	ids := make([]uint32, 64)
+	q := query{target: uint32(fd), attachType: attachType, ids: uint64(uintptr(unsafe.Pointer(&ids[0]))), count: uint32(len(ids))}
+	const progQuery = 16
+	_, _, errno := unix.Syscall(unix.SYS_BPF, progQuery, uintptr(unsafe.Pointer(&q)), unsafe.Sizeof(q))
+	if errno != 0 {
+		return nil, fmt.Errorf("programs of cgroup %s: %w", path, errno)
+	}
+	return ids[:min(int(q.count), len(ids))], nil
+}

@@ -1,0 +1,212 @@
+package host
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// The numbers of the tables that every namespace has (rtnetlink(7)).
+const (
+	tableDefault = 253
+	tableMain    = 254
+	tableLocal   = 255
+)
+
+// Answers of a lookup that found no way.
+const (
+	// NoRoute: no table that was asked has a route.
+	NoRoute = "none"
+)
+
+// refusals are the types of routes, and actions of rules, that answer with an error.
+var refusals = []string{"blackhole", "unreachable", "prohibit"}
+
+// Refused reports whether the lookup found no way to send the packet, or to take it in.
+func (a Answer) Refused() bool { return a.Type == NoRoute || slices.Contains(refusals, a.Type) }
+
+// Route looks a packet up as the kernel does (fib_lookup): rules by priority, and in each table the longest
+// prefix that is alive. What the rules say of marks is compared with f.Mark.
+func (s *Snapshot) Route(f Flow) Answer {
+	rules := slices.Clone(s.Rules)
+	slices.SortStableFunc(rules, func(a, b Rule) int { return int(int64(a.Priority) - int64(b.Priority)) })
+	for i := 0; i < len(rules); i++ {
+		r := rules[i]
+		if r.matches(f) == r.Invert {
+			continue
+		}
+		switch r.Action {
+		case "nop":
+			continue
+		case "goto":
+			next := slices.IndexFunc(rules, func(x Rule) bool { return x.Priority >= r.Goto })
+			if next <= i {
+				continue
+			}
+			i = next - 1
+			continue
+		case "lookup":
+			tables := []uint32{r.Table}
+			if r.L3mdev {
+				tables = s.vrfTables(f)
+			}
+			for _, table := range tables {
+				if a, ok := s.inTable(table, f, r); ok {
+					a.Rule = &r
+					return a
+				}
+			}
+		default:
+			return Answer{Rule: &r, Type: r.Action}
+		}
+	}
+	return Answer{Type: NoRoute}
+}
+
+func (r Rule) matches(f Flow) bool {
+	in := func(p netip.Prefix, a netip.Addr) bool {
+		return !p.IsValid() || p.Bits() == 0 || a.IsValid() && p.Contains(a)
+	}
+	ports := func(want [2]uint16, port uint16) bool {
+		return want == [2]uint16{} || want[0] <= port && port <= want[1]
+	}
+	iif := f.IIF
+	if iif == "" {
+		iif = "lo" // what is sent from here
+	}
+	return in(r.From, f.Src) && in(r.To, f.Dst) &&
+		(r.IIF == "" || r.IIF == iif) && (r.OIF == "" || r.OIF == f.OIF) &&
+		(r.Mark == 0 && r.Mask == 0 || f.Mark&r.mask() == r.Mark) &&
+		(r.TOS == 0 || r.TOS == f.TOS) && (r.IPProto == 0 || r.IPProto == f.Proto) &&
+		ports(r.Sport, f.Sport) && ports(r.Dport, f.Dport)
+}
+
+func (r Rule) mask() uint32 {
+	if r.Mask == 0 {
+		return ^uint32(0)
+	}
+	return r.Mask
+}
+
+// vrfTables are the tables of the VRF that a packet's device belongs to; a snapshot does not say their numbers,
+// so every table that has a route by a device of that VRF counts.
+func (s *Snapshot) vrfTables(f Flow) (tables []uint32) {
+	dev := s.LinkNamed(f.IIF)
+	if dev == nil {
+		dev = s.LinkNamed(f.OIF)
+	}
+	if dev == nil || dev.MasterKind != "vrf" {
+		return nil
+	}
+	for _, r := range s.Routes {
+		if r.Table == tableDefault || r.Table == tableMain || r.Table == tableLocal || slices.Contains(tables, r.Table) {
+			continue
+		}
+		for _, h := range r.Hops {
+			if l := s.Link(h.Link); l != nil && (l.Master == dev.Master || l.Index == dev.Master) {
+				tables = append(tables, r.Table)
+				break
+			}
+		}
+	}
+	return tables
+}
+
+// inTable is the route of a table; ok is false if it has none, or says that the next table is to be asked.
+func (s *Snapshot) inTable(table uint32, f Flow, rule Rule) (a Answer, ok bool) {
+	var best *Route
+	for i := range s.Routes {
+		r := &s.Routes[i]
+		if r.Table != table || !r.Dst.Contains(f.Dst) || r.TOS != 0 && r.TOS != f.TOS || !r.usable(f, s) {
+			continue
+		}
+		if best == nil || r.Dst.Bits() > best.Dst.Bits() ||
+			r.Dst.Bits() == best.Dst.Bits() && (r.TOS > best.TOS || r.TOS == best.TOS && r.Priority < best.Priority) {
+			best = r
+		}
+	}
+	if best == nil || best.Type == "throw" || rule.Suppress >= 0 && best.Dst.Bits() <= rule.Suppress {
+		return a, false
+	}
+	a = Answer{Route: best, Type: best.Type, Table: table, Hops: best.Hops}
+	for _, h := range best.Hops {
+		if !h.Dead {
+			a.Gateway = h.Gateway
+			if l := s.Link(h.Link); l != nil {
+				a.Dev = l.Name
+			}
+			break
+		}
+	}
+	return a, true
+}
+
+// usable reports whether one of the route's hops is alive, and by the device that is asked for.
+func (r *Route) usable(f Flow, s *Snapshot) bool {
+	if len(r.Hops) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(r.Hops, func(h Hop) bool {
+		if h.Dead {
+			return false
+		}
+		l := s.Link(h.Link)
+		return f.OIF == "" || l != nil && l.Name == f.OIF
+	})
+}
+
+// Owns reports whether the kernel takes packets for the address as its own: there is a local route for it.
+func (s *Snapshot) Owns(addr netip.Addr) bool { return s.Route(Flow{Dst: addr}).Type == "local" }
+
+// AddrOn are the devices that have the address, whether or not they are up.
+func (s *Snapshot) AddrOn(addr netip.Addr) (on []Link) {
+	for _, a := range s.Addrs {
+		if a.Prefix.Addr() != addr {
+			continue
+		}
+		if l := s.Link(a.Link); l != nil {
+			on = append(on, *l)
+		}
+	}
+	return on
+}
+
+// SourceCheck is what the kernel says of a packet's source when it comes in (fib_validate_source).
+type SourceCheck struct {
+	// OK: it may come in.
+	OK bool
+	// Why is why not: "local" (the source is an address of this host), "strict" (the way back leads out of another
+	// device), "loose" (there is no way back), "unnumbered" (there is none by that device, and it has no address).
+	Why string
+	// Mode is the effective rp_filter, max(all, dev).
+	Mode int
+	// Back is the lookup of the way back.
+	Back Answer
+}
+
+// CheckSource says whether a packet of that flow may come in by f.IIF. ok is false if the settings were not read.
+func (s *Snapshot) CheckSource(f Flow) (c SourceCheck, ok bool) {
+	c.Mode, ok = s.Effective(f.IIF, "rp_filter")
+	dev := s.LinkNamed(f.IIF)
+	if !ok || dev == nil {
+		return c, false
+	}
+	back := s.Route(Flow{Src: f.Dst, Dst: f.Src, Proto: f.Proto, Sport: f.Dport, Dport: f.Sport})
+	c.Back = back
+	accept, _ := s.Sysctl("net/ipv4/conf/" + f.IIF + "/accept_local")
+	all, _ := s.Sysctl("net/ipv4/conf/all/accept_local")
+	switch {
+	case back.Type == "local" && accept == 0 && all == 0:
+		c.Why = "local"
+	case c.Mode == 0, back.Type == "unicast" && slices.ContainsFunc(back.Hops, func(h Hop) bool { return h.Link == dev.Index && !h.Dead }):
+		c.OK = true
+	case c.Mode == 1:
+		c.Why = "strict"
+	case back.Refused():
+		c.Why = "loose"
+	case len(s.AddrsOf(dev.Index)) == 0:
+		c.Why = "unnumbered"
+	default:
+		c.OK = true
+	}
+	return c, true
+}
