@@ -67,11 +67,11 @@ func TestLibrariesStayWhereTheyBelong(t *testing.T) {
 		in      []string
 	}{
 		{"github.com/cilium/ebpf", []string{"tracer", "internal/lab"}},
-		{"github.com/vishvananda/netlink", []string{"internal/host", "internal/lab"}},
-		{"github.com/vishvananda/netns", []string{"internal/host", "internal/lab"}},
-		{"github.com/google/nftables", []string{"internal/host", "internal/lab"}},
-		{"github.com/mdlayher/netlink", []string{"internal/host", "internal/lab"}},
-		{"github.com/moby/ipvs", []string{"internal/host", "internal/lab"}},
+		{"github.com/vishvananda/netlink", []string{"internal/host/read", "internal/lab"}},
+		{"github.com/vishvananda/netns", []string{"internal/host/read", "internal/lab"}},
+		{"github.com/google/nftables", []string{"internal/host/read", "internal/lab"}},
+		{"github.com/mdlayher/netlink", []string{"internal/host/read", "internal/lab"}},
+		{"github.com/moby/ipvs", []string{"internal/host/read", "internal/lab"}},
 		{"github.com/prometheus", []string{"internal/export"}},
 		{"go.opentelemetry.io", []string{"internal/export"}},
 		{"github.com/spf13", []string{"cmd/ipiptrace"}},
@@ -126,7 +126,7 @@ func TestEventNeedsOnlyTheStandardLibrary(t *testing.T) {
 }
 
 // pure packages get all that they know as arguments.
-var pure = []string{"internal/journey", "internal/render", "internal/diagnose", "internal/ruleset"}
+var pure = []string{"internal/host", "internal/journey", "internal/render", "internal/diagnose", "internal/ruleset"}
 
 func TestPurePackagesDoNoIO(t *testing.T) {
 	for _, p := range house(t, false) {

@@ -3,6 +3,7 @@ package diagnose
 import (
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/journey"
+	"ipiptrace/internal/ruleset"
 )
 
 // stage orders the causes as a packet meets them.
@@ -44,8 +45,8 @@ type finding struct {
 	evidence []string
 	fix      []string
 	// rule and candidates are set by the filters' rows.
-	rule       *Rule
-	candidates []Rule
+	rule       *ruleset.Rule
+	candidates []ruleset.Rule
 	// doubtful: the state is not enough to be sure, whatever was seen.
 	doubtful bool
 }
@@ -62,22 +63,4 @@ type row struct {
 	state func(question) *finding
 	// bare is said if the journey shows the cause, and the state does not or was not read.
 	bare func(question) finding
-	// doc is what `ipiptrace explain` says.
-	doc Doc
-}
-
-// Doc explains a cause to a person: `ipiptrace explain CODE`.
-type Doc struct {
-	// Code is the cause's.
-	Code string
-	// Means is what has happened, in one or two sentences; it is also the line of README's table.
-	Means string
-	// Kernel is how it looks in the kernel, on old and on new versions.
-	Kernel string
-	// Confirm are commands that show it by hand, with what to look for.
-	Confirm []string
-	// Fix are the ways to repair it; <VIP>, <RIP>, <client> stand for the reader's own.
-	Fix []string
-	// Prevent is how to keep it from coming back.
-	Prevent string
 }

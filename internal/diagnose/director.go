@@ -1,0 +1,188 @@
+package diagnose
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"ipiptrace/internal/host"
+)
+
+// directorRows are the causes in the director's work.
+func directorRows() []row {
+	needs := []host.Part{host.PartIPVS}
+	return []row{
+		{
+			code: "ipvs-no-destination", stage: forwarding, needs: needs,
+			seen:  atDirector,
+			state: noDestinationState,
+		},
+		{
+			code: "ipvs-overloaded", stage: forwarding, needs: needs,
+			seen: atDirector,
+			state: func(q question) *finding {
+				s := q.virtual()
+				if s == nil || len(s.Destinations) == 0 {
+					return nil
+				}
+				f := &finding{summary: "every real server of the service has as many connections as it may have"}
+				for _, d := range s.Destinations {
+					if d.Weight > 0 && (d.Upper == 0 || d.Active+d.Inactive < d.Upper) {
+						return nil
+					}
+					f.evidence = append(f.evidence, fmt.Sprintf("ipvsadm -Ln --thresholds: %s upper %d, %d connections", d.Addr, d.Upper, d.Active+d.Inactive))
+				}
+				return f
+			},
+		},
+		{
+			code: "ipvs-destination-removed", stage: forwarding, needs: needs,
+			seen: atDirector,
+			state: func(q question) *finding {
+				s := q.virtual()
+				if s == nil {
+					return nil
+				}
+				for _, c := range q.host.IPVS.Conns {
+					if c.Client.Addr() != q.client() || c.Client.Port() != q.clientPort() || c.Virtual != q.service() {
+						continue
+					}
+					gone := !slices.ContainsFunc(s.Destinations, func(d host.Destination) bool { return d.Addr == c.Dest })
+					if gone {
+						return &finding{
+							summary:  fmt.Sprintf("the connection belongs to the real server %s, which was removed from the service", c.Dest),
+							evidence: []string{fmt.Sprintf("ipvsadm -Lnc: %s %s %s %s", c.Client, c.Virtual, c.Dest, c.State), q.says("net/ipv4/vs/expire_nodest_conn")},
+							fix:      []string{command("sysctl", "-w", "net.ipv4.vs.expire_nodest_conn=1")},
+						}
+					}
+				}
+				return nil
+			},
+		},
+		{
+			code: "ipvs-no-service", stage: forwarding, needs: needs,
+			seen: func(q question) sight {
+				if !q.directs() {
+					return absent
+				}
+				return atNoSocket(q)
+			},
+			state: noServiceState,
+		},
+		{
+			code: "ipvs-no-connection", stage: forwarding, needs: needs,
+			seen: func(q question) sight {
+				if q.isSYN() || q.Packet.Inner.Protocol != protoTCP || !q.directs() {
+					return absent
+				}
+				return atNoSocket(q)
+			},
+			state: func(q question) *finding {
+				if q.virtual() == nil {
+					return nil
+				}
+				return &finding{
+					summary:  fmt.Sprintf("the director has no connection of %s:%d, and this packet begins none", q.client(), q.clientPort()),
+					evidence: []string{fmt.Sprintf("ipvsadm -Lnc: none of %s:%d to %s", q.client(), q.clientPort(), q.service()), q.says("net/ipv4/vs/sloppy_tcp")},
+					fix:      []string{command("sysctl", "-w", "net.ipv4.vs.sloppy_tcp=1")},
+				}
+			},
+		},
+		{
+			code: "ipvs-no-route", stage: forwarding, needs: append(append([]host.Part{}, needs...), lookups...),
+			seen: func(q question) sight {
+				if q.droppedIn("ip_vs_tunnel_xmit", "__ip_vs_get_out_rt") && q.icmp(3, -1) && !q.icmp(3, 4) {
+					return possible
+				}
+				return absent
+			},
+			state: func(q question) *finding {
+				s := q.virtual()
+				if s == nil {
+					return nil
+				}
+				for _, d := range s.Destinations {
+					a := q.host.Route(host.Flow{Dst: d.Addr.Addr()})
+					if !a.Refused() {
+						continue
+					}
+					f := &finding{
+						summary:  fmt.Sprintf("the director has no route to the real server %s", d.Addr.Addr()),
+						evidence: []string{got(d.Addr.Addr(), a)},
+					}
+					if a.Route != nil {
+						f.fix = []string{deleteRoute(*a.Route)}
+					}
+					return f
+				}
+				return nil
+			},
+		},
+	}
+}
+
+// atDirector: IPVS itself gave the packet up.
+func atDirector(q question) sight {
+	if q.Drop != nil && q.Drop.Decider == "ip_vs_in" {
+		return possible
+	}
+	if q.Drop != nil && q.Drop.NfHook == "input" && q.isDirector() && q.virtual() != nil {
+		return possible
+	}
+	return absent
+}
+
+// atNoSocket: the kernel looked for a socket, and there is none.
+func atNoSocket(q question) sight {
+	switch {
+	case q.reason("NO_SOCKET"):
+		return possible
+	case q.noReason() && q.droppedIn("tcp_v4_rcv", "__udp4_lib_rcv", "udp_rcv") && (q.reset() || q.icmp(3, 3)):
+		return possible
+	}
+	return absent
+}
+
+func noDestinationState(q question) *finding {
+	s := q.virtual()
+	if s == nil {
+		return nil
+	}
+	if len(s.Destinations) == 0 {
+		return &finding{
+			summary:  fmt.Sprintf("the service %s has no real server", s.Addr),
+			evidence: []string{fmt.Sprintf("ipvsadm -Ln: %s %s without destinations", q.proto(), s.Addr)},
+		}
+	}
+	f := &finding{summary: fmt.Sprintf("no real server of the service %s takes new connections: their weights are 0", s.Addr)}
+	for _, d := range s.Destinations {
+		if d.Weight > 0 {
+			return nil
+		}
+		f.evidence = append(f.evidence, fmt.Sprintf("ipvsadm -Ln: -> %s %s weight 0", d.Addr, methodName[d.Method]))
+	}
+	d := s.Destinations[0]
+	f.fix = []string{command("ipvsadm", "-e", serviceFlag[s.Proto], s.Addr.String(), "-r", d.Addr.String(), methodFlag[d.Method], "-w", strconv.Itoa(1))}
+	return f
+}
+
+// How ipvsadm names protocols and methods.
+var (
+	serviceFlag = map[uint8]string{protoTCP: "-t", protoUDP: "-u"}
+	methodFlag  = map[string]string{"masq": "-m", "tunnel": "-i", "route": "-g", "local": "-g", "bypass": "-g"}
+	methodName  = map[string]string{"masq": "Masq", "tunnel": "Tunnel", "route": "Route", "local": "Local", "bypass": "Bypass"}
+)
+
+func noServiceState(q question) *finding {
+	if q.virtual() != nil {
+		return nil
+	}
+	f := &finding{
+		summary:  fmt.Sprintf("IPVS has no service %s %s: the director takes the packet for its own", q.proto(), q.service()),
+		evidence: []string{fmt.Sprintf("ipvsadm -Ln: no %s %s", q.proto(), q.service())},
+	}
+	for _, s := range q.host.IPVS.Services {
+		f.evidence = append(f.evidence, fmt.Sprintf("ipvsadm -Ln: %s %s", map[uint8]string{protoTCP: "TCP", protoUDP: "UDP"}[s.Proto], s.Addr))
+	}
+	return f
+}

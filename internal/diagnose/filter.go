@@ -1,0 +1,216 @@
+package diagnose
+
+import (
+	"fmt"
+
+	"ipiptrace/internal/host"
+	"ipiptrace/internal/ruleset"
+)
+
+// filterRows are the causes in netfilter and beside it.
+func filterRows() []row {
+	rules := []host.Part{host.PartNft, host.PartIPTables}
+	return []row{
+		{
+			code: "firewall-reject", stage: filter, needs: rules,
+			seen:  byNetfilter,
+			state: func(q question) *finding { return firewallState(q, true) },
+		},
+		{
+			code: "firewall-drop", stage: filter, needs: rules,
+			seen:  byNetfilter,
+			state: func(q question) *finding { return firewallState(q, false) },
+		},
+		{
+			code: "conntrack-full", stage: filter, needs: []host.Part{host.PartConntrack},
+			seen: byNetfilter,
+			state: func(q question) *finding {
+				c := q.host.Conntrack
+				if c == nil || c.Max == 0 || c.Drop == 0 || c.Count < c.Max {
+					return nil
+				}
+				return &finding{
+					summary:  fmt.Sprintf("the table of tracked connections is full: %d of %d", c.Count, c.Max),
+					evidence: []string{fmt.Sprintf("net.netfilter.nf_conntrack_count = %d", c.Count), fmt.Sprintf("net.netfilter.nf_conntrack_max = %d", c.Max), fmt.Sprintf("/proc/net/stat/nf_conntrack: %d dropped", c.Drop)},
+					fix:      []string{onMachine("sysctl", "-w", fmt.Sprintf("net.netfilter.nf_conntrack_max=%d", max(2*c.Max, c.Count+65536)))},
+				}
+			},
+		},
+		{
+			code: "queue-drop", stage: filter, needs: rules,
+			seen: func(q question) sight {
+				if q.droppedIn("nf_queue", "__nf_queue", "nfqnl_enqueue_packet", "nf_reinject") {
+					return shown
+				}
+				return absent
+			},
+			bare: func(question) finding {
+				return finding{summary: "a rule sends the packet to NF_QUEUE, and no program takes it from there: start the program, or let the rule bypass it (queue bypass)"}
+			},
+		},
+		{
+			code: "xfrm-policy", stage: filter, needs: []host.Part{host.PartXFRM},
+			seen: func(q question) sight {
+				switch {
+				case q.reason("XFRM_POLICY"):
+					return shown
+				case q.droppedIn("ipip_tunnel_rcv", "ipip_rcv") && q.noReason(), atNoSocket(q) == possible && !q.reset() && q.Reject == nil:
+					return possible
+				}
+				return absent
+			},
+			state: xfrmState,
+			bare:  func(question) finding { return finding{summary: "an IPsec policy (xfrm) refuses the packet"} },
+		},
+		{
+			code: "cgroup-drop", stage: filter, needs: []host.Part{host.PartCgroups},
+			seen: func(q question) sight {
+				switch {
+				case q.reason("BPF_CGROUP_EGRESS"):
+					return shown
+				case q.reason("SOCKET_FILTER"), q.noReason() && q.droppedIn("ip_finish_output", "sk_filter_trim_cap", "tcp_v4_rcv", "udp_queue_rcv_one_skb"):
+					return possible
+				}
+				return absent
+			},
+			state: func(q question) *finding {
+				side := "ingress"
+				if q.reply() {
+					side = "egress"
+				}
+				for _, c := range q.host.Cgroups {
+					if c.Attach == side {
+						return &finding{
+							summary:  fmt.Sprintf("a program at the cgroup %s drops the packet", c.Path),
+							evidence: []string{fmt.Sprintf("bpftool cgroup show /sys/fs/cgroup%s: %s id %d", c.Path, side, c.ID)},
+							fix:      []string{command("bpftool", "cgroup", "detach", "/sys/fs/cgroup"+c.Path, "cgroup_inet_"+side, "id", fmt.Sprint(c.ID))},
+							doubtful: q.noReason(),
+						}
+					}
+				}
+				return nil
+			},
+			bare: func(question) finding { return finding{summary: "a program at a cgroup drops what leaves"} },
+		},
+		{
+			code: "security-module", stage: filter,
+			seen: func(q question) sight {
+				if q.reason("SECURITY_HOOK") {
+					return shown
+				}
+				return absent
+			},
+			bare: func(question) finding {
+				return finding{summary: "a security module (SELinux, AppArmor) refuses the packet: its log says which policy (ausearch -m avc)"}
+			},
+		},
+	}
+}
+
+func byNetfilter(q question) sight {
+	if q.Drop != nil && q.Drop.NfHook != "" && q.Drop.Decider != "ip_vs_in" {
+		return possible
+	}
+	return absent
+}
+
+// filtered is the packet as the hook sees it.
+func (q question) filtered() ruleset.Packet {
+	p := ruleset.Packet{
+		Hook: q.Drop.NfHook, Src: q.Packet.Inner.Src, Dst: q.Packet.Inner.Dst, Proto: q.Packet.Inner.Protocol, TTL: q.Packet.Inner.TTL,
+		Length: q.Packet.Inner.Len, Fragment: q.Packet.Inner.Frag&0x1fff != 0, HasPorts: q.Packet.HasPorts,
+		Sport: q.Packet.SrcPort, Dport: q.Packet.DstPort, Flags: uint8(q.Packet.TCPFlags), ICMPType: q.Packet.ICMPType, ICMPCode: q.Packet.ICMPCode,
+	}
+	if o := q.Outer; o != nil && q.tunnelled() {
+		p.Src, p.Dst, p.Proto, p.TTL, p.Length, p.HasPorts, p.Fragment = o.Src, o.Dst, protoIPIP, o.TTL, o.Len, false, o.Frag&0x1fff != 0
+	}
+	switch p.Hook {
+	case "output", "postrouting", "egress":
+		p.OIF = q.dev()
+		if p.OIF == "" && q.host != nil {
+			p.OIF = q.host.Route(host.Flow{Src: p.Src, Dst: p.Dst}).Dev
+		}
+	case "forward":
+		p.IIF = q.dev()
+		if q.host != nil {
+			p.OIF = q.host.Route(host.Flow{Src: p.Src, Dst: p.Dst, IIF: p.IIF}).Dev
+		}
+	default:
+		p.IIF = q.dev()
+	}
+	return p
+}
+
+// firewallState finds the rule, or the policy, that drops the packet, or rejects it.
+func firewallState(q question, rejects bool) *finding {
+	p := q.filtered()
+	o := ruleset.Evaluate(q.host, p)
+	rule, candidates := o.Rule, o.Candidates
+	if rule == nil && len(candidates) == 1 {
+		rule, candidates = &candidates[0], nil
+	}
+	if rule != nil && len(candidates) == 0 {
+		if rule.Rejects != rejects {
+			return nil
+		}
+		return &finding{
+			summary:  fmt.Sprintf("%s %s the packet", where(*rule), map[bool]string{true: "rejects", false: "drops"}[rejects]),
+			evidence: evidenceOf(*rule), fix: ruleset.Fix(*rule, p), rule: rule, doubtful: o.Rule == nil,
+		}
+	}
+	if rule != nil {
+		candidates = append(candidates, *rule)
+	}
+	if len(candidates) == 0 || candidates[0].Rejects != rejects || rejects && q.Reject == nil {
+		return nil
+	}
+	return &finding{
+		summary:    fmt.Sprintf("one of %d rules at the hook %s %s the packet", len(candidates), p.Hook, map[bool]string{true: "rejects", false: "drops"}[rejects]),
+		candidates: candidates, doubtful: true,
+	}
+}
+
+// where names a rule in a sentence.
+func where(r ruleset.Rule) string {
+	place := fmt.Sprintf("chain %s of %s table %s %s", r.Chain, r.Backend, r.Family, r.Table)
+	if r.Backend != "nft" {
+		place = fmt.Sprintf("chain %s of %s table %s", r.Chain, r.Backend, r.Table)
+	}
+	switch {
+	case r.Policy != "":
+		return "the policy of " + place
+	case r.Backend == "nft":
+		return fmt.Sprintf("the rule with handle %d in %s", r.Handle, place)
+	}
+	return fmt.Sprintf("rule %d in %s", r.Number, place)
+}
+
+func evidenceOf(r ruleset.Rule) []string {
+	if r.Policy != "" {
+		return []string{fmt.Sprintf("chain %s: policy drop, and no rule accepts the packet", r.Chain)}
+	}
+	return []string{r.Text}
+}
+
+func xfrmState(q question) *finding {
+	dir := "in"
+	if q.reply() {
+		dir = "out"
+	}
+	src, dst := q.src(), q.dst()
+	for _, p := range q.host.XFRM {
+		proto := q.Packet.Inner.Protocol
+		if q.tunnelled() {
+			proto = protoIPIP
+		}
+		if p.Dir != dir || p.Action != "block" && p.Templates == 0 || !p.Src.Contains(src) || !p.Dst.Contains(dst) || p.Proto != 0 && p.Proto != proto {
+			continue
+		}
+		return &finding{
+			summary:  fmt.Sprintf("the IPsec policy for %s → %s (%s) refuses the packet", p.Src, p.Dst, p.Dir),
+			evidence: []string{fmt.Sprintf("ip xfrm policy: src %s dst %s dir %s action %s priority %d", p.Src, p.Dst, p.Dir, p.Action, p.Priority)},
+			fix:      []string{command("ip", "xfrm", "policy", "delete", "dir", p.Dir, "index", fmt.Sprint(p.Index))},
+		}
+	}
+	return nil
+}

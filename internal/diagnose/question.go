@@ -1,0 +1,227 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"ipiptrace/internal/host"
+	"ipiptrace/internal/journey"
+	"ipiptrace/internal/ruleset"
+	"ipiptrace/tracer/event"
+)
+
+// IP protocol numbers.
+const (
+	protoICMP = 1
+	protoIPIP = 4
+	protoTCP  = 6
+	protoUDP  = 17
+)
+
+// droppedIn reports whether the packet was freed in one of the functions.
+func (q question) droppedIn(functions ...string) bool {
+	return q.Drop != nil && slices.Contains(functions, q.Drop.Function)
+}
+
+// for reports whether the kernel gave one of the reasons.
+func (q question) reason(reasons ...string) bool {
+	return q.Drop != nil && slices.Contains(reasons, q.Drop.Reason)
+}
+
+// noReason reports whether the kernel has, or gave, none.
+func (q question) noReason() bool { return q.reason("", "NOT_SPECIFIED") }
+
+// icmp reports whether the kernel answered with that error; a negative code is any.
+func (q question) icmp(kind uint8, code int) bool {
+	r := q.Reject
+	return r != nil && r.By == journey.ByICMP && r.Type == kind && (code < 0 || int(r.Code) == code)
+}
+
+func (q question) reset() bool { return q.Reject != nil && q.Reject.By == journey.ByRST }
+
+// tunnelled reports whether the packet still had its outer header when it was lost.
+func (q question) tunnelled() bool {
+	last, ok := q.Last()
+	if !ok {
+		return q.Outer != nil
+	}
+	return last.Tunnelled
+}
+
+// reply reports whether it is an answer of the service.
+func (q question) reply() bool { return q.Direction == journey.Reply }
+
+// isSYN reports whether the packet opens a connection.
+func (q question) isSYN() bool {
+	return q.Packet.Inner.Protocol == protoTCP && q.Packet.TCPFlags&(event.SYN|event.ACK) == event.SYN
+}
+
+func (q question) proto() string {
+	switch q.Packet.Inner.Protocol {
+	case protoTCP:
+		return "tcp"
+	case protoUDP:
+		return "udp"
+	}
+	return ""
+}
+
+// vip is the service's address, client its peer's.
+func (q question) vip() netip.Addr {
+	if q.reply() {
+		return q.Packet.Inner.Src
+	}
+	return q.Packet.Inner.Dst
+}
+
+func (q question) client() netip.Addr {
+	if q.reply() {
+		return q.Packet.Inner.Dst
+	}
+	return q.Packet.Inner.Src
+}
+
+func (q question) port() uint16 {
+	if q.reply() {
+		return q.Packet.SrcPort
+	}
+	return q.Packet.DstPort
+}
+
+func (q question) clientPort() uint16 {
+	if q.reply() {
+		return q.Packet.DstPort
+	}
+	return q.Packet.SrcPort
+}
+
+func (q question) service() netip.AddrPort { return netip.AddrPortFrom(q.vip(), q.port()) }
+
+// dev is the device on which the packet was lost.
+func (q question) dev() string {
+	if q.Drop != nil && q.Drop.Dev != "" {
+		return q.Drop.Dev
+	}
+	last, _ := q.Last()
+	return last.Dev
+}
+
+// link is that device; nil if it is not known.
+func (q question) link() *host.Link {
+	if q.host == nil {
+		return nil
+	}
+	return q.host.LinkNamed(q.dev())
+}
+
+// src and dst are the addresses of the header that the kernel was looking at.
+func (q question) src() netip.Addr {
+	if q.tunnelled() && q.Outer != nil {
+		return q.Outer.Src
+	}
+	return q.Packet.Inner.Src
+}
+
+func (q question) dst() netip.Addr {
+	if q.tunnelled() && q.Outer != nil {
+		return q.Outer.Dst
+	}
+	return q.Packet.Inner.Dst
+}
+
+// flow is the lookup that the kernel made for the packet coming in.
+func (q question) flow() host.Flow {
+	f := host.Flow{Src: q.src(), Dst: q.dst(), IIF: q.dev(), Proto: q.Packet.Inner.Protocol, Sport: q.Packet.SrcPort, Dport: q.Packet.DstPort}
+	if q.tunnelled() {
+		f.Proto, f.Sport, f.Dport = protoIPIP, 0, 0
+	}
+	return f
+}
+
+// back is the lookup for an answer to the client.
+func (q question) back() host.Flow {
+	return host.Flow{Src: q.vip(), Dst: q.client(), Proto: q.Packet.Inner.Protocol, Sport: q.port(), Dport: q.clientPort()}
+}
+
+// isDirector reports whether the state has virtual services.
+func (q question) isDirector() bool {
+	return q.host != nil && q.host.IPVS != nil && len(q.host.IPVS.Services) > 0
+}
+
+// directs reports whether the packet was lost where it should have been sent on: IPVS is there, it came as its
+// client sent it, and the VIP is not on a tunnel's device.
+func (q question) directs() bool {
+	if q.host == nil || q.host.IPVS == nil || q.Outer != nil {
+		return false
+	}
+	return !slices.ContainsFunc(q.host.AddrOn(q.vip()), func(l host.Link) bool { return l.Tunnel != nil })
+}
+
+// virtual is the IPVS service for the packet, nil if there is none.
+func (q question) virtual() *host.Service {
+	if q.host == nil || q.host.IPVS == nil {
+		return nil
+	}
+	for i := range q.host.IPVS.Services {
+		s := &q.host.IPVS.Services[i]
+		if s.Mark == 0 && s.Proto == q.Packet.Inner.Protocol && s.Addr.Addr() == q.vip() && (s.Addr.Port() == q.port() || s.Addr.Port() == 0) {
+			return s
+		}
+	}
+	return nil
+}
+
+// command is a line for a shell: words that come from the machine are quoted.
+func command(words ...string) string { return ruleset.Quote(words) }
+
+// onMachine is a command for the machine, not for a namespace of it.
+func onMachine(words ...string) string {
+	return command(append([]string{"nsenter", "-t", "1", "-n"}, words...)...)
+}
+
+// setting is a sysctl as people write it.
+func setting(name string) string {
+	// A dot in a device's name is a slash there.
+	return strings.Map(func(r rune) rune {
+		switch r {
+		case '/':
+			return '.'
+		case '.':
+			return '/'
+		}
+		return r
+	}, name)
+}
+
+// says is a line of evidence about a sysctl.
+func (q question) says(name string) string {
+	value, ok := q.host.Sysctls[name]
+	if !ok {
+		value = "(not there)"
+	}
+	return fmt.Sprintf("%s = %s", setting(name), value)
+}
+
+// got is what `ip route get` says.
+func got(to netip.Addr, a host.Answer) string {
+	s := fmt.Sprintf("ip route get %s: ", to)
+	switch {
+	case a.Type == host.NoRoute:
+		return s + "Network is unreachable"
+	case a.Type != "unicast":
+		return s + a.Type
+	case a.Gateway.IsValid():
+		return s + fmt.Sprintf("via %s dev %s", a.Gateway, a.Dev)
+	}
+	return s + "dev " + a.Dev
+}
+
+func list[T fmt.Stringer](all []T) string {
+	words := make([]string, len(all))
+	for i, x := range all {
+		words[i] = x.String()
+	}
+	return strings.Join(words, ", ")
+}

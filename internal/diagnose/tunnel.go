@@ -1,0 +1,187 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"ipiptrace/internal/host"
+)
+
+// Tunnel modes (IFLA_IPTUN_PROTO).
+const (
+	modeAny  = 0
+	modeIPIP = 4
+)
+
+// tunnelRows are the causes at the outer header and the decapsulation.
+func tunnelRows() []row {
+	needs := []host.Part{host.PartLinks}
+	return []row{
+		{
+			code: "outer-not-local", stage: outer, needs: []host.Part{host.PartRoutes, host.PartRules},
+			seen: func(q question) sight {
+				if q.tunnelled() && (q.reason("IP_INADDRERRORS") || q.noReason()) && q.droppedIn("ip_error") {
+					return possible
+				}
+				return absent
+			},
+			state: func(q question) *finding {
+				a := q.host.Route(q.flow())
+				if a.Type == "local" || slices.Contains([]string{"blackhole", "unreachable", "prohibit"}, a.Type) {
+					return nil
+				}
+				return &finding{
+					summary:  fmt.Sprintf("the outer destination %s is none of this host's addresses: the director has a wrong address for this real server", q.dst()),
+					evidence: []string{got(q.dst(), a), "ip -4 addr: " + addresses(q.host)},
+				}
+			},
+		},
+		{
+			code: "tunnel-module-missing", stage: tunnel, needs: append([]host.Part{host.PartModules, host.PartRoutes}, needs...),
+			seen: func(q question) sight {
+				switch {
+				case q.tunnelled() && q.droppedIn("ip_local_deliver_finish", "ip_protocol_deliver_rcu"):
+					return shown
+				case q.droppedIn("tunnel4_rcv"):
+					return possible
+				}
+				return absent
+			},
+			state: func(q question) *finding {
+				if slices.Contains(q.host.Modules, "ipip") || len(tunnels(q.host)) > 0 {
+					return nil
+				}
+				f := &finding{
+					summary:  "the kernel module ipip is not loaded: nobody takes IPIP packets",
+					evidence: []string{"lsmod: no ipip", "ip link show type ipip: none"},
+					fix:      []string{"modprobe ipip", "ip link set tunl0 up"},
+				}
+				if !q.host.Owns(q.vip()) {
+					f.fix = append(f.fix, command("ip", "addr", "add", q.vip().String()+"/32", "dev", "tunl0"))
+				}
+				return f
+			},
+			bare: func(question) finding { return finding{summary: "no kernel module takes IPIP packets"} },
+		},
+		{
+			code: "tunnel-endpoint-mismatch", stage: tunnel, needs: needs,
+			seen:  atTunnel,
+			state: mismatchState,
+		},
+		{
+			code: "tunnel-device-down", stage: tunnel, needs: needs,
+			seen: atTunnel,
+			state: func(q question) *finding {
+				for _, l := range tunnels(q.host) {
+					if !l.Up && takes(l, q) {
+						return &finding{
+							summary:  fmt.Sprintf("the tunnel device %s is down", l.Name),
+							evidence: []string{fmt.Sprintf("ip link show %s: state DOWN", l.Name)},
+							fix:      []string{command("ip", "link", "set", l.Name, "up")},
+						}
+					}
+				}
+				return nil
+			},
+		},
+		{
+			code: "tunnel-mode-mismatch", stage: tunnel, needs: needs,
+			seen: func(q question) sight {
+				if q.tunnelled() && q.droppedIn("ipip_tunnel_rcv", "ipip_rcv", "tunnel4_rcv") {
+					return possible
+				}
+				return absent
+			},
+			state: func(q question) *finding {
+				for _, l := range tunnels(q.host) {
+					if l.Up && takes(l, q) && l.Tunnel.Proto != modeAny && l.Tunnel.Proto != modeIPIP {
+						return &finding{
+							summary:  fmt.Sprintf("the tunnel %s takes another protocol than IPv4", l.Name),
+							evidence: []string{fmt.Sprintf("ip -d link show %s: mode %d, not 4 (ipip) or 0 (any)", l.Name, l.Tunnel.Proto)},
+							fix:      []string{command("ip", "link", "set", l.Name, "type", "ipip", "mode", "ipip")},
+						}
+					}
+				}
+				return nil
+			},
+		},
+	}
+}
+
+// atTunnel: no device was found that takes the packet; the state tells why.
+func atTunnel(q question) sight {
+	if q.droppedIn("tunnel4_rcv") {
+		return possible
+	}
+	return absent
+}
+
+// tunnels are the devices that may take IPIP, whatever is wrong with them.
+func tunnels(s *host.Snapshot) (all []host.Link) {
+	for _, l := range s.Links {
+		if l.Tunnel != nil && (l.Type == "ipip" || l.Type == "sit" && (l.Tunnel.Proto == modeAny || l.Tunnel.Proto == modeIPIP)) {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// takes reports whether a tunnel's addresses are those of the packet (ip_tunnel_lookup).
+func takes(l host.Link, q question) bool {
+	t := l.Tunnel
+	any := func(a netip.Addr) bool { return !a.IsValid() || a.IsUnspecified() }
+	return (any(t.Local) || t.Local == q.Outer.Dst) && (any(t.Remote) || t.Remote == q.Outer.Src)
+}
+
+func mismatchState(q question) *finding {
+	if q.Outer == nil {
+		return nil
+	}
+	var wrong []host.Link
+	for _, l := range tunnels(q.host) {
+		if l.Up && takes(l, q) {
+			return nil
+		}
+		if l.Up && l.Type == "ipip" {
+			wrong = append(wrong, l)
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	f := &finding{
+		summary: fmt.Sprintf("no tunnel is set up for packets from %s to %s", q.Outer.Src, q.Outer.Dst),
+	}
+	for _, l := range wrong {
+		f.evidence = append(f.evidence, fmt.Sprintf("ip -d link show %s: ipip remote %s local %s", l.Name, anyAddr(l.Tunnel.Remote), anyAddr(l.Tunnel.Local)))
+	}
+	if fallback := q.host.LinkNamed("tunl0"); fallback != nil && !fallback.Up {
+		f.evidence = append(f.evidence, "ip link show tunl0: state DOWN")
+	}
+	l := wrong[0]
+	local, remote := l.Tunnel.Local, l.Tunnel.Remote
+	if remote.IsValid() && remote != q.Outer.Src {
+		remote = q.Outer.Src
+	}
+	if local.IsValid() && local != q.Outer.Dst {
+		local = q.Outer.Dst
+	}
+	f.fix = []string{command("ip", "tunnel", "change", l.Name, "mode", "ipip", "remote", anyAddr(remote), "local", anyAddr(local))}
+	return f
+}
+
+func anyAddr(a netip.Addr) string {
+	if !a.IsValid() || a.IsUnspecified() {
+		return "any"
+	}
+	return a.String()
+}
+
+func addresses(s *host.Snapshot) string {
+	var all []netip.Prefix
+	for _, a := range s.Addrs {
+		all = append(all, a.Prefix)
+	}
+	return list(all)
+}
