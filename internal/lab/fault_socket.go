@@ -29,7 +29,7 @@ func socketFaults() []Scenario {
 				fillSYNQueue(),
 			},
 			Undo: []Step{
-				listen(),
+				stopListening(), listen(),
 				unless("No such file", run(RealServer, "ip", "neigh", "del", nobody.String(), "dev", "eth0")),
 				sysctl(RealServer, "net/ipv4/tcp_syncookies", "1"),
 			},

@@ -38,13 +38,20 @@ func fillAcceptQueue() Step {
 	}
 }
 
-// fillSYNQueue replaces the service by one with room for few connections, and begins more than that.
+// handshakes is the room for handshakes that a service has whose queue of them is to overflow.
+const handshakes = 8
+
+// fillSYNQueue leaves the service room for few handshakes, and begins more than that.
 func fillSYNQueue() Step {
 	return Step{
 		What: "real-server: fill the SYN queue",
 		Do: func(_ context.Context, l *Lab) error {
-			err := l.service.listenDeaf(Port, backlog)
-			for range backlog + 3 {
+			err := errors.Join(l.service.stop(), l.service.listen())
+			if err != nil {
+				return err
+			}
+			err = setBacklog(l.service.tcp.(*net.TCPListener), handshakes)
+			for range handshakes + 3 {
 				err = errors.Join(err, l.send(Client, halfOpen))
 			}
 			return err

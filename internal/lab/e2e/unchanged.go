@@ -21,7 +21,8 @@ ip rule
 ip -s -s xfrm state 2>/dev/null | wc -l
 tc qdisc show
 for d in eth0 tunl0; do tc filter show dev $d ingress; tc filter show dev $d egress; done 2>/dev/null
-cat /proc/net/ip_tables_names /proc/net/ip_vs
+cat /proc/net/ip_tables_names
+awk '{ print $1, $2, $3, $4 }' /proc/net/ip_vs
 sysctl -a 2>/dev/null | grep '^net\.' | grep -v 'nf_conntrack_count\|tcp_fastopen_key\|route.flush'
 sort /proc/modules | cut -d' ' -f1,2
 ls /sys/fs/bpf
