@@ -28,7 +28,7 @@ Results are on stdout, everything else on stderr; the last line says what was no
 	root.SilenceErrors, root.SilenceUsage, root.DisableSuggestions = true, true, true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
 	root.SetHelpCommand(newHelp(root))
-	root.AddCommand(newTrace(s), newRecord(s), newReplay(s), newProbes(s), newLab(s))
+	root.AddCommand(newTrace(s), newRecord(s), newReplay(s), newExplain(s), newProbes(s), newLab(s))
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.Flags().SortFlags = false
 	}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"ipiptrace/internal/diagnose"
+)
+
+// explainCommand is `ipiptrace explain CODE`.
+type explainCommand struct {
+	streams
+	list   bool
+	format *choice
+}
+
+func newExplain(s streams) *cobra.Command {
+	e := &explainCommand{streams: s, format: oneOf("text", "json")}
+	cmd := &cobra.Command{
+		Use:   "explain CODE | --list",
+		Short: "Say what a cause means, how to confirm it by hand, how to repair it for good",
+		Example: `  ipiptrace explain rp-filter
+  ipiptrace explain --list`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if e.list {
+				return noArgs(cmd, args)
+			}
+			return oneArg("CODE")(cmd, args)
+		},
+		RunE:              func(_ *cobra.Command, args []string) error { return e.run(args) },
+		ValidArgsFunction: cobra.FixedCompletions(codes(), cobra.ShellCompDirectiveNoFileComp),
+	}
+	cmd.Flags().BoolVar(&e.list, "list", false, "every code, with one line each")
+	cmd.Flags().VarP(e.format, "output", "o", "for people, or one object a line")
+	complete(cmd, "output", e.format.words)
+	return cmd
+}
+
+func codes() (all []string) {
+	for _, d := range diagnose.Codes() {
+		all = append(all, d.Code)
+	}
+	return all
+}
+
+func (e *explainCommand) run(args []string) error {
+	docs := diagnose.Codes()
+	if !e.list {
+		code := args[0]
+		docs = slices.DeleteFunc(docs, func(d diagnose.Doc) bool { return d.Code != code })
+		if len(docs) == 0 {
+			return usageError{fmt.Errorf("explain %q: there is no such code%s; ipiptrace explain --list has all", code, like(code))}
+		}
+	}
+	out := bufio.NewWriter(e.out)
+	err := errors.Join(e.write(out, docs), out.Flush())
+	if err != nil && !errors.Is(err, unix.EPIPE) {
+		return fmt.Errorf("standard output: %w", err)
+	}
+	return nil
+}
+
+func (e *explainCommand) write(w io.Writer, docs []diagnose.Doc) error {
+	switch {
+	case e.format.word == "json":
+		lines := json.NewEncoder(w)
+		lines.SetEscapeHTML(false)
+		for _, d := range docs {
+			err := lines.Encode(struct {
+				Type string `json:"type"`
+				diagnose.Doc
+			}{"cause", d})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	case e.list:
+		return listCodes(w, docs)
+	}
+	_, err := io.WriteString(w, manual(docs[0]))
+	return err
+}
+
+func listCodes(w io.Writer, docs []diagnose.Doc) error {
+	where := ""
+	for _, d := range docs {
+		if d.Where != where {
+			where = d.Where
+			fmt.Fprintf(w, "%s\n", where)
+		}
+		if _, err := fmt.Fprintf(w, "  %-26s%s\n", d.Code, hang(d.Means, 28)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// manual is a cause for a person, in 80 columns.
+func manual(d diagnose.Doc) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s (%s)\n\n  %s\n", d.Code, d.Where, hang(d.Means, 2))
+	section := func(title string, lines ...string) {
+		fmt.Fprintf(&b, "\n%s\n", title)
+		for _, line := range lines {
+			fmt.Fprintf(&b, "  %s\n", line)
+		}
+	}
+	section("In the kernel", hang(d.Kernel, 2))
+	section("Confirm by hand", d.Confirm...)
+	section("Repair", d.Fix...)
+	section("Keep it from coming back", hang(d.Prevent, 2))
+	return b.String()
+}
+
+const columns = 80
+
+// hang breaks a text into lines that begin at a column.
+func hang(text string, column int) string {
+	var b strings.Builder
+	at := column
+	for i, word := range strings.Fields(text) {
+		switch {
+		case i > 0 && at+1+len(word) > columns:
+			b.WriteString("\n" + strings.Repeat(" ", column))
+			at = column
+		case i > 0:
+			b.WriteByte(' ')
+			at++
+		}
+		b.WriteString(word)
+		at += len(word)
+	}
+	return b.String()
+}
+
+// like is what somebody may have meant who typed a code that there is not.
+func like(code string) string {
+	best, distance := "", max(len(code)/2, 3)
+	for _, known := range codes() {
+		if d := edits(code, known); d < distance || strings.Contains(known, code) && best == "" && code != "" {
+			best, distance = known, min(d, distance)
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(": did you mean %s", best)
+}
+
+// edits is how many letters make one word of the other (Levenshtein).
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		last := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := last
+			if a[i] != b[j] {
+				cost++
+			}
+			last = row[j+1]
+			row[j+1] = min(cost, row[j+1]+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}
