@@ -100,7 +100,7 @@ func outerDocs() []Doc {
 			Means:   "The tunnel takes another protocol than IPv4 (mplsip).",
 			Kernel:  "ipip_tunnel_rcv, NOT_SPECIFIED, no ICMP, no counter.",
 			Confirm: []string{"ip -d link show TUNNEL  # mode"},
-			Fix:     []string{"ip link set TUNNEL type ipip mode ipip"},
+			Fix:     []string{"ip link del TUNNEL; ip link add TUNNEL type ipip local RIP; ip link set TUNNEL up  # the mode of one that is there can't be changed"},
 			Prevent: "Leave the mode out when the tunnel is made: ipip is the default.",
 		},
 		{

@@ -166,7 +166,7 @@ func nearState(q question, why string) *finding {
 	}
 	serving, near := q.host.Serves(q.proto(), q.service(), q.link())
 	if len(serving) > 0 {
-		return nil
+		return q.hiddenDevice(serving[0], why)
 	}
 	for _, n := range near {
 		if n.Why != why {
@@ -185,6 +185,19 @@ func nearState(q question, why string) *finding {
 		return f
 	}
 	return nil
+}
+
+// hiddenDevice: a socket is there that should have taken the packet, and the kernel found none. Where /proc is all
+// that there is to read, which does not say devices, one to which the socket is bound is what is left.
+func (q question) hiddenDevice(s host.Socket, why string) *finding {
+	if why != "device" || !q.host.Coarse {
+		return nil
+	}
+	return &finding{
+		summary:  fmt.Sprintf("the service on port %d does not take what comes by %s: it is bound to another device", q.port(), q.dev()),
+		evidence: []string{fmt.Sprintf("/proc/net/%s: %s%s", q.proto(), s.Local, owner(s)), "its device is in: ss -ln, behind %"},
+		doubtful: true,
+	}
 }
 
 // owner names the process, in brackets.

@@ -99,7 +99,7 @@ func tunnelRows() []row {
 						return &finding{
 							summary:  fmt.Sprintf("the tunnel %s takes another protocol than IPv4", l.Name),
 							evidence: []string{fmt.Sprintf("ip -d link show %s: mode %d, not 4 (ipip) or 0 (any)", l.Name, l.Tunnel.Proto)},
-							fix:      []string{command("ip", "link", "set", l.Name, "type", "ipip", "mode", "ipip")},
+							fix:      remade(q.host, l),
 						}
 					}
 				}
@@ -107,6 +107,22 @@ func tunnelRows() []row {
 			},
 		},
 	}
+}
+
+// remade makes a tunnel anew, in the mode ipip: the kernel changes the mode of none that is there.
+func remade(s *host.Snapshot, l host.Link) []string {
+	add := []string{"ip", "link", "add", l.Name, "type", "ipip", "mode", "ipip"}
+	if l.Tunnel.Local.IsValid() {
+		add = append(add, "local", l.Tunnel.Local.String())
+	}
+	if l.Tunnel.Remote.IsValid() {
+		add = append(add, "remote", l.Tunnel.Remote.String())
+	}
+	fix := []string{command("ip", "link", "del", l.Name), command(add...), command("ip", "link", "set", l.Name, "up")}
+	for _, a := range s.AddrsOf(l.Index) {
+		fix = append(fix, command("ip", "addr", "add", a.Prefix.String(), "dev", l.Name))
+	}
+	return fix
 }
 
 // atTunnel: no device was found that takes the packet; the state tells why.

@@ -22,6 +22,28 @@ func directorFaults() []Scenario {
 			Traffic: expect(Refused),
 		},
 		{
+			Name:    "no-destination",
+			Summary: "The services have no real server.",
+			Code:    "ipvs-no-destination",
+			Inject:  []Step{removeDestination()},
+			Undo:    []Step{removeServices(), addServices()},
+			Traffic: expect(Refused),
+		},
+		{
+			Name:    "director-no-route",
+			Summary: "The director's route to the real server is of the type unreachable.",
+			Code:    "ipvs-no-route",
+			Inject: []Step{
+				run(Director, "ip", "route", "replace", "unreachable", RealServerAddr.String()),
+				removeServices(), addServices(), // IPVS remembers routes
+			},
+			Undo: []Step{
+				unless("No such process", run(Director, "ip", "route", "del", "unreachable", RealServerAddr.String())),
+				removeServices(), addServices(),
+			},
+			Traffic: expired,
+		},
+		{
 			Name:    "ttl-expired",
 			Summary: "The packet arrives at the director with its last hop.",
 			Code:    "ttl-expired",

@@ -23,6 +23,19 @@ func replyFaults() []Scenario {
 			Undo:    []Step{unless("No such process", run(RealServer, "ip", "route", "del", "blackhole", ClientAddr.String()))},
 			Traffic: expect(TimedOut),
 		},
+		refusedReturn("unreachable-return", "unreachable"),
+		refusedReturn("prohibit-return", "prohibit"),
+		{
+			Name:    "qdisc-drop",
+			Summary: "The queue of eth0 has no room for a packet.",
+			Code:    "qdisc-drop",
+			Inject:  []Step{run(RealServer, "tc", "qdisc", "replace", "dev", "eth0", "root", "bfifo", "limit", "1")},
+			Undo: []Step{
+				unless("Invalid", unless("No such file", unless("Cannot delete", unless("Cannot find", run(RealServer, "tc", "qdisc", "del", "dev", "eth0", "root"))))),
+				stopListening(), listen(),
+			},
+			Traffic: expect(TimedOut),
+		},
 		{
 			// Three requests for the gateway's address, one each 0.2 s instead of 1 s.
 			Name:    "neighbour-failed",
@@ -40,5 +53,17 @@ func replyFaults() []Scenario {
 			},
 			Traffic: expect(TimedOut),
 		},
+	}
+}
+
+// refusedReturn is a route to the client that refuses.
+func refusedReturn(name, kind string) Scenario {
+	return Scenario{
+		Name:    name,
+		Summary: "The real server's route to the client is of the type " + kind + ".",
+		Code:    "no-return-route",
+		Inject:  []Step{run(RealServer, "ip", "route", "replace", kind, ClientAddr.String())},
+		Undo:    []Step{unless("No such process", run(RealServer, "ip", "route", "del", kind, ClientAddr.String()))},
+		Traffic: expect(TimedOut),
 	}
 }

@@ -44,6 +44,57 @@ func routingFaults() []Scenario {
 			},
 			Traffic: expect(TimedOut),
 		},
+		{
+			Name:    "rp-filter-unnumbered",
+			Summary: "The reverse-path filter is loose, and tunl0 has no address: the VIP is on lo.",
+			Code:    "rp-filter",
+			Inject: []Step{
+				removeAddr(RealServer, "tunl0", VIP), giveAddr(RealServer, "lo", VIP),
+				sysctl(RealServer, "net/ipv4/conf/tunl0/rp_filter", "2"),
+			},
+			Undo:    append(rpFilterOff(), removeAddr(RealServer, "lo", VIP), giveAddr(RealServer, "tunl0", VIP)),
+			Traffic: expect(TimedOut),
+		},
+		{
+			Name:    "martian-source",
+			Summary: "The real server has the client's address itself.",
+			Code:    "martian-source",
+			Inject:  []Step{giveAddr(RealServer, "lo", ClientAddr)},
+			Undo:    []Step{removeAddr(RealServer, "lo", ClientAddr)},
+			Traffic: expect(TimedOut),
+		},
+		{
+			Name:    "martian-outer",
+			Summary: "The real server has the director's address itself.",
+			Code:    "martian-source",
+			Inject:  []Step{giveAddr(RealServer, "lo", DirectorAddr)},
+			Undo:    []Step{removeAddr(RealServer, "lo", DirectorAddr)},
+			Traffic: expect(TimedOut),
+		},
+		refusedRoute("unreachable-vip", "unreachable"),
+		refusedRoute("prohibit-vip", "prohibit"),
+	}
+}
+
+// refusedRoute is a route for the VIP that the local one does not hide, in a table that is asked before.
+func refusedRoute(name, kind string) Scenario {
+	return Scenario{
+		Name:    name,
+		Summary: "A route of the type " + kind + " stands in the VIP's way.",
+		Code:    "route-reject",
+		Inject: []Step{
+			unless("File exists", run(RealServer, "ip", "rule", "add", "pref", "100", "lookup", "local")),
+			unless("File exists", run(RealServer, "ip", "rule", "add", "pref", "10", "iif", "tunl0", "lookup", "77")),
+			run(RealServer, "ip", "route", "replace", kind, VIP.String(), "table", "77"),
+			unless("No such file", run(RealServer, "ip", "rule", "del", "pref", "0")),
+		},
+		Undo: []Step{
+			unless("File exists", run(RealServer, "ip", "rule", "add", "pref", "0", "lookup", "local")),
+			unless("No such", run(RealServer, "ip", "route", "del", kind, VIP.String(), "table", "77")),
+			unless("No such file", run(RealServer, "ip", "rule", "del", "pref", "10")),
+			unless("No such file", run(RealServer, "ip", "rule", "del", "pref", "100")),
+		},
+		Traffic: expect(TimedOut),
 	}
 }
 

@@ -1,5 +1,7 @@
 package lab
 
+import "net/netip"
+
 // socketFaults are requests that the service is not there for, or too busy.
 func socketFaults() []Scenario {
 	return []Scenario{
@@ -8,6 +10,22 @@ func socketFaults() []Scenario {
 			Summary: "Nobody listens on the service's port.",
 			Code:    "no-listener",
 			Inject:  []Step{stopListening()},
+			Undo:    []Step{listen()},
+			Traffic: expect(Refused),
+		},
+		{
+			Name:    "listener-wrong-address",
+			Summary: "The service listens on the real server's own address, not on the VIP.",
+			Code:    "listener-wrong-address",
+			Inject:  []Step{listenElsewhere(RealServerAddr, "")},
+			Undo:    []Step{listen()},
+			Traffic: expect(Refused),
+		},
+		{
+			Name:    "listener-wrong-device",
+			Summary: "The service is bound to eth0, and the packet comes by tunl0.",
+			Code:    "listener-wrong-device",
+			Inject:  []Step{listenElsewhere(netip.IPv4Unspecified(), "eth0")},
 			Undo:    []Step{listen()},
 			Traffic: expect(Refused),
 		},

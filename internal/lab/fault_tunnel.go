@@ -49,5 +49,60 @@ func tunnelFaults() []Scenario {
 			},
 			Traffic: expect(TimedOut),
 		},
+		{
+			Name:    "tunnel-endpoint",
+			Summary: "tunl0 is down, and the tunnel that is up is for another director.",
+			Code:    "tunnel-endpoint-mismatch",
+			Inject:  ownTunnel("remote", "10.0.0.99"),
+			Undo:    noOwnTunnel(),
+			Traffic: expect(Refused),
+		},
+		{
+			Name:    "tunnel-mode",
+			Summary: "tunl0 is down, and the tunnel that is up takes MPLS.",
+			Code:    "tunnel-mode-mismatch",
+			Inject:  ownTunnel("mode", "mplsip"),
+			Undo:    noOwnTunnel(),
+			Traffic: expect(TimedOut),
+		},
+		{
+			Name:    "outer-not-local",
+			Summary: "The director sends to an address that the real server does not have.",
+			Code:    "outer-not-local",
+			Inject: []Step{
+				run(Director, "ip", "neigh", "replace", wrongAddr, "lladdr", mac(RealServerAddr).String(), "dev", "eth0", "nud", "permanent"),
+				unless("exists", run(Director, "ipvsadm", "-a", "-t", VIP.String()+":80", "-r", wrongAddr+":80", "-i")),
+				unless("exists", run(Director, "ipvsadm", "-a", "-u", VIP.String()+":80", "-r", wrongAddr+":80", "-i")),
+				weigh(0),
+			},
+			Undo: []Step{
+				weigh(1),
+				unless("No such", run(Director, "ipvsadm", "-d", "-t", VIP.String()+":80", "-r", wrongAddr+":80")),
+				unless("No such", run(Director, "ipvsadm", "-d", "-u", VIP.String()+":80", "-r", wrongAddr+":80")),
+				unless("No such file", run(Director, "ip", "neigh", "del", wrongAddr, "dev", "eth0")),
+			},
+			Traffic: expect(TimedOut),
+		},
+	}
+}
+
+// wrongAddr is nobody's.
+const wrongAddr = "10.0.0.12"
+
+// ownTunnel has the real server use a tunnel of its own in place of tunl0.
+func ownTunnel(words ...string) []Step {
+	add := append([]string{"ip", "link", "add", "lvs0", "type", "ipip", "local", RealServerAddr.String()}, words...)
+	return append(noOwnTunnel(),
+		run(RealServer, add...),
+		linkUp(RealServer, "lvs0"),
+		giveAddr(RealServer, "lvs0", VIP),
+		linkDown(RealServer, "tunl0"),
+	)
+}
+
+func noOwnTunnel() []Step {
+	return []Step{
+		unless("Cannot find", run(RealServer, "ip", "link", "del", "lvs0")),
+		linkUp(RealServer, "tunl0"), giveAddr(RealServer, "tunl0", VIP),
 	}
 }

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/moby/ipvs"
@@ -30,6 +31,16 @@ func weigh(weight int) Step {
 		d := destination()
 		d.Weight = weight
 		return h.UpdateDestination(virtualService(proto), d)
+	})
+}
+
+// removeDestination takes the real server out of both services.
+func removeDestination() Step {
+	return directorStep("remove the real server", func(h *ipvs.Handle, proto uint16) error {
+		if err := h.DelDestination(virtualService(proto), destination()); err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+		return nil
 	})
 }
 

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 func stopListening() Step {
@@ -137,4 +140,33 @@ func (s *service) stuff() error {
 		}
 		return nil
 	})
+}
+
+// listenElsewhere replaces the service by one that is bound to another address, or to a device.
+func listenElsewhere(addr netip.Addr, dev string) Step {
+	return Step{
+		What: fmt.Sprintf("real-server: listen on %s %s", addr, dev),
+		Do: func(_ context.Context, l *Lab) error {
+			s := l.service
+			if err := s.stop(); err != nil {
+				return err
+			}
+			at := netip.AddrPortFrom(addr, Port).String()
+			return s.node.Do(func() error {
+				config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+					return errors.Join(c.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), dev) }), err)
+				}}
+				tcp, err := config.Listen(context.Background(), "tcp4", at)
+				if err != nil {
+					return err
+				}
+				s.held = append(s.held, tcp)
+				udp, err := config.ListenPacket(context.Background(), "udp4", at)
+				if err == nil {
+					s.held = append(s.held, udp)
+				}
+				return err
+			})
+		},
+	}
 }
