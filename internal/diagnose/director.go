@@ -52,7 +52,6 @@ func directorRows() []row {
 						return &finding{
 							summary:  fmt.Sprintf("the connection belongs to the real server %s, which was removed from the service", c.Dest),
 							evidence: []string{fmt.Sprintf("ipvsadm -Lnc: %s %s %s %s", c.Client, c.Virtual, c.Dest, c.State), q.says("net/ipv4/vs/expire_nodest_conn")},
-							fix:      []string{command("sysctl", "-w", "net.ipv4.vs.expire_nodest_conn=1")},
 						}
 					}
 				}
@@ -84,7 +83,6 @@ func directorRows() []row {
 				return &finding{
 					summary:  fmt.Sprintf("the director has no connection of %s:%d, and this packet begins none", q.client(), q.clientPort()),
 					evidence: []string{fmt.Sprintf("ipvsadm -Lnc: none of %s:%d to %s", q.client(), q.clientPort(), q.service()), q.says("net/ipv4/vs/sloppy_tcp")},
-					fix:      []string{command("sysctl", "-w", "net.ipv4.vs.sloppy_tcp=1")},
 				}
 			},
 		},

@@ -68,7 +68,7 @@ func filterRows() []row {
 				switch {
 				case q.reason("BPF_CGROUP_EGRESS"):
 					return shown
-				case q.reason("SOCKET_FILTER"), q.noReason() && q.droppedIn("ip_finish_output", "sk_filter_trim_cap", "tcp_v4_rcv", "udp_queue_rcv_one_skb"):
+				case q.reason("SOCKET_FILTER"), q.noReason() && q.droppedIn("sk_filter_trim_cap"):
 					return possible
 				}
 				return absent
@@ -84,7 +84,7 @@ func filterRows() []row {
 							summary:  fmt.Sprintf("a program at the cgroup %s drops the packet", c.Path),
 							evidence: []string{fmt.Sprintf("bpftool cgroup show /sys/fs/cgroup%s: %s id %d", c.Path, side, c.ID)},
 							fix:      []string{command("bpftool", "cgroup", "detach", "/sys/fs/cgroup"+c.Path, "cgroup_inet_"+side, "id", fmt.Sprint(c.ID))},
-							doubtful: q.noReason(),
+							doubtful: true, // systemd counts with such programs, too
 						}
 					}
 				}

@@ -25,6 +25,7 @@ func packetRows() []row {
 				for _, c := range []string{"Tcp.InCsumErrors", "Udp.InCsumErrors", "Icmp.InCsumErrors", "IpExt.InCsumErrors"} {
 					if n := q.host.Counters[c]; n > 0 && strings.HasPrefix(c, counterOf(q)) {
 						f := badChecksum(q)
+						f.doubtful = true // the packet's own fault is in no state
 						f.evidence = []string{fmt.Sprintf("nstat -az %s: counted", strings.ReplaceAll(c, ".", ""))}
 						return &f
 					}

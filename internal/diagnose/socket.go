@@ -73,7 +73,7 @@ func socketRows() []row {
 				if cookies, ok := q.host.Sysctl("net/ipv4/tcp_syncookies"); !ok || cookies != 0 {
 					return nil
 				}
-				if q.host.Counters["TcpExt.TCPReqQFullDrop"] == 0 && q.host.Counters["TcpExt.ListenDrops"] == 0 {
+				if q.host.Counters["TcpExt.TCPReqQFullDrop"] == 0 {
 					return nil
 				}
 				return &finding{
