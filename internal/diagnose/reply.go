@@ -62,7 +62,7 @@ func replyRows() []row {
 					return absent
 				case hasPrefix(q.Drop.Reason, "QDISC_", "FQ_", "CODEL_", "TBF_", "NETEM_"):
 					return shown
-				case q.noReason() && q.droppedIn("__dev_queue_xmit", "kfree_skb_list_reason", "kfree_skb_list", "__dev_xmit_skb", "netem_enqueue", "tbf_enqueue", "pfifo_enqueue", "bfifo_enqueue"):
+				case q.noReason() && q.droppedIn("__dev_queue_xmit", "kfree_skb_list_reason", "kfree_skb_list", "__tcf_kfree_skb_list", "__dev_xmit_skb", "netem_enqueue", "tbf_enqueue", "pfifo_enqueue", "bfifo_enqueue"):
 					return possible
 				}
 				return absent
@@ -138,6 +138,14 @@ func prefixState(q question) *finding {
 	return nil
 }
 
+// nextHop names who was asked for.
+func nextHop(hop, to netip.Addr) string {
+	if hop == to {
+		return to.String()
+	}
+	return fmt.Sprintf("the next hop %s to %s", hop, to)
+}
+
 func neighbourState(q question) *finding {
 	to := q.dst()
 	f := host.Flow{Src: q.src(), Dst: to}
@@ -155,7 +163,7 @@ func neighbourState(q question) *finding {
 			continue
 		}
 		out := &finding{
-			summary:  fmt.Sprintf("the next hop %s to %s does not answer ARP on %s", hop, to, l.Name),
+			summary:  fmt.Sprintf("%s does not answer ARP on %s", nextHop(hop, to), l.Name),
 			evidence: []string{got(to, a), fmt.Sprintf("ip neigh show %s: %s", hop, n.State)},
 		}
 		if a.Route != nil && hop != to && reachesWithout(q.host, *a.Route, f) {

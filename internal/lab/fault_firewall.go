@@ -141,7 +141,7 @@ func firewallFaults() []Scenario {
 		},
 		{
 			Name:    "xdp-drop",
-			Summary: "An XDP program on eth0 drops everything.",
+			Summary: "An XDP program on eth0 drops IPIP packets.",
 			Code:    "xdp-drop",
 			Inject:  []Step{xdp(RealServer, "eth0", true)},
 			Undo:    []Step{xdp(RealServer, "eth0", false)},

@@ -7,7 +7,9 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/rlimit"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // nftIn makes a table of the lab's own in a family, in place of what is in it.
@@ -26,16 +28,44 @@ func noTable(family string) string {
 // xdpGeneric is XDP_FLAGS_SKB_MODE (linux/if_link.h).
 const xdpGeneric = 1 << 1
 
-// xdp puts a program on a device that drops all it sees, or takes it away.
+// What dropIPIP looks at, and says.
+const (
+	etherType, ipProtocol, enough = 12, ethLen + 9, ethLen + 20
+	xdpDrop, xdpPass              = 1, 2
+)
+
+// dropIPIP is an XDP program that drops IPIP and lets everything else pass: ARP, above all.
+func dropIPIP() asm.Instructions {
+	return asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R1, 0, asm.Word), // xdp_md.data
+		asm.LoadMem(asm.R3, asm.R1, 4, asm.Word), // xdp_md.data_end
+		asm.Mov.Reg(asm.R4, asm.R2),
+		asm.Add.Imm(asm.R4, enough),
+		asm.JGT.Reg(asm.R4, asm.R3, "pass"),
+		asm.LoadMem(asm.R5, asm.R2, etherType, asm.Half),
+		asm.JNE.Imm(asm.R5, 0x0008, "pass"), // ETH_P_IP in network byte order
+		asm.LoadMem(asm.R5, asm.R2, ipProtocol, asm.Byte),
+		asm.JNE.Imm(asm.R5, unix.IPPROTO_IPIP, "pass"),
+		asm.Mov.Imm(asm.R0, xdpDrop),
+		asm.Return(),
+		asm.Mov.Imm(asm.R0, xdpPass).WithSymbol("pass"),
+		asm.Return(),
+	}
+}
+
+// xdp puts that program on a device, or takes it away.
 func xdp(r Role, dev string, on bool) Step {
 	return Step{
 		What: fmt.Sprintf("%s: XDP program on %s: %v", r, dev, on),
 		Do: func(_ context.Context, l *Lab) error {
-			fd := -1
+			fd := -1 // none
 			if on {
+				if err := rlimit.RemoveMemlock(); err != nil { // kernels before 5.11 count a program's memory
+					return err
+				}
 				p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 					Name: "lab_drop", Type: ebpf.XDP, License: "Dual BSD/GPL",
-					Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 1 /* XDP_DROP */), asm.Return()},
+					Instructions: dropIPIP(),
 				})
 				if err != nil {
 					return err

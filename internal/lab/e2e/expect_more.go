@@ -42,7 +42,7 @@ func moreLosses() (all []loss) {
 	for _, name := range []string{"unreachable-return", "prohibit-return"} {
 		all = append(all, refusedSYN(name), unanswerable(name))
 	}
-	both(loss{scenario: "qdisc-drop", reply: true, fate: "dropped", functions: []string{"__dev_queue_xmit", "kfree_skb_list_reason", "kfree_skb_list", "__dev_xmit_skb"}, reasons: []string{"QDISC_DROP", "QDISC_OVERLIMIT"}, dev: "eth0"})
+	both(loss{scenario: "qdisc-drop", reply: true, fate: "dropped", functions: []string{"__dev_queue_xmit", "kfree_skb_list_reason", "kfree_skb_list", "__dev_xmit_skb", "__tcf_kfree_skb_list"}, reasons: []string{"QDISC_DROP", "QDISC_OVERLIMIT"}, dev: "eth0"})
 	for _, name := range []string{"listener-wrong-address", "listener-wrong-device"} {
 		all = append(all,
 			loss{scenario: name, proto: lab.TCP, fate: "rejected", functions: []string{"tcp_v4_rcv"}, reasons: []string{"NO_SOCKET"}, dev: "tunl0", reject: "rst 0/0"},

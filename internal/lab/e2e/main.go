@@ -80,6 +80,9 @@ func (o options) besides(ctx context.Context, r *report, l *lab.Lab, only *regex
 	if only.MatchString("pairs") {
 		r.check("pairs", o.pairs(ctx, r, l))
 	}
+	if only.MatchString("replay") {
+		r.check("replay", o.replay(ctx, l))
+	}
 	if only.MatchString("unchanged") {
 		r.check("unchanged", o.unchanged(ctx, r, l))
 	}

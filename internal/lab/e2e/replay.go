@@ -1,0 +1,61 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"ipiptrace/internal/lab"
+)
+
+// replay records a fault, repairs it, and has the recording say what was the matter, as if the machine were far away.
+func (o options) replay(ctx context.Context, l *lab.Lab) (err error) {
+	dir, err := os.MkdirTemp("", "replay")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	s, _ := lab.Named("firewall-input")
+	if err := l.Inject(ctx, s); err != nil {
+		return err
+	}
+	file, ready := filepath.Join(dir, "seen.jsonl"), filepath.Join(dir, "ready")
+	record := exec.CommandContext(ctx, o.ipiptrace, "record", file, "--vip", lab.VIP.String(), "--port", fmt.Sprint(lab.Port), "--ready-file", ready)
+	record.Stderr = os.Stderr
+	if err := l.Outside(record.Start); err != nil {
+		return errors.Join(err, l.Undo(ctx, s))
+	}
+	for began := time.Now(); time.Since(began) < readyPatience; time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(ready); err == nil {
+			break
+		}
+	}
+	_, err = l.Traffics(ctx, s.Traffic)
+	time.Sleep(2 * late)
+	err = errors.Join(err, record.Process.Signal(syscall.SIGINT))
+	_ = record.Wait() // status 1: something was lost
+	if err := errors.Join(err, l.Undo(ctx, s)); err != nil {
+		return err
+	}
+	out, _ := exec.CommandContext(ctx, o.ipiptrace, "replay", file, "--only", "lost", "-o", "json").Output()
+	var lost []line
+	for lines := bufio.NewScanner(bytes.NewReader(out)); lines.Scan(); {
+		j := line{raw: lines.Text()}
+		if err := json.Unmarshal(lines.Bytes(), &j); err != nil {
+			return err
+		}
+		if j.Type == "journey" {
+			lost = append(lost, j)
+		}
+	}
+	o.update = ""
+	return o.golden(s.Name, lost)
+}
