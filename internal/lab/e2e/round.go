@@ -156,7 +156,7 @@ func (o options) round(ctx context.Context, r *report, l *lab.Lab, rd round) err
 	r.note("%s: peak memory %s; %s", rd, peak, account.raw)
 	r.check(rd.String()+"/account", errors.Join(err, complete(account)))
 	for _, p := range played {
-		r.check(fmt.Sprintf("%s/%s/nothing-else", rd, p.scenario.Name), o.nothingElse(l, w, rd, p))
+		r.check(fmt.Sprintf("%s/%s/nothing-else", rd, p.scenario.Name), o.nothingElse(l, w, rd, p, account.missed()))
 	}
 	for _, c := range crowds {
 		r.check(c.name, w.allArrived(r, l, rd.watched, c, account.missed()))
