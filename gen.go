@@ -4,7 +4,10 @@
 //	tracer/            loads it, attaches it, and turns what it writes into events
 //	tracer/event/      the vocabulary: one sighting of one packet at one place, and its recording
 //	internal/journey/  events become journeys, one a packet; each has a fate
-//	internal/render/   journeys as text and as JSON
+//	internal/host/     the machine's state as plain data; internal/host/read reads it and changes nothing
+//	internal/ruleset/  which netfilter rule decides over a packet
+//	internal/diagnose/ a lost journey and the state become a cause, how certain it is, and the fix
+//	internal/render/   journeys and causes as text and as JSON
 //	cmd/ipiptrace/     flags, wiring, exit statuses: the only place that knows all of the above
 //
 // and beside it, for demo and tests:

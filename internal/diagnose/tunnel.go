@@ -146,6 +146,9 @@ func tunnels(s *host.Snapshot) (all []host.Link) {
 // takes reports whether a tunnel's addresses are those of the packet (ip_tunnel_lookup).
 func takes(l host.Link, q question) bool {
 	t := l.Tunnel
+	if q.Outer == nil {
+		return true
+	}
 	any := func(a netip.Addr) bool { return !a.IsValid() || a.IsUnspecified() }
 	return (any(t.Local) || t.Local == q.Outer.Dst) && (any(t.Remote) || t.Remote == q.Outer.Src)
 }
