@@ -31,6 +31,8 @@ type state struct {
 	read time.Duration
 	// asked: it is being read.
 	asked bool
+	// said are the verdicts that this state has led to.
+	said map[sameToRules]Verdict
 }
 
 // waiting is a journey that has ended.
@@ -111,7 +113,7 @@ func unexplained(ended []journey.Journey) []Verdict {
 
 // learn takes a state. One that can't be read is none.
 func (q *Inquiry) learn(e event.Event) {
-	s := state{read: e.Time}
+	s := state{read: e.Time, said: map[sameToRules]Verdict{}}
 	if snapshot := new(host.Snapshot); json.Unmarshal(e.Host, snapshot) == nil {
 		s.host = snapshot
 	}
@@ -147,7 +149,7 @@ func (q *Inquiry) explain(w waiting, late bool) (v Verdict, ok bool) {
 	s := q.states[placeOf(w.Journey)]
 	switch {
 	case s.host != nil && s.read >= w.at:
-		v = Explain(w.Journey, s.host)
+		v = s.explain(w.Journey)
 	case late:
 		v = Explain(w.Journey, nil)
 	default:

@@ -107,3 +107,32 @@ func TestNobodyIsAsked(t *testing.T) {
 		t.Errorf("the account has lost its sites: %+v", a)
 	}
 }
+
+func TestAFloodIsEvaluatedOnce(t *testing.T) {
+	drops := realServer(func(s *host.Snapshot) {
+		s.Nft = []host.NftTable{{Family: "ip", Name: "t", Chains: []host.NftChain{{Name: "c", Hook: "input", Policy: "drop"}}}}
+	})
+	data, err := json.Marshal(drops)
+	if err != nil {
+		t.Fatal(err)
+	}
+	filtered := func(id uint64, port uint16) journey.Journey {
+		j := dropped("nft_do_chain", "NETFILTER_DROP", "tunl0", false)
+		j.ID, j.Packet.SrcPort, j.Drop.NfHook = id, port, "input"
+		return j
+	}
+	q := NewInquiry()
+	q.Add(tick(1*time.Second), []journey.Journey{filtered(1, 1000), filtered(2, 2000)})
+	got := q.Add(event.Event{Kind: event.State, Time: 2 * time.Second, Netns: here, Host: data}, nil)
+	if len(got) != 2 || got[0].ID != 1 || got[1].ID != 2 || got[1].Packet.SrcPort != 2000 {
+		t.Fatalf("%+v", got)
+	}
+	for _, v := range got {
+		if v.Cause.Code != "firewall-drop" || v.Rule == nil || v.Rule.Policy != "drop" {
+			t.Errorf("%+v, rule %+v", v.Cause, v.Rule)
+		}
+	}
+	if said := len(q.states[here].said); said != 1 {
+		t.Errorf("%d evaluations", said)
+	}
+}

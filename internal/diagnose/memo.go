@@ -1,0 +1,62 @@
+package diagnose
+
+import (
+	"net/netip"
+
+	"ipiptrace/internal/journey"
+)
+
+// sameToRules is what makes two packets the same to a firewall but for the client's port, which rules look at least:
+// to evaluate ten thousand rules for each packet of a flood would hold up the run.
+type sameToRules struct {
+	netns                        uint32
+	function, reason, hook, dev  string
+	direction                    journey.Direction
+	fate                         journey.Fate
+	src, dst, outerSrc, outerDst netip.Addr
+	service                      uint16
+	proto, flags                 uint8
+	tunnelled, gaps              bool
+	by                           string
+	kind, code                   uint8
+}
+
+// maxRemembered bounds what is remembered of one state.
+const maxRemembered = 4096
+
+// rememberable has the key of a journey that netfilter ended; ok is false for any other.
+func rememberable(j journey.Journey) (k sameToRules, ok bool) {
+	if j.Drop == nil || j.Drop.NfHook == "" {
+		return k, false
+	}
+	q := question{Journey: j}
+	k = sameToRules{
+		netns: placeOf(j), function: j.Drop.Function, reason: j.Drop.Reason, hook: j.Drop.NfHook + " " + j.Drop.Decider, dev: j.Drop.Dev,
+		direction: j.Direction, fate: j.Fate, src: j.Packet.Inner.Src, dst: j.Packet.Inner.Dst,
+		service: q.port(), proto: j.Packet.Inner.Protocol, flags: uint8(j.Packet.TCPFlags), tunnelled: q.tunnelled(), gaps: j.Gaps > 0,
+	}
+	if j.Outer != nil {
+		k.outerSrc, k.outerDst = j.Outer.Src, j.Outer.Dst
+	}
+	if j.Reject != nil {
+		k.by, k.kind, k.code = j.Reject.By, j.Reject.Type, j.Reject.Code
+	}
+	return k, true
+}
+
+// explain is Explain, but for what it said of the like since the state was read.
+func (s *state) explain(j journey.Journey) Verdict {
+	k, ok := rememberable(j)
+	if !ok {
+		return Explain(j, s.host)
+	}
+	if v, known := s.said[k]; known {
+		v.Journey = j
+		return v
+	}
+	v := Explain(j, s.host)
+	if len(s.said) < maxRemembered {
+		s.said[k] = v
+	}
+	return v
+}
