@@ -45,6 +45,9 @@ func Explain(j journey.Journey, s *host.Snapshot) Verdict {
 	}
 	if best == nil {
 		v.Cause = &Cause{Code: unknown, Certainty: NotKnown, Summary: q.plainly()}
+		if s == nil {
+			v.Cause.Unread = []string{"the state of the machine"}
+		}
 		return v
 	}
 	f := best.finding

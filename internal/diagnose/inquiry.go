@@ -9,9 +9,10 @@ import (
 	"ipiptrace/tracer/event"
 )
 
-// The bounds of an Inquiry: how long a loss waits for the state of the machine, and how many journeys wait.
+// The bounds of an Inquiry: how long a loss waits for the state of the machine, and how many journeys wait. A state
+// is read in a fraction of a second; on a machine with no time to spare a late cause is better than none.
 const (
-	stateWait  = 2 * time.Second
+	stateWait  = 6 * time.Second
 	maxWaiting = 1 << 13
 )
 

@@ -134,8 +134,9 @@ func (w *watch) settle(quiet time.Duration) {
 	}
 }
 
-// verdictPatience is for the slowest verdict: one that is known after ipiptrace's own patience of 5 s.
-const verdictPatience = 8 * time.Second
+// verdictPatience is for the slowest verdict: one that is known after ipiptrace's own patience of 5 s, and then
+// explained on a machine that has little time.
+const verdictPatience = 15 * time.Second
 
 // await waits until enough journeys of the window satisfy want.
 func (w *watch) await(in window, enough int, want func(line) bool) (found []line) {
