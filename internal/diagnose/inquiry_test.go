@@ -77,7 +77,7 @@ func TestALossIsToldInTimeWithoutAState(t *testing.T) {
 	expect(t, "a loss waits", q.Add(tick(time.Second), []journey.Journey{lost(1)}))
 	expect(t, "not for ever", q.Add(tick(time.Second+stateWait), nil), 1)
 	expect(t, "nor at the end", q.End([]journey.Journey{lost(2)}))
-	expect(t, "what came at the end is used", q.Add(read(t, 4*time.Second), nil), 2)
+	expect(t, "what came at the end is used", q.Add(read(t, 20*time.Second), nil), 2)
 	expect(t, "the end waits no longer", q.End([]journey.Journey{lost(3), arrived(4)}), 3, 4)
 	expect(t, "nothing is left", q.Finish())
 }
