@@ -59,9 +59,13 @@ func (o options) pair(ctx context.Context, r *report, l *lab.Lab, w *watch, name
 			return err
 		}
 		began.to = time.Now()
-		lost := w.await(began, len(s.Traffic), line.lost)
-		if len(lost) == 0 {
-			return fmt.Errorf("nothing was lost by %s", s.Name)
+		var lost []line
+		for _, t := range s.Traffic {
+			found := w.await(began, t.Count, func(j line) bool { return j.lost() && j.Inner.Proto == wire(t.Proto) })
+			if len(found) < t.Count {
+				return fmt.Errorf("%s: of %d losses by %s %d were told", t.Proto, t.Count, s.Name, len(found))
+			}
+			lost = append(lost, found...)
 		}
 		for _, j := range lost {
 			if j.Cause == nil || j.Cause.Code != s.Code {
