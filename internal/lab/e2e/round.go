@@ -191,9 +191,9 @@ func (o options) scenario(ctx context.Context, r *report, l *lab.Lab, w *watch, 
 	return began
 }
 
-// patient are four times the times in which a tier should be ready in an emulated guest: machines are noisy.
+// patient are at least four times the times in which a tier should be ready in an emulated guest: machines are noisy.
 var patient = map[string]time.Duration{
-	auto: 16 * time.Second, "fentry": 6 * time.Second, "kprobe-multi": 4 * time.Second,
+	auto: 16 * time.Second, "fentry": 6 * time.Second, "kprobe-multi": 8 * time.Second,
 	"kprobe": 16 * time.Second, "tracepoint": 6 * time.Second,
 }
 
