@@ -15,7 +15,7 @@ export CGO_ENABLED := 0
 BUILD := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 # The kernels in which the lab is tested, how many guests at a time, and how long one may take.
 LAB_KERNELS ?= 5.10 6.1 6.12 newest
-LAB_GUESTS  ?= 2
+LAB_GUESTS  ?= 1
 GUESTTIME   ?= 25m
 # How long `make fuzz` spends on each target.
 FUZZTIME ?= 60s
@@ -82,7 +82,7 @@ exit $$status
 endef
 export LAB
 
-test-lab: build guest-tools ## the lab inside each of LAB_KERNELS, two guests at a time
+test-lab: build guest-tools ## the lab inside each of LAB_KERNELS, LAB_GUESTS at a time
 	$(call say,the lab in guests of $(LAB_KERNELS)$(comma) $(LAB_GUESTS) at a time; each is shown when it is done)
 	@for kernel in $(LAB_KERNELS); do bin/boot --kernel $$kernel --fetch; done
 	@printf '%s\n' $(LAB_KERNELS) | xargs -P $(LAB_GUESTS) -I{} bash -c "$$LAB" lab {}

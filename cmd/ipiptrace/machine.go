@@ -53,7 +53,7 @@ type machine struct {
 // The pauses of reading: between two states at least that, and at the end of a run no more than that.
 const (
 	readPause = 200 * time.Millisecond
-	lastWait  = 6 * time.Second
+	lastWait  = 10 * time.Second
 )
 
 // ask has namespaces read. It does not wait; what is too much is not read.

@@ -12,7 +12,7 @@ import (
 // The bounds of an Inquiry: how long a loss waits for the state of the machine, and how many journeys wait. A state
 // is read in a fraction of a second; on a machine with no time to spare a late cause is better than none.
 const (
-	stateWait  = 6 * time.Second
+	stateWait  = 10 * time.Second
 	maxWaiting = 1 << 13
 )
 

@@ -193,8 +193,8 @@ func (o options) scenario(ctx context.Context, r *report, l *lab.Lab, w *watch, 
 
 // patient are at least four times the times in which a tier should be ready in an emulated guest: machines are noisy.
 var patient = map[string]time.Duration{
-	auto: 16 * time.Second, "fentry": 6 * time.Second, "kprobe-multi": 8 * time.Second,
-	"kprobe": 16 * time.Second, "tracepoint": 6 * time.Second,
+	auto: 16 * time.Second, "fentry": 12 * time.Second, "kprobe-multi": 12 * time.Second,
+	"kprobe": 16 * time.Second, "tracepoint": 12 * time.Second,
 }
 
 func soon(tier string, ready time.Duration) error {

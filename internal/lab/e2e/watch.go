@@ -136,7 +136,7 @@ func (w *watch) settle(quiet time.Duration) {
 
 // verdictPatience is for the slowest verdict: one that is known after ipiptrace's own patience of 5 s, and then
 // explained on a machine that has little time.
-const verdictPatience = 15 * time.Second
+const verdictPatience = 30 * time.Second
 
 // await waits until journeys of enough flows of the window satisfy want: a slow client sends some packets twice.
 func (w *watch) await(in window, enough int, want func(line) bool) (found []line) {
