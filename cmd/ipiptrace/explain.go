@@ -35,8 +35,10 @@ func newExplain(s streams) *cobra.Command {
 			}
 			return oneArg("CODE")(cmd, args)
 		},
-		RunE:              func(_ *cobra.Command, args []string) error { return e.run(args) },
-		ValidArgsFunction: cobra.FixedCompletions(codes(), cobra.ShellCompDirectiveNoFileComp),
+		RunE: func(_ *cobra.Command, args []string) error { return e.run(args) },
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return codes(), cobra.ShellCompDirectiveNoFileComp
+		},
 	}
 	cmd.Flags().BoolVar(&e.list, "list", false, "every code, with one line each")
 	cmd.Flags().VarP(e.format, "output", "o", "for people, or one object a line")

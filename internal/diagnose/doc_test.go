@@ -37,7 +37,7 @@ func TestEveryCodeIsExplained(t *testing.T) {
 			t.Errorf("%s is not explained", code)
 		}
 	}
-	for _, r := range rows() {
+	for _, r := range rows {
 		if !explained[r.code] {
 			t.Errorf("the cause %s is not explained", r.code)
 		}

@@ -14,9 +14,7 @@ import (
 const unknown = "unknown"
 
 // rows are all causes.
-func rows() []row {
-	return slices.Concat(linkRows(), tunnelRows(), routingRows(), filterRows(), packetRows(), socketRows(), replyRows(), directorRows())
-}
+var rows = slices.Concat(linkRows(), tunnelRows(), routingRows(), filterRows(), packetRows(), socketRows(), replyRows(), directorRows())
 
 // answer is a row that a journey may have ended by, with what is said of it.
 type answer struct {
@@ -38,7 +36,7 @@ func Explain(j journey.Journey, s *host.Snapshot) Verdict {
 	}
 	q := question{Journey: j, host: s}
 	var best *answer
-	for _, r := range rows() {
+	for _, r := range rows {
 		if a, ok := q.ask(r); ok && (best == nil || a.before(*best)) {
 			best = &a
 		}

@@ -23,7 +23,9 @@ type Inquiry struct {
 	now     time.Duration
 	states  map[uint32]state
 	waiting []waiting
-	sites   journey.Sites
+	// asks are the namespaces whose state is wanted and was not asked for yet.
+	asks  []uint32
+	sites journey.Sites
 }
 
 // state is what is known of a network namespace.
@@ -57,7 +59,11 @@ func (q *Inquiry) Add(e event.Event, ended []journey.Journey) []Verdict {
 		q.learn(e)
 	}
 	q.queue(ended)
-	return q.ready(false)
+	told := q.ready(false)
+	if e.Kind == event.State {
+		q.wantAgain()
+	}
+	return told
 }
 
 // End takes the journeys that end with the events. What is still asked for may be added afterwards.
@@ -82,18 +88,18 @@ func (q *Inquiry) Asks() (netns []uint32) {
 	if q == nil {
 		return nil
 	}
-	for _, w := range q.waiting {
-		if !w.Lost() {
-			continue
-		}
-		inode := placeOf(w.Journey)
-		if s := q.states[inode]; inode != 0 && !s.asked && s.read < w.at {
-			s.asked = true
-			q.states[inode] = s
-			netns = append(netns, inode)
-		}
-	}
+	netns, q.asks = q.asks, nil
 	return netns
+}
+
+// want asks for the state of the namespace in which a journey was lost, unless that is being read already.
+func (q *Inquiry) want(w waiting) {
+	inode := placeOf(w.Journey)
+	if s := q.states[inode]; w.Lost() && inode != 0 && !s.asked && s.read < w.at {
+		s.asked = true
+		q.states[inode] = s
+		q.asks = append(q.asks, inode)
+	}
 }
 
 // Account is an account with the losses that were explained by cause.
@@ -123,7 +129,16 @@ func (q *Inquiry) learn(e event.Event) {
 
 func (q *Inquiry) queue(ended []journey.Journey) {
 	for _, j := range ended {
-		q.waiting = append(q.waiting, waiting{j, q.now})
+		w := waiting{j, q.now}
+		q.waiting = append(q.waiting, w)
+		q.want(w)
+	}
+}
+
+// wantAgain asks for what is still wanted after a state came: it was read too early for some.
+func (q *Inquiry) wantAgain() {
+	for _, w := range q.waiting {
+		q.want(w)
 	}
 }
 
