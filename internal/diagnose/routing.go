@@ -3,7 +3,6 @@ package diagnose
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"ipiptrace/internal/host"
@@ -162,7 +161,7 @@ func wayBack(to netip.Addr, a host.Answer) string {
 // rejectState finds the rule or route that was made to refuse the packet.
 func rejectState(q question) *finding {
 	a := q.host.Route(q.flow())
-	if !slices.Contains([]string{"blackhole", "unreachable", "prohibit"}, a.Type) {
+	if !a.Forbidden() {
 		return nil
 	}
 	f := &finding{evidence: []string{fmt.Sprintf("ip route get %s from %s iif %s: %s", q.dst(), q.src(), q.dev(), a.Type)}}
@@ -230,7 +229,7 @@ func ruleWords(r host.Rule) (words []string) {
 func vipState(q question) *finding {
 	vip := q.vip()
 	a := q.host.Route(q.flow())
-	if q.host.Owns(vip) || a.Type == "local" || slices.Contains([]string{"blackhole", "unreachable", "prohibit"}, a.Type) {
+	if q.host.Owns(vip) || a.Type == "local" || a.Forbidden() {
 		return nil
 	}
 	f := &finding{evidence: []string{got(vip, q.host.Route(host.Flow{Dst: vip}))}}

@@ -28,7 +28,7 @@ func tunnelRows() []row {
 			},
 			state: func(q question) *finding {
 				a := q.host.Route(q.flow())
-				if a.Type == "local" || slices.Contains([]string{"blackhole", "unreachable", "prohibit"}, a.Type) {
+				if a.Type == "local" || a.Forbidden() {
 					return nil
 				}
 				return &finding{

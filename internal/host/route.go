@@ -12,17 +12,17 @@ const (
 	tableLocal   = 255
 )
 
-// Answers of a lookup that found no way.
-const (
-	// NoRoute: no table that was asked has a route.
-	NoRoute = "none"
-)
+// NoRoute is the type of an answer where no table that was asked has a route.
+const NoRoute = "none"
 
 // refusals are the types of routes, and actions of rules, that answer with an error.
 var refusals = []string{"blackhole", "unreachable", "prohibit"}
 
+// Forbidden reports whether a route or a rule was made to refuse the packet.
+func (a Answer) Forbidden() bool { return slices.Contains(refusals, a.Type) }
+
 // Refused reports whether the lookup found no way to send the packet, or to take it in.
-func (a Answer) Refused() bool { return a.Type == NoRoute || slices.Contains(refusals, a.Type) }
+func (a Answer) Refused() bool { return a.Type == NoRoute || a.Forbidden() }
 
 // Route looks a packet up as the kernel does (fib_lookup): rules by priority, and in each table the longest
 // prefix that is alive. What the rules say of marks is compared with f.Mark.

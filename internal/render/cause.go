@@ -7,41 +7,20 @@ import (
 	"ipiptrace/internal/diagnose"
 )
 
-type jsonCause struct {
-	Code      string   `json:"code"`
-	Certainty string   `json:"certainty"`
-	Summary   string   `json:"summary"`
-	Evidence  []string `json:"evidence"`
-	Fix       []string `json:"fix"`
-	Unread    []string `json:"unread,omitempty"`
-}
-
 // jsonRules is the rule that decided, or the rules that may have.
 type jsonRules struct {
-	Rule       *jsonRule  `json:"rule,omitempty"`
-	Candidates []jsonRule `json:"candidates,omitempty"`
-}
-
-type jsonRule struct {
-	Backend string `json:"backend"`
-	Family  string `json:"family"`
-	Table   string `json:"table"`
-	Chain   string `json:"chain"`
-	Handle  uint64 `json:"handle,omitempty"`
-	Number  int    `json:"number,omitempty"`
-	Text    string `json:"text,omitempty"`
-	Policy  string `json:"policy,omitempty"`
+	Rule       *diagnose.Rule  `json:"rule,omitempty"`
+	Candidates []diagnose.Rule `json:"candidates,omitempty"`
 }
 
 // explain adds why a journey was lost. A rule that rejects is shown with the answer, too.
 func (j *jsonJourney) explain(v diagnose.Verdict) {
-	if c := v.Cause; c != nil {
-		j.Cause = &jsonCause{c.Code, string(c.Certainty), c.Summary, listed(c.Evidence), listed(c.Fix), c.Unread}
+	if v.Cause != nil {
+		c := *v.Cause
+		c.Evidence, c.Fix = listed(c.Evidence), listed(c.Fix)
+		j.Cause = &c
 	}
-	rules := jsonRules{Rule: (*jsonRule)(v.Rule)}
-	for _, r := range v.Candidates {
-		rules.Candidates = append(rules.Candidates, jsonRule(r))
-	}
+	rules := jsonRules{v.Rule, v.Candidates}
 	if j.Drop != nil {
 		j.Drop.jsonRules = rules
 	}

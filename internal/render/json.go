@@ -67,25 +67,25 @@ func harmless(line []byte) []byte {
 func isLooseControl(r rune) bool { return r >= 0x7f && r <= 0x9f }
 
 type jsonJourney struct {
-	Type      string       `json:"type"`
-	ID        string       `json:"id"`
-	Start     string       `json:"start"`
-	Role      string       `json:"role,omitempty"`
-	Direction string       `json:"direction"`
-	Outer     *jsonOuter   `json:"outer,omitempty"`
-	Inner     jsonInner    `json:"inner"`
-	Steps     []jsonStep   `json:"steps"`
-	Fate      string       `json:"fate"`
-	Drop      *jsonDrop    `json:"drop,omitempty"`
-	Reject    *jsonReject  `json:"reject,omitempty"`
-	Cause     *jsonCause   `json:"cause,omitempty"`
-	Duplicate bool         `json:"duplicate,omitempty"`
-	Became    string       `json:"became,omitempty"`
-	Reply     string       `json:"reply,omitempty"`
-	Related   string       `json:"related,omitempty"`
-	Segments  int          `json:"segments,omitempty"`
-	Notice    []jsonNotice `json:"notice,omitempty"`
-	Gaps      int          `json:"gaps"`
+	Type      string          `json:"type"`
+	ID        string          `json:"id"`
+	Start     string          `json:"start"`
+	Role      string          `json:"role,omitempty"`
+	Direction string          `json:"direction"`
+	Outer     *jsonOuter      `json:"outer,omitempty"`
+	Inner     jsonInner       `json:"inner"`
+	Steps     []jsonStep      `json:"steps"`
+	Fate      string          `json:"fate"`
+	Drop      *jsonDrop       `json:"drop,omitempty"`
+	Reject    *jsonReject     `json:"reject,omitempty"`
+	Cause     *diagnose.Cause `json:"cause,omitempty"`
+	Duplicate bool            `json:"duplicate,omitempty"`
+	Became    string          `json:"became,omitempty"`
+	Reply     string          `json:"reply,omitempty"`
+	Related   string          `json:"related,omitempty"`
+	Segments  int             `json:"segments,omitempty"`
+	Notice    []jsonNotice    `json:"notice,omitempty"`
+	Gaps      int             `json:"gaps"`
 }
 
 type jsonOuter struct {

@@ -86,15 +86,7 @@ func (e *evaluation) target(t *host.IPTables, target string, rule Rule, m match)
 	if m == yes {
 		return e.iptables(t, c)
 	}
-	sure := e.outcome.Rule
-	v := e.iptables(t, c)
-	if r := e.outcome.Rule; r != sure {
-		e.outcome.Rule, e.outcome.Candidates = sure, append(e.outcome.Candidates, *r)
-	}
-	if v != Continue {
-		e.doubt = true
-	}
-	return Continue
+	return e.perhaps(func() Verdict { return e.iptables(t, c) })
 }
 
 // harmless are options that say nothing of the packet; the number is how many words follow.
@@ -209,8 +201,8 @@ func device(pattern, dev string) match {
 	return is(pattern == dev)
 }
 
-// protocolNumbers are those of /etc/protocols that iptables prints by name.
-var protocolNumbers = map[string]uint8{
+// protocolNumbers are those of /etc/protocols that rules are written with; ipencap is IPIP, ipip is another protocol.
+var protocolNumbers = map[string]uint64{
 	"icmp": 1, "igmp": 2, "ipencap": 4, "ipip": 94, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "sctp": 132, "udplite": 136, "dccp": 33,
 }
 
@@ -219,13 +211,9 @@ func protocolIs(name string, proto uint8) match {
 		return yes
 	}
 	if n, ok := protocolNumbers[name]; ok {
-		return is(n == proto)
+		return is(n == uint64(proto))
 	}
-	n, err := strconv.ParseUint(name, 10, 8)
-	if err != nil {
-		return may
-	}
-	return is(uint8(n) == proto)
+	return number(name, func(n uint64) bool { return n == uint64(proto) })
 }
 
 // ports compares with "80", "80:90", "80,443,1000:2000"; a packet without ports does not match.

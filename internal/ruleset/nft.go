@@ -2,7 +2,6 @@ package ruleset
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -134,19 +133,6 @@ func (e *evaluation) goes(t *host.NftTable, verdict string, body json.RawMessage
 	return v
 }
 
-// perhaps runs what may or may not be reached: what drops there is a candidate.
-func (e *evaluation) perhaps(run func() Verdict) Verdict {
-	sure := e.outcome.Rule
-	v := run()
-	if r := e.outcome.Rule; r != sure {
-		e.outcome.Rule, e.outcome.Candidates = sure, append(e.outcome.Candidates, *r)
-	}
-	if v != Continue {
-		e.doubt = true
-	}
-	return Continue
-}
-
 // vmap takes the verdict of the element that the packet's key is in.
 func (e *evaluation) vmap(t *host.NftTable, body json.RawMessage, rule Rule, m match) Verdict {
 	var v struct{ Key, Data json.RawMessage }
@@ -256,8 +242,6 @@ type field struct {
 	bits bool
 }
 
-var protocolNames = map[string]uint64{"icmp": 1, "ipencap": 4, "ipip": 4, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "sctp": 132, "udplite": 136}
-
 var tcpFlagNames = map[string]uint64{"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16, "urg": 32, "ecn": 64, "cwr": 128}
 
 // left is what an expression reads of the packet.
@@ -276,7 +260,7 @@ func (e *evaluation) left(raw json.RawMessage) field {
 		case "oifname", "oif":
 			return field{known: true, none: p.OIF == "", name: p.OIF}
 		case "l4proto":
-			return field{known: true, number: uint64(p.Proto), names: protocolNames}
+			return field{known: true, number: uint64(p.Proto), names: protocolNumbers}
 		case "nfproto":
 			return field{known: true, name: "ipv4"}
 		case "protocol":
@@ -304,7 +288,7 @@ func (e *evaluation) payload(protocol, name string) field {
 	case "ip daddr":
 		return field{known: true, addr: p.Dst}
 	case "ip protocol":
-		return field{known: true, number: uint64(p.Proto), names: protocolNames}
+		return field{known: true, number: uint64(p.Proto), names: protocolNumbers}
 	case "ip ttl":
 		return field{known: true, number: uint64(p.TTL)}
 	case "ip length":
@@ -326,7 +310,7 @@ func (e *evaluation) payload(protocol, name string) field {
 	case "icmp code":
 		return field{known: true, none: p.Proto != 1, number: uint64(p.ICMPCode)}
 	}
-	for other, number := range protocolNames {
+	for other, number := range protocolNumbers {
 		if protocol == other && uint64(p.Proto) != number {
 			return field{known: true, none: true}
 		}
@@ -557,66 +541,4 @@ func (e *evaluation) order(op string, left, right json.RawMessage) match {
 		"<": func(c int) bool { return c < 0 }, ">": func(c int) bool { return c > 0 },
 		"<=": func(c int) bool { return c <= 0 }, ">=": func(c int) bool { return c >= 0 },
 	}[op])
-}
-
-// Find is the rule with that handle, as the kernel names it; ok is false if the state has none.
-func Find(s *host.Snapshot, family, table, chain string, handle uint64) (Rule, bool) {
-	for _, t := range s.Nft {
-		if t.Family != family || t.Name != table {
-			continue
-		}
-		for _, c := range t.Chains {
-			for i, r := range c.Rules {
-				if r.Handle == handle && (chain == "" || c.Name == chain) {
-					return Rule{Backend: "nft", Family: family, Table: table, Chain: c.Name, Handle: handle, Number: i + 1, Text: r.Text}, true
-				}
-			}
-		}
-	}
-	return Rule{}, false
-}
-
-// Fix is the command that takes back what the rule does to this packet, and to as little else as it can.
-func Fix(r Rule, p Packet) []string {
-	nftName := func(s string) string { return Quote([]string{s}) }
-	switch {
-	case r.Backend != "nft" && r.Policy != "":
-		return []string{Quote(append([]string{r.Backend, "-t", r.Table, "-I", r.Chain}, append(iptablesMatch(p), "-j", "ACCEPT")...))}
-	case r.Backend != "nft":
-		return []string{Quote(append([]string{r.Backend, "-t", r.Table, "-D", r.Chain}, r.Args...))}
-	case r.Policy != "":
-		return []string{fmt.Sprintf("nft insert rule %s %s %s %s accept", r.Family, nftName(r.Table), nftName(r.Chain), nftMatchOf(p))}
-	case r.Element != "":
-		return []string{fmt.Sprintf("nft delete element %s %s %s %s", r.Family, nftName(r.Table), nftName(r.Set), Quote([]string{"{ " + r.Element + " }"}))}
-	}
-	return []string{fmt.Sprintf("nft delete rule %s %s %s handle %d", r.Family, nftName(r.Table), nftName(r.Chain), r.Handle)}
-}
-
-// iptablesMatch describes the packet's service: of a tunnelled one the director's address.
-func iptablesMatch(p Packet) (args []string) {
-	switch {
-	case p.Proto == 4:
-		return []string{"-s", p.Src.String(), "-p", "4"}
-	case !p.HasPorts:
-		return []string{"-d", p.Dst.String(), "-p", fmt.Sprint(p.Proto)}
-	case p.Hook == "output" || p.Hook == "postrouting":
-		return []string{"-s", p.Src.String(), "-p", protocolName(p.Proto), "--sport", fmt.Sprint(p.Sport)}
-	}
-	return []string{"-d", p.Dst.String(), "-p", protocolName(p.Proto), "--dport", fmt.Sprint(p.Dport)}
-}
-
-func nftMatchOf(p Packet) string {
-	switch {
-	case p.Proto == 4:
-		return fmt.Sprintf("ip saddr %s ip protocol 4", p.Src)
-	case !p.HasPorts:
-		return fmt.Sprintf("ip daddr %s ip protocol %d", p.Dst, p.Proto)
-	case p.Hook == "output" || p.Hook == "postrouting":
-		return fmt.Sprintf("ip saddr %s %s sport %d", p.Src, protocolName(p.Proto), p.Sport)
-	}
-	return fmt.Sprintf("ip daddr %s %s dport %d", p.Dst, protocolName(p.Proto), p.Dport)
-}
-
-func protocolName(n uint8) string {
-	return map[uint8]string{1: "icmp", 6: "tcp", 17: "udp"}[n]
 }

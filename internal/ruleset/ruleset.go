@@ -131,6 +131,19 @@ func (e *evaluation) drops(r Rule, m match) Verdict {
 	return Continue
 }
 
+// perhaps runs what may or may not be reached: what drops there is a candidate.
+func (e *evaluation) perhaps(run func() Verdict) Verdict {
+	sure := e.outcome.Rule
+	v := run()
+	if r := e.outcome.Rule; r != sure {
+		e.outcome.Rule, e.outcome.Candidates = sure, append(e.outcome.Candidates, *r)
+	}
+	if v != Continue {
+		e.doubt = true
+	}
+	return Continue
+}
+
 // match is three-valued.
 type match uint8
 
