@@ -122,8 +122,6 @@ type Link struct {
 	RxErrors   uint64 `json:"rx_errors,omitempty"`
 	RxFrameErr uint64 `json:"rx_frame_errors,omitempty"`
 	TxDropped  uint64 `json:"tx_dropped,omitempty"`
-	// OtherhostDropped counts frames for other MACs, where the kernel counts them.
-	OtherhostDropped uint64 `json:"otherhost_dropped,omitempty"`
 }
 
 // Tunnel is how an IP tunnel device is set up. The zero Addr is any.
@@ -148,9 +146,6 @@ type XDP struct {
 	// Mode is "driver", "generic" or "hardware", as `ip link set dev … xdpdrv|xdpgeneric|xdpoffload off` wants it.
 	Mode string `json:"mode"`
 	ID   uint32 `json:"id"`
-	Name string `json:"name,omitempty"`
-	// Pinned by a link ("bpf_link") it can't be removed with ip.
-	Link bool `json:"link,omitempty"`
 }
 
 // Addr is an address of a device.
@@ -243,15 +238,12 @@ type Socket struct {
 	RecvBuf   uint32 `json:"recv_buf,omitempty"`
 	RecvAlloc uint32 `json:"recv_alloc,omitempty"`
 	Drops     uint32 `json:"drops,omitempty"`
-	// Filtered: a socket filter is attached (SO_ATTACH_FILTER, SO_ATTACH_BPF).
-	Filtered bool   `json:"filtered,omitempty"`
-	MD5      bool   `json:"md5,omitempty"`
-	Mark     uint32 `json:"mark,omitempty"`
-	UID      uint32 `json:"uid,omitempty"`
-	Inode    uint64 `json:"inode,omitempty"`
+	MD5       bool   `json:"md5,omitempty"`
+	Mark      uint32 `json:"mark,omitempty"`
+	UID       uint32 `json:"uid,omitempty"`
+	Inode     uint64 `json:"inode,omitempty"`
 	// Owners are the processes that have it open, as far as they could be read.
 	Owners []Process `json:"owners,omitempty"`
-	Cgroup string    `json:"cgroup,omitempty"`
 }
 
 // Process is one that has a socket open.
@@ -269,27 +261,6 @@ type Conntrack struct {
 	EarlyDrop    uint64 `json:"early_drop,omitempty"`
 	InsertFailed uint64 `json:"insert_failed,omitempty"`
 	Invalid      uint64 `json:"invalid,omitempty"`
-	// Entries are those whose original or reply direction has the VIP, at most 1,000; More is the number left out.
-	Entries []Connection `json:"entries,omitempty"`
-	More    int          `json:"more,omitempty"`
-}
-
-// Connection is an entry of conntrack.
-type Connection struct {
-	Proto    uint8    `json:"proto"`
-	Original Tuple    `json:"original"`
-	Reply    Tuple    `json:"reply"`
-	State    string   `json:"state,omitempty"`
-	Status   []string `json:"status,omitempty"`
-	Mark     uint32   `json:"mark,omitempty"`
-	// Timeout is in seconds.
-	Timeout uint32 `json:"timeout,omitempty"`
-}
-
-// Tuple is one direction of a Connection.
-type Tuple struct {
-	Src netip.AddrPort `json:"src"`
-	Dst netip.AddrPort `json:"dst"`
 }
 
 // IPVS is the director's state.
@@ -326,12 +297,11 @@ type Destination struct {
 	TunPort uint16 `json:"tun_port,omitempty"`
 	Weight  int32  `json:"weight"`
 	// Upper and Lower are the thresholds of connections, 0 for none.
-	Upper         uint32 `json:"upper,omitempty"`
-	Lower         uint32 `json:"lower,omitempty"`
-	Active        uint32 `json:"active"`
-	Inactive      uint32 `json:"inactive"`
-	Persistent    uint32 `json:"persistent,omitempty"`
-	UsesThreshold bool   `json:"uses_threshold,omitempty"`
+	Upper      uint32 `json:"upper,omitempty"`
+	Lower      uint32 `json:"lower,omitempty"`
+	Active     uint32 `json:"active"`
+	Inactive   uint32 `json:"inactive"`
+	Persistent uint32 `json:"persistent,omitempty"`
 }
 
 // IPVSConn is a connection of /proc/net/ip_vs_conn.
@@ -391,7 +361,6 @@ type Filter struct {
 	// Program is the name of a bpf filter's, ProgramID its number.
 	Program   string `json:"program,omitempty"`
 	ProgramID uint32 `json:"program_id,omitempty"`
-	// Link programs (tcx) have Kind "tcx".
 }
 
 // CgroupBPF is a program at a cgroup's ingress or egress.
@@ -401,7 +370,4 @@ type CgroupBPF struct {
 	// Attach is "ingress" or "egress".
 	Attach string `json:"attach"`
 	ID     uint32 `json:"id"`
-	Name   string `json:"name,omitempty"`
-	// Link: attached by a bpf_link, which can't be detached by path.
-	Link bool `json:"link,omitempty"`
 }

@@ -7,29 +7,25 @@ func filterFaults() []Scenario {
 			Name:    "firewall-input",
 			Summary: "An nftables rule in input drops the decapsulated packet.",
 			Code:    "firewall-drop",
-			Inject: []Step{nft(RealServer, `
-				table ip lab {
-					chain input {
-						type filter hook input priority filter; policy accept;
-						ip daddr 10.99.0.1 tcp dport 80 drop
-						ip daddr 10.99.0.1 udp dport 80 drop
-					}
+			Inject: []Step{nftIn(RealServer, "ip", `
+				chain input {
+					type filter hook input priority filter; policy accept;
+					ip daddr 10.99.0.1 tcp dport 80 drop
+					ip daddr 10.99.0.1 udp dport 80 drop
 				}`)},
-			Undo:    []Step{nftDelete(RealServer)},
+			Undo:    []Step{nftGone(RealServer, "ip")},
 			Traffic: expect(TimedOut),
 		},
 		{
 			Name:    "firewall-outer",
 			Summary: "An nftables rule in prerouting drops IPIP packets.",
 			Code:    "firewall-drop",
-			Inject: []Step{nft(RealServer, `
-				table ip lab {
-					chain prerouting {
-						type filter hook prerouting priority raw; policy accept;
-						ip protocol 4 drop
-					}
+			Inject: []Step{nftIn(RealServer, "ip", `
+				chain prerouting {
+					type filter hook prerouting priority raw; policy accept;
+					ip protocol 4 drop
 				}`)},
-			Undo:    []Step{nftDelete(RealServer)},
+			Undo:    []Step{nftGone(RealServer, "ip")},
 			Traffic: expect(TimedOut),
 		},
 		{
@@ -48,15 +44,13 @@ func filterFaults() []Scenario {
 			Name:    "firewall-output",
 			Summary: "An nftables rule in output drops the reply.",
 			Code:    "firewall-drop",
-			Inject: []Step{nft(RealServer, `
-				table ip lab {
-					chain output {
-						type filter hook output priority filter; policy accept;
-						ip saddr 10.99.0.1 tcp sport 80 drop
-						ip saddr 10.99.0.1 udp sport 80 drop
-					}
+			Inject: []Step{nftIn(RealServer, "ip", `
+				chain output {
+					type filter hook output priority filter; policy accept;
+					ip saddr 10.99.0.1 tcp sport 80 drop
+					ip saddr 10.99.0.1 udp sport 80 drop
 				}`)},
-			Undo:    []Step{nftDelete(RealServer), stopListening(), listen()},
+			Undo:    []Step{nftGone(RealServer, "ip"), stopListening(), listen()},
 			Traffic: expect(TimedOut),
 		},
 		{
@@ -77,19 +71,17 @@ func filterFaults() []Scenario {
 			Code:         "conntrack-full",
 			WholeMachine: true,
 			Inject: []Step{
-				nft(RealServer, `
-				table ip lab {
-					chain prerouting {
-						type filter hook prerouting priority filter; policy accept;
-						ct state established accept
-					}
+				nftIn(RealServer, "ip", `
+				chain prerouting {
+					type filter hook prerouting priority filter; policy accept;
+					ct state established accept
 				}`),
 				keepConnections(2),
 				machineSysctl("net/netfilter/nf_conntrack_max", "1"),
 			},
 			Undo: []Step{
 				restoreSysctl("net/netfilter/nf_conntrack_max"),
-				nftDelete(RealServer),
+				nftGone(RealServer, "ip"),
 				stopListening(), listen(),
 			},
 			Traffic: expect(TimedOut),

@@ -14,17 +14,9 @@ func replyFaults() []Scenario {
 			Undo:    []Step{routeRealServer()},
 			Traffic: expect(TimedOut),
 		},
-		{
-			// As silent as no route at all: the kernel looks for the reply's route before it makes the reply.
-			Name:    "blackhole-return",
-			Summary: "The real server's route to the client is a black hole.",
-			Code:    "no-return-route",
-			Inject:  []Step{run(RealServer, "ip", "route", "replace", "blackhole", ClientAddr.String())},
-			Undo:    []Step{unless("No such process", run(RealServer, "ip", "route", "del", "blackhole", ClientAddr.String()))},
-			Traffic: expect(TimedOut),
-		},
-		refusedReturn("unreachable-return", "unreachable"),
-		refusedReturn("prohibit-return", "prohibit"),
+		refusedReturn("blackhole-return", "blackhole", "a black hole"),
+		refusedReturn("unreachable-return", "unreachable", "of the type unreachable"),
+		refusedReturn("prohibit-return", "prohibit", "of the type prohibit"),
 		{
 			Name:    "qdisc-drop",
 			Summary: "The queue of eth0 has no room for a packet.",
@@ -56,11 +48,12 @@ func replyFaults() []Scenario {
 	}
 }
 
-// refusedReturn is a route to the client that refuses.
-func refusedReturn(name, kind string) Scenario {
+// refusedReturn is a route to the client that refuses, as silent as no route at all: the kernel looks for the
+// reply's route before it makes the reply.
+func refusedReturn(name, kind, is string) Scenario {
 	return Scenario{
 		Name:    name,
-		Summary: "The real server's route to the client is of the type " + kind + ".",
+		Summary: "The real server's route to the client is " + is + ".",
 		Code:    "no-return-route",
 		Inject:  []Step{run(RealServer, "ip", "route", "replace", kind, ClientAddr.String())},
 		Undo:    []Step{unless("No such process", run(RealServer, "ip", "route", "del", kind, ClientAddr.String()))},

@@ -28,20 +28,11 @@ func routingFaults() []Scenario {
 			Traffic: expect(TimedOut),
 		},
 		{
-			// A rule is looked at before the table of local addresses only if that one's rule has moved.
 			Name:    "blackhole",
 			Summary: "A routing rule, older than the VIP's, swallows what comes out of tunl0.",
 			Code:    "route-reject",
-			Inject: []Step{
-				unless("File exists", run(RealServer, "ip", "rule", "add", "pref", "100", "lookup", "local")),
-				unless("File exists", run(RealServer, "ip", "rule", "add", "pref", "10", "iif", "tunl0", "blackhole")),
-				unless("No such file", run(RealServer, "ip", "rule", "del", "pref", "0")),
-			},
-			Undo: []Step{
-				unless("File exists", run(RealServer, "ip", "rule", "add", "pref", "0", "lookup", "local")),
-				unless("No such file", run(RealServer, "ip", "rule", "del", "pref", "10")),
-				unless("No such file", run(RealServer, "ip", "rule", "del", "pref", "100")),
-			},
+			Inject:  aheadOfLocal("blackhole"),
+			Undo:    localFirst(),
 			Traffic: expect(TimedOut),
 		},
 		{
@@ -76,24 +67,34 @@ func routingFaults() []Scenario {
 	}
 }
 
+// aheadOfLocal adds a rule for what comes out of tunl0 that is asked before the table of local addresses: that
+// one's own rule has to move for it.
+func aheadOfLocal(action ...string) []Step {
+	rule := append([]string{"ip", "rule", "add", "pref", "10", "iif", "tunl0"}, action...)
+	return []Step{
+		unless("File exists", run(RealServer, "ip", "rule", "add", "pref", "100", "lookup", "local")),
+		unless("File exists", run(RealServer, rule...)),
+		unless("No such file", run(RealServer, "ip", "rule", "del", "pref", "0")),
+	}
+}
+
+// localFirst undoes that.
+func localFirst() []Step {
+	return []Step{
+		unless("File exists", run(RealServer, "ip", "rule", "add", "pref", "0", "lookup", "local")),
+		unless("No such file", run(RealServer, "ip", "rule", "del", "pref", "10")),
+		unless("No such file", run(RealServer, "ip", "rule", "del", "pref", "100")),
+	}
+}
+
 // refusedRoute is a route for the VIP that the local one does not hide, in a table that is asked before.
 func refusedRoute(name, kind string) Scenario {
 	return Scenario{
 		Name:    name,
 		Summary: "A route of the type " + kind + " stands in the VIP's way.",
 		Code:    "route-reject",
-		Inject: []Step{
-			unless("File exists", run(RealServer, "ip", "rule", "add", "pref", "100", "lookup", "local")),
-			unless("File exists", run(RealServer, "ip", "rule", "add", "pref", "10", "iif", "tunl0", "lookup", "77")),
-			run(RealServer, "ip", "route", "replace", kind, VIP.String(), "table", "77"),
-			unless("No such file", run(RealServer, "ip", "rule", "del", "pref", "0")),
-		},
-		Undo: []Step{
-			unless("File exists", run(RealServer, "ip", "rule", "add", "pref", "0", "lookup", "local")),
-			unless("No such", run(RealServer, "ip", "route", "del", kind, VIP.String(), "table", "77")),
-			unless("No such file", run(RealServer, "ip", "rule", "del", "pref", "10")),
-			unless("No such file", run(RealServer, "ip", "rule", "del", "pref", "100")),
-		},
+		Inject:  append(aheadOfLocal("lookup", "77"), run(RealServer, "ip", "route", "replace", kind, VIP.String(), "table", "77")),
+		Undo:    append(localFirst(), unless("No such", run(RealServer, "ip", "route", "del", kind, VIP.String(), "table", "77"))),
 		Traffic: expect(TimedOut),
 	}
 }

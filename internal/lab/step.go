@@ -99,16 +99,6 @@ func runWith(r Role, stdin string, argv ...string) Step {
 	}
 }
 
-// nft makes a ruleset in a table of the lab's own, "ip lab", in place of what is in it.
-func nft(r Role, ruleset string) Step {
-	return runWith(r, noLabTable+strings.ReplaceAll(ruleset, "\t", " "), "nft", "-f", "-")
-}
-
-// nftDelete removes the lab's table, if it is there.
-func nftDelete(r Role) Step { return runWith(r, noLabTable, "nft", "-f", "-") }
-
-const noLabTable = "table ip lab\ndelete table ip lab\n"
-
 // unless takes an error that says so for a sign that there was nothing to do.
 func unless(said string, s Step) Step {
 	return Step{What: s.What, Do: func(ctx context.Context, l *Lab) error {

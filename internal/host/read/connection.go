@@ -14,7 +14,7 @@ import (
 	"ipiptrace/internal/host"
 )
 
-// maxConnections bounds what is kept of conntrack's and of IPVS's tables.
+// maxConnections bounds what is kept of IPVS's connections.
 const maxConnections = 1000
 
 // conntrack reads the table's size and counters.

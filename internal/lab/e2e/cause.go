@@ -157,16 +157,3 @@ func (j line) netns() (inode uint32) {
 	}
 	return inode
 }
-
-// passes checks that the scenario's traffic, and all other, is answered once the fix has been run.
-func (o options) passes(ctx context.Context, l *lab.Lab) error {
-	healthy := lab.Scenarios()[0].Traffic
-	results, err := l.Traffics(ctx, healthy)
-	errs := []error{err}
-	for i, t := range healthy {
-		if err := results[i].Saw(lab.Answered); err != nil {
-			errs = append(errs, fmt.Errorf("after the fix, %s: %w", t.Proto, err))
-		}
-	}
-	return errors.Join(errs...)
-}

@@ -101,7 +101,7 @@ func (o options) lab(ctx context.Context, r *report, l *lab.Lab, only *regexp.Re
 			before := readTraces(l, tracesOf(s.Name))
 			r.check("lab/"+s.Name, o.play(ctx, r, l, s))
 			r.check("lab/"+s.Name+"/counters", before.rise(3))
-			r.check("lab/"+s.Name+"/undo", o.repair(ctx, r, l, s))
+			r.check("lab/"+s.Name+"/undo", o.repair(ctx, l, s))
 		}
 	}
 	before := readTraces(l, clean())
@@ -128,16 +128,21 @@ func (o options) play(ctx context.Context, r *report, l *lab.Lab, s lab.Scenario
 }
 
 // repair undoes the fault and checks that every request is answered again.
-func (o options) repair(ctx context.Context, r *report, l *lab.Lab, s lab.Scenario) error {
+func (o options) repair(ctx context.Context, l *lab.Lab, s lab.Scenario) error {
 	if err := l.Undo(ctx, s); err != nil {
 		return err
 	}
+	return answered(ctx, l, "undo")
+}
+
+// answered checks that every request is answered, after what was done for it.
+func answered(ctx context.Context, l *lab.Lab, after string) error {
 	healthy := lab.Scenarios()[0].Traffic
 	results, err := l.Traffics(ctx, healthy)
 	errs := []error{err}
 	for i, t := range healthy {
 		if err := results[i].Saw(lab.Answered); err != nil {
-			errs = append(errs, fmt.Errorf("after undo, %s: %w", t.Proto, err))
+			errs = append(errs, fmt.Errorf("after the %s, %s: %w", after, t.Proto, err))
 		}
 	}
 	return errors.Join(errs...)

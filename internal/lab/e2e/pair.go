@@ -51,7 +51,7 @@ func (o options) pair(ctx context.Context, r *report, l *lab.Lab, w *watch, name
 		both[i] = s
 	}
 	defer func() {
-		err = errors.Join(err, l.Undo(ctx, both[1]), l.Undo(ctx, both[0]), o.passes(ctx, l))
+		err = errors.Join(err, l.Undo(ctx, both[1]), l.Undo(ctx, both[0]), answered(ctx, l, "undo"))
 	}()
 	for i, s := range both {
 		began := window{from: time.Now()}

@@ -33,15 +33,15 @@ func (o options) replay(ctx context.Context, l *lab.Lab) (err error) {
 	if err := l.Outside(record.Start); err != nil {
 		return errors.Join(err, l.Undo(ctx, s))
 	}
-	for began := time.Now(); time.Since(began) < readyPatience; time.Sleep(20 * time.Millisecond) {
-		if _, err := os.Stat(ready); err == nil {
-			break
-		}
+	ended := make(chan error, 1)
+	go func() { ended <- record.Wait() }()
+	if err := untilReady(ready, ended); err != nil {
+		return errors.Join(err, l.Undo(ctx, s))
 	}
 	_, err = l.Traffics(ctx, s.Traffic)
 	time.Sleep(2 * late)
 	err = errors.Join(err, record.Process.Signal(syscall.SIGINT))
-	_ = record.Wait() // status 1: something was lost
+	<-ended // status 1: something was lost
 	if err := errors.Join(err, l.Undo(ctx, s)); err != nil {
 		return err
 	}

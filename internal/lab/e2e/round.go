@@ -183,10 +183,10 @@ func (o options) scenario(ctx context.Context, r *report, l *lab.Lab, w *watch, 
 		r.check(name+"/verdict", o.golden(s.Name, lost))
 		if fixed, err := o.fix(ctx, r, l, lost); fixed {
 			r.check(name+"/fix", err)
-			r.check(name+"/fixed", o.passes(ctx, l))
+			r.check(name+"/fixed", answered(ctx, l, "fix"))
 		}
 	}
-	r.check(name+"/undo", o.repair(ctx, r, l, s))
+	r.check(name+"/undo", o.repair(ctx, l, s))
 	r.note("%s took %v", name, time.Since(began.from).Round(10*time.Millisecond))
 	return began
 }

@@ -64,23 +64,34 @@ func start(ctx context.Context, l *lab.Lab, binary string, rd round) (*watch, er
 		w.read(bufio.NewScanner(out))
 		w.ended <- w.cmd.Wait()
 	}()
-	for {
-		if _, err := os.Stat(ready); err == nil {
-			w.ready = time.Since(began)
-			return w, nil
+	switch err := untilReady(ready, w.ended); {
+	case errors.Is(err, errEnded) && w.cmd.ProcessState.ExitCode() == 3:
+		return nil, errCannot
+	case errors.Is(err, errEnded):
+		return nil, err
+	case err != nil:
+		return nil, errors.Join(err, w.kill())
+	}
+	w.ready = time.Since(began)
+	return w, nil
+}
+
+// errEnded says that ipiptrace ended before it was ready.
+var errEnded = errors.New("ended before it was ready")
+
+// untilReady waits for a run's ready file.
+func untilReady(path string, ended <-chan error) error {
+	for began := time.Now(); time.Since(began) < readyPatience; {
+		if _, err := os.Stat(path); err == nil {
+			return nil
 		}
 		select {
-		case err := <-w.ended:
-			if w.cmd.ProcessState.ExitCode() == 3 {
-				return nil, errCannot
-			}
-			return nil, fmt.Errorf("ended before it was ready: %v", err)
+		case err := <-ended:
+			return fmt.Errorf("%w: %v", errEnded, err)
 		case <-time.After(20 * time.Millisecond):
 		}
-		if time.Since(began) > readyPatience {
-			return nil, errors.Join(errors.New("was never ready"), w.kill())
-		}
 	}
+	return errors.New("was never ready")
 }
 
 func (w *watch) read(s *bufio.Scanner) {
