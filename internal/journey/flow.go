@@ -75,6 +75,8 @@ type flow struct {
 	answered []*flight
 	// unanswered are datagrams that their socket has, the oldest first.
 	unanswered []*flight
+	// early are answers that were tried before a datagram waited for one.
+	early []attempt
 	// request is the request that was seen last, delivered the id of the last one known to be delivered.
 	request   *flight
 	delivered uint64

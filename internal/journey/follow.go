@@ -105,8 +105,10 @@ func (a *Assembler) adjust(f *flight, e event.Event, p prospect) prospect {
 	if e.Place == event.UDPRcv && !a.watches(event.UDPQueueRcv) {
 		return prospect{fate: Delivered, after: socketSilence}
 	}
-	if e.Place == event.UDPQueueRcv && p.now && a.awaitsReply(f) {
-		return prospect{fate: Delivered, after: replyWait, seen: true}
+	if e.Place == event.UDPQueueRcv && p.now {
+		if waits, ok := a.awaitsReply(f); ok {
+			return waits
+		}
 	}
 	switch {
 	case e.Place == event.NfHookSlow && p.fate == Dropped:

@@ -47,6 +47,19 @@ func TestADatagramIsAnsweredOrCanNotBe(t *testing.T) {
 			k.packet(9, answerOf(datagramTo(80, 7))).sends(nsRealServer)
 			s.noWay()
 		}, map[uint64]bool{1: false, 2: true}},
+		"no way back, found on another CPU before the queue's function returns": {func(k *kernel) {
+			k.packet(1, datagramTo(80, 7)).tunnelled().at(event.UDPQueueRcv).noWay().returns(event.UDPQueueRcv, 0)
+		}, map[uint64]bool{1: true}},
+		"answered before the queue's function returns, the next one can't be": {func(k *kernel) {
+			s := k.packet(1, datagramTo(80, 7)).tunnelled().at(event.UDPQueueRcv)
+			k.packet(9, answerOf(datagramTo(80, 7))).sends(nsRealServer)
+			s.returns(event.UDPQueueRcv, 0)
+			k.packet(2, datagramTo(80, 8)).queued().noWay()
+		}, map[uint64]bool{1: false, 2: true}},
+		"the one before could not be answered": {func(k *kernel) {
+			k.packet(1, datagramTo(80, 7)).noWay()
+			k.packet(2, datagramTo(80, 8)).queued()
+		}, map[uint64]bool{2: false}},
 		"the answer to another flow": {func(k *kernel) {
 			k.packet(1, datagramTo(80, 7)).queued()
 			other := datagramTo(80, 7)
