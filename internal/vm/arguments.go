@@ -9,7 +9,7 @@ import (
 
 func (vm *guest) describe() string {
 	how := "emulated"
-	if vm.hardware() {
+	if vm.kvm {
 		how = "KVM"
 	}
 	return fmt.Sprintf("%s, CPUs: %d, memory: %d MiB", how, vm.cpus(), vm.memory())
@@ -32,9 +32,9 @@ func (vm *guest) memory() int {
 	return vm.Memory
 }
 
-// hardware tells whether KVM can be used here.
-func (vm *guest) hardware() bool {
-	if vm.CountInstructions {
+// mayUseKVM tells whether there is a KVM to try.
+func (g Guest) mayUseKVM() bool {
+	if g.CountInstructions {
 		return false
 	}
 	kvm, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
@@ -62,7 +62,7 @@ func (vm *guest) arguments(cmd *exec.Cmd, arch machine, initrd *os.File) {
 
 	add("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot")
 	add(arch.board...)
-	if vm.hardware() {
+	if vm.kvm {
 		add("-accel", "kvm", "-cpu", "host")
 	} else {
 		add("-accel", emulation, "-cpu", arch.cpu)

@@ -25,11 +25,31 @@ type guest struct {
 	ports   map[string]port // portNames, "console" and "terminal"
 	words   *lastWords
 	drained sync.WaitGroup // what qemu sends has been read to its end
+
+	kvm bool // the CPU runs the guest itself
+	up  bool // the guest's command has started
 }
 
+// bootTime is several times what a guest needs under KVM.
+const bootTime = 30 * time.Second
+
 // boot runs qemu until the command has ended and everything it wrote is here.
+//
+// That /dev/kvm can be opened does not say that it works: where the machine is a guest itself qemu may not
+// start, or the kernel never come up. Nothing of stdin is used by then.
 func boot(ctx context.Context, g Guest, image Image, initrd *os.File, say progress) (int, error) {
-	vm := &guest{Guest: g, image: image, say: say, ports: map[string]port{}, words: &lastWords{to: g.Console}}
+	vm := &guest{Guest: g, image: image, say: say, kvm: g.mayUseKVM()}
+	code, err := vm.boot(ctx, initrd)
+	var died *DiedError
+	if !errors.As(err, &died) || !vm.kvm || vm.up {
+		return code, err
+	}
+	say.linef("KVM does not work on this machine: emulating")
+	return (&guest{Guest: g, image: image, say: say}).boot(ctx, initrd)
+}
+
+func (vm *guest) boot(ctx context.Context, initrd *os.File) (int, error) {
+	vm.ports, vm.words = map[string]port{}, &lastWords{to: vm.Console}
 	defer vm.close()
 	for _, name := range append([]string{"console", "terminal"}, portNames...) {
 		p, err := newPort()
@@ -89,20 +109,29 @@ func (vm *guest) run(ctx context.Context, arch machine, initrd *os.File) (int, e
 	return 0, &DiedError{Release: vm.image.Release, Console: vm.words.String(), Stderr: complaint.String()}
 }
 
-// connect starts passing on what comes from the ports and what goes in.
+// connect starts passing on what comes from the ports.
 func (vm *guest) connect() (stdout, stderr *stream) {
 	var lock, other sync.Mutex
 	stdout, stderr = newStream(vm.Stdout, &lock), newStream(vm.Stderr, &other)
 	if vm.Stdout != nil && vm.Stdout == vm.Stderr {
 		stderr.lock = stdout.lock
 	}
-	screen, input := "stdout", vm.ports["stdin"]
+	screen := "stdout"
 	if vm.Terminal != nil {
-		screen, input = "terminal", vm.ports["terminal"]
+		screen = "terminal"
 	}
 	vm.drain(func() { stdout.copy(vm.ports[screen]) })
 	vm.drain(func() { stderr.copy(vm.ports["stderr"]) })
 	vm.drain(func() { io.Copy(vm.words, vm.ports["console"]) })
+	return stdout, stderr
+}
+
+// feed starts passing on what goes in.
+func (vm *guest) feed() {
+	input := vm.ports["stdin"]
+	if vm.Terminal != nil {
+		input = vm.ports["terminal"]
+	}
 	go func() {
 		if vm.Stdin != nil {
 			io.Copy(input, vm.Stdin)
@@ -111,7 +140,6 @@ func (vm *guest) connect() (stdout, stderr *stream) {
 			input.CloseWrite()
 		}
 	}()
-	return stdout, stderr
 }
 
 // drain runs a reader that ends with qemu.
@@ -135,7 +163,7 @@ func (vm *guest) receiveOut(done chan<- error) {
 }
 
 // awaitExit tells of the boot and returns the event that ends it; false when
-// the guest is gone without one or the context is done.
+// the guest is gone without one, does not come up under KVM, or the context is done.
 func (vm *guest) awaitExit(ctx context.Context) (event, bool) {
 	start := time.Now()
 	still := time.NewTicker(5 * time.Second)
@@ -147,12 +175,17 @@ func (vm *guest) awaitExit(ctx context.Context) (event, bool) {
 		case <-ctx.Done():
 			return event{}, false
 		case <-still.C:
+			if vm.kvm && time.Since(start) > bootTime {
+				return event{}, false
+			}
 			vm.say.linef("still booting, %.0f s", time.Since(start).Seconds())
 		case e, ok := <-happened:
 			if !ok || e.name == "exit" {
 				return e, ok
 			}
 			still.Stop()
+			vm.up = true
+			vm.feed()
 			vm.say.linef("up after %.1f s", time.Since(start).Seconds())
 			if vm.Terminal != nil && vm.Terminal.Opened != nil {
 				vm.Terminal.Opened()
