@@ -39,6 +39,16 @@ struct spot {
 	const unsigned char *ip; /* its IP header */
 };
 
+/* Is it still the packet that is known by its address? On its way to a device NAT may have changed it. */
+static __always_inline bool is_still(const struct track *t, const struct track *now, __u32 place,
+				     __u8 protocol)
+{
+	if (!t || t->core != now->core)
+		return false;
+	return same_ends(&t->ends, &now->ends) ||
+	       (place == PLACE_NET_DEV_QUEUE && rewritten(t, now, protocol));
+}
+
 /* A packet is given an identity, or the one it has is confirmed. */
 static __always_inline int meet(struct sk_buff *skb, const struct spot *at, __u32 place)
 {
@@ -46,19 +56,23 @@ static __always_inline int meet(struct sk_buff *skb, const struct spot *at, __u3
 	struct packet p = {};
 	struct track *t, fresh = {};
 	__u64 key = (__u64)skb;
-	bool ours;
+	bool ours, still = false;
 
 	if (!ready)
 		return 0;
 	ours = parse(&p, at->ip);
 	if (ours && place == PLACE_NETIF_RECEIVE_SKB && p.flags & PACKET_TUNNELLED)
 		count(&counters.ipip);
-	if (ours && !matches(&p)) {
+	t = find(key);
+	if (t && ours) {
+		name(&fresh, &p);
+		still = !(p.flags & PACKET_QUOTED) && is_still(t, &fresh, place, p.inner.protocol);
+	}
+	if (ours && !still && !matches(&p)) {
 		if (place == PLACE_NETIF_RECEIVE_SKB && !counters.matched)
 			count_other(&p);
 		ours = false;
 	}
-	t = find(key);
 	if (!ours) {
 		if (t)
 			forget(key); /* the address has found another owner */
@@ -66,13 +80,14 @@ static __always_inline int meet(struct sk_buff *skb, const struct spot *at, __u3
 	}
 	if (place == PLACE_IP_LOCAL_OUT)
 		set_length(&p, skb);
-	fresh.id = packet_id(&p);
+	if (!t)
+		name(&fresh, &p);
 	fresh.ifindex = at->ifindex;
 	fresh.netns = at->netns;
 	fresh.tunnelled = !!(p.flags & PACKET_TUNNELLED);
 	fresh.last = place;
 	if (config.netns && fresh.netns != config.netns) {
-		if (t && t->id == fresh.id) {
+		if (still) {
 			s.place = PLACE_LEFT_NETNS;
 			emit(key, t, &s);
 		}
@@ -87,10 +102,11 @@ static __always_inline int meet(struct sk_buff *skb, const struct spot *at, __u3
 		emit_packet(skb, at->dev, &p, &fresh, &s);
 		return 0;
 	}
-	if (t && t->id == fresh.id) {
+	if (still) {
 		bool changed = t->ifindex != fresh.ifindex || t->netns != fresh.netns ||
-			       t->tunnelled != fresh.tunnelled;
+			       t->tunnelled != fresh.tunnelled || !same_ends(&t->ends, &fresh.ends);
 
+		fresh.id = t->id;
 		fresh.seen = t->seen;
 		*t = fresh;
 		if (changed)
@@ -156,7 +172,9 @@ SEC("tp_btf/napi_gro_receive_entry")
 int BPF_PROG(napi_gro_receive_entry, struct sk_buff *skb)
 {
 	struct call *call = call_of(PLACE_GRO_MERGED);
-	struct track *t = known_for_sure(skb);
+	struct packet p = {};
+	bool changed;
+	struct track *t = known_for_sure(skb, &p, &changed);
 
 	if (!call)
 		return 0;

@@ -10,7 +10,7 @@ struct drop_record {
 	struct drop_section drop;
 };
 
-/* The end of a packet that was not seen before. */
+/* The same with what the packet looks like: it was not seen before, or not like this. */
 struct death_record {
 	struct event event;
 	struct packet_section packet;
@@ -45,6 +45,22 @@ static __always_inline void emit_drop(void *ctx, struct sk_buff *skb, const stru
 	bpf_ringbuf_submit(r, 0);
 }
 
+static __always_inline void emit_changed(void *ctx, struct sk_buff *skb, const struct track *t,
+					 const struct packet *p, struct sighting *s, __u64 location)
+{
+	struct net_device *dev = BPF_CORE_READ(skb, dev);
+	struct death_record *r = bpf_ringbuf_reserve(&events, sizeof(*r), 0);
+
+	if (!r) {
+		count(&counters.lost);
+		return;
+	}
+	fill_event(&r->event, sizeof(*r), (__u64)skb, t, s);
+	fill_packet(&r->packet, skb, dev ? dev : dst_dev(skb), p);
+	fill_drop(ctx, &r->drop, location);
+	bpf_ringbuf_submit(r, 0);
+}
+
 #define NO_HEADER 0xffff
 
 /*
@@ -57,7 +73,6 @@ static __always_inline int emit_death(void *ctx, struct sk_buff *skb, __u64 loca
 	__u16 header = BPF_CORE_READ(skb, network_header);
 	struct net_device *dev = BPF_CORE_READ(skb, dev);
 	struct track t = {};
-	struct death_record *r;
 	struct packet p = {};
 	unsigned char *ip;
 
@@ -72,18 +87,10 @@ static __always_inline int emit_death(void *ctx, struct sk_buff *skb, __u64 loca
 	t.netns = BPF_CORE_READ(dev, nd_net.net, ns.inum);
 	if (config.netns && t.netns != config.netns)
 		return 0;
-	t.id = packet_id(&p);
+	name(&t, &p);
 	t.ifindex = BPF_CORE_READ(dev, ifindex);
 	t.seen = bpf_ktime_get_ns();
-	r = bpf_ringbuf_reserve(&events, sizeof(*r), 0);
-	if (!r) {
-		count(&counters.lost);
-		return 0;
-	}
-	fill_event(&r->event, sizeof(*r), (__u64)skb, &t, &s);
-	fill_packet(&r->packet, skb, dev, &p);
-	fill_drop(ctx, &r->drop, location);
-	bpf_ringbuf_submit(r, 0);
+	emit_changed(ctx, skb, &t, &p, &s, location);
 	return 0;
 }
 
@@ -92,11 +99,17 @@ SEC("tp_btf/kfree_skb")
 int kfree_skb(__u64 *ctx)
 {
 	struct sk_buff *skb = (struct sk_buff *)ctx[0];
-	struct track *t = known_for_sure(skb);
+	struct sighting s = { .place = PLACE_KFREE_SKB, .value = config.has_reason ? ctx[2] : 0 };
+	struct packet p = {};
+	bool changed = false;
+	struct track *t = known_for_sure(skb, &p, &changed);
 
 	if (!t)
-		return emit_death(ctx, skb, ctx[1], config.has_reason ? ctx[2] : 0);
-	emit_drop(ctx, skb, t, ctx[1], config.has_reason ? ctx[2] : 0);
+		return emit_death(ctx, skb, ctx[1], s.value);
+	if (changed)
+		emit_changed(ctx, skb, t, &p, &s, ctx[1]);
+	else
+		emit_drop(ctx, skb, t, ctx[1], s.value);
 	forget((__u64)skb);
 	return 0;
 }
@@ -147,7 +160,9 @@ SEC("tp_btf/consume_skb")
 int BPF_PROG(consume_skb, struct sk_buff *skb)
 {
 	struct sighting s = { .place = PLACE_CONSUME_SKB };
-	struct track *t = known_for_sure(skb);
+	struct packet p = {};
+	bool changed;
+	struct track *t = known_for_sure(skb, &p, &changed);
 
 	if (!t)
 		return 0;

@@ -4,15 +4,22 @@
 
 #include "config.h"
 
+/* Where a packet comes from and goes to: its inner header's. */
+struct ends {
+	__be32 saddr, daddr;
+	__be16 sport, dport; /* 0 if it has none */
+};
+
 /* A packet that is followed. Key: the address of its sk_buff. */
 struct track {
 	__u64 seen; /* time of first sight */
-	__u64 id; /* hash of the inner header */
+	__u64 id; /* hash of core and of the ends at first sight */
+	__u64 core; /* hash of what stays of the packet when its ends change */
+	struct ends ends; /* as last looked at */
 	__u32 ifindex; /* where it was last seen */
 	__u32 netns;
 	__u16 tunnelled; /* it had an outer header when last looked at */
 	__u16 last; /* enum place */
-	__u32 pad;
 };
 
 /* Many packets are freed without any event. What they leave behind goes when it is the oldest. */

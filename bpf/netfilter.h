@@ -26,6 +26,7 @@ int BPF_PROG(fexit_nf_hook_slow, struct sk_buff *skb, struct nf_hook_state *stat
 
 	if (!t)
 		return 0;
+	t->last = PLACE_NF_HOOK_SLOW;
 	what.aux = hook_of(state) | BPF_CORE_READ(state, pf) << 8;
 	emit((__u64)skb, t, &what);
 	return 0;
@@ -39,6 +40,7 @@ int BPF_KPROBE(kprobe_nf_hook_slow, struct sk_buff *skb, struct nf_hook_state *s
 
 	if (!t)
 		return 0;
+	t->last = PLACE_NF_HOOK_SLOW;
 	what.aux = hook_of(state) | BPF_CORE_READ(state, pf) << 8;
 	emit((__u64)skb, t, &what);
 	return 0;

@@ -191,23 +191,57 @@ static __always_inline __u64 mix(__u64 h, __u64 word)
 	return h ^ (h >> 32);
 }
 
-/*
- * The packet's name, the same wherever it is seen: source, destination, protocol, ports, IP id, and TCP's
- * seq, ack and flags or UDP's length. Nothing that a hop changes: no TTL, no checksum.
- */
-static __always_inline __u64 packet_id(const struct packet *p)
+/* What neither a hop nor NAT changes: protocol, IP id, and TCP's seq, ack and flags or UDP's length. */
+static __always_inline __u64 packet_core(const struct packet *p)
 {
-	__u64 h = mix(0, p->inner.saddr | (__u64)p->inner.daddr << 32);
+	__u64 h = mix(0, p->inner.protocol | (__u64)p->inner.id << 16 |
+				 (__u64)(p->inner.frag_off & __builtin_bswap16(IP_OFFSET)) << 32);
 
-	h = mix(h, p->inner.protocol | (__u64)p->inner.id << 16 |
-			   (__u64)(p->inner.frag_off & __builtin_bswap16(IP_OFFSET)) << 32);
 	if (!(p->flags & PACKET_PORTS))
 		return mix(h, p->l4.tcp.sport);
-	h = mix(h, p->l4.tcp.sport | (__u64)p->l4.tcp.dport << 16);
 	if (p->inner.protocol == IPPROTO_UDP)
 		return mix(h, p->l4.udp.len);
 	h = mix(h, p->l4.tcp.seq | (__u64)p->l4.tcp.ack << 32);
 	return mix(h, p->l4.tcp.flags);
+}
+
+static __always_inline void read_ends(struct ends *e, const struct packet *p)
+{
+	e->saddr = p->inner.saddr;
+	e->daddr = p->inner.daddr;
+	e->sport = p->flags & PACKET_PORTS ? p->l4.tcp.sport : 0;
+	e->dport = p->flags & PACKET_PORTS ? p->l4.tcp.dport : 0;
+}
+
+/* The packet's name, the same wherever it is seen: what it is, and both its ends as they were at first sight. */
+static __always_inline void name(struct track *t, const struct packet *p)
+{
+	t->core = packet_core(p);
+	read_ends(&t->ends, p);
+	t->id = mix(mix(t->core, t->ends.saddr | (__u64)t->ends.daddr << 32),
+		    t->ends.sport | (__u64)t->ends.dport << 16);
+}
+
+static __always_inline bool same_ends(const struct ends *a, const struct ends *b)
+{
+	return a->saddr == b->saddr && a->daddr == b->daddr && a->sport == b->sport &&
+	       a->dport == b->dport;
+}
+
+/*
+ * NAT has changed an end of the packet since it was last looked at, or both: then a datagram must have been at
+ * a hook last, what its core holds is too little. Behind a device it is another packet under the same address.
+ */
+static __always_inline bool rewritten(const struct track *t, const struct track *now, __u8 protocol)
+{
+	const struct ends *a = &t->ends, *b = &now->ends;
+
+	if (t->core != now->core || t->last == PLACE_NET_DEV_QUEUE ||
+	    t->last == PLACE_NET_DEV_START_XMIT)
+		return false;
+	return (a->saddr == b->saddr && a->sport == b->sport) ||
+	       (a->daddr == b->daddr && a->dport == b->dport) || protocol == IPPROTO_TCP ||
+	       t->last == PLACE_NF_HOOK_SLOW;
 }
 
 static __always_inline struct track *find(__u64 skb)
@@ -239,17 +273,23 @@ static __always_inline struct track *known(struct sk_buff *skb)
 	return find((__u64)skb);
 }
 
-/* The same where the address may have come back with something that is no packet of ours, or none at all. */
-static __always_inline struct track *known_for_sure(struct sk_buff *skb)
+/*
+ * The same where the address may have come back with something that is no packet of ours, or none at all.
+ * p is what the packet looks like now; `changed` is set if NAT has been at it.
+ */
+static __always_inline struct track *known_for_sure(struct sk_buff *skb, struct packet *p,
+						    bool *changed)
 {
-	struct track *t = find((__u64)skb);
-	struct packet p = {};
+	struct track *t = find((__u64)skb), now = {};
 
 	if (!t)
 		return NULL;
-	if (parse(&p, BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header)) &&
-	    packet_id(&p) == t->id)
-		return t;
+	if (parse(p, BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header))) {
+		name(&now, p);
+		*changed = !same_ends(&t->ends, &now.ends);
+		if (t->core == now.core && (!*changed || rewritten(t, &now, p->inner.protocol)))
+			return t;
+	}
 	forget((__u64)skb);
 	return NULL;
 }

@@ -53,14 +53,21 @@ type ipiptraceSettings struct {
 }
 
 type ipiptraceTrack struct {
-	_         structs.HostLayout
-	Seen      uint64
-	Id        uint64
+	_    structs.HostLayout
+	Seen uint64
+	Id   uint64
+	Core uint64
+	Ends struct {
+		_     structs.HostLayout
+		Saddr uint32
+		Daddr uint32
+		Sport uint16
+		Dport uint16
+	}
 	Ifindex   uint32
 	Netns     uint32
 	Tunnelled uint16
 	Last      uint16
-	Pad       uint32
 }
 
 type ipiptraceWatched struct {

@@ -14,7 +14,7 @@ import (
 const unknown = "unknown"
 
 // rows are all causes.
-var rows = slices.Concat(linkRows(), tunnelRows(), routingRows(), filterRows(), packetRows(), socketRows(), replyRows(), directorRows())
+var rows = slices.Concat(linkRows(), tunnelRows(), routingRows(), natRows(), filterRows(), packetRows(), socketRows(), replyRows(), directorRows())
 
 // answer is a row that a journey may have ended by, with what is said of it.
 type answer struct {

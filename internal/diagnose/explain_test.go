@@ -138,18 +138,23 @@ func TestCausesAreFound(t *testing.T) {
 		"forwarding is off, and no matter": {rpf, realServer(strict, set("net/ipv4/ip_forward", "0")), "rp-filter", Observed, "sysctl -w net.ipv4.conf.tunl0.rp_filter=2"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			v := Explain(test.j, test.s)
-			c := v.Cause
-			if c == nil {
-				t.Fatal("no cause")
-			}
-			if fix := strings.Join(c.Fix, "; "); c.Code != test.code || c.Certainty != test.certainty || fix != test.fix {
-				t.Errorf("%s, %s, fix %q\nwant %s, %s, fix %q\n%s\n%q", c.Code, c.Certainty, fix, test.code, test.certainty, test.fix, c.Summary, c.Evidence)
-			}
-			if c.Summary == "" || test.certainty == Observed && len(c.Evidence) == 0 {
-				t.Errorf("%s: summary %q, evidence %q", c.Code, c.Summary, c.Evidence)
-			}
+			found(t, Explain(test.j, test.s), test.code, test.certainty, test.fix)
 		})
+	}
+}
+
+// found compares a verdict's cause with what it should be.
+func found(t *testing.T, v Verdict, code string, certainty Certainty, fix string) {
+	t.Helper()
+	c := v.Cause
+	if c == nil {
+		t.Fatal("no cause")
+	}
+	if got := strings.Join(c.Fix, "; "); c.Code != code || c.Certainty != certainty || got != fix {
+		t.Errorf("%s, %s, fix %q\nwant %s, %s, fix %q\n%s\n%q", c.Code, c.Certainty, got, code, certainty, fix, c.Summary, c.Evidence)
+	}
+	if c.Summary == "" || certainty == Observed && len(c.Evidence) == 0 {
+		t.Errorf("%s: summary %q, evidence %q", c.Code, c.Summary, c.Evidence)
 	}
 }
 

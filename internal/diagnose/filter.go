@@ -5,6 +5,7 @@ import (
 
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/ruleset"
+	"ipiptrace/tracer/event"
 )
 
 // filterRows are the causes in netfilter and beside it.
@@ -116,11 +117,8 @@ func byNetfilter(q question) sight {
 
 // filtered is the packet as the hook sees it.
 func (q question) filtered() ruleset.Packet {
-	p := ruleset.Packet{
-		Hook: q.Drop.NfHook, Src: q.Packet.Inner.Src, Dst: q.Packet.Inner.Dst, Proto: q.Packet.Inner.Protocol, TTL: q.Packet.Inner.TTL,
-		Length: q.Packet.Inner.Len, Fragment: q.Packet.Inner.Frag&0x1fff != 0, HasPorts: q.Packet.HasPorts,
-		Sport: q.Packet.SrcPort, Dport: q.Packet.DstPort, Flags: uint8(q.Packet.TCPFlags), ICMPType: q.Packet.ICMPType, ICMPCode: q.Packet.ICMPCode,
-	}
+	p := headers(q.now())
+	p.Hook = q.Drop.NfHook
 	if o := q.Outer; o != nil && q.tunnelled() {
 		p.Src, p.Dst, p.Proto, p.TTL, p.Length, p.HasPorts, p.Fragment = o.Src, o.Dst, protoIPIP, o.TTL, o.Len, false, o.Frag&0x1fff != 0
 	}
@@ -139,6 +137,15 @@ func (q question) filtered() ruleset.Packet {
 		p.IIF = q.dev()
 	}
 	return p
+}
+
+// headers are what rules read of a packet that has left its tunnel.
+func headers(p event.Packet) ruleset.Packet {
+	return ruleset.Packet{
+		Src: p.Inner.Src, Dst: p.Inner.Dst, Proto: p.Inner.Protocol, TTL: p.Inner.TTL,
+		Length: p.Inner.Len, Fragment: p.Inner.Frag&0x1fff != 0, HasPorts: p.HasPorts,
+		Sport: p.SrcPort, Dport: p.DstPort, Flags: uint8(p.TCPFlags), ICMPType: p.ICMPType, ICMPCode: p.ICMPCode,
+	}
 }
 
 // firewallState finds the rule, or the policy, that drops the packet, or rejects it.

@@ -14,7 +14,7 @@ type sameToRules struct {
 	direction                    journey.Direction
 	fate                         journey.Fate
 	src, dst, outerSrc, outerDst netip.Addr
-	service                      uint16
+	service, port                uint16
 	proto, flags                 uint8
 	tunnelled, gaps              bool
 	by                           string
@@ -32,8 +32,8 @@ func rememberable(j journey.Journey) (k sameToRules, ok bool) {
 	q := question{Journey: j}
 	k = sameToRules{
 		netns: placeOf(j), function: j.Drop.Function, reason: j.Drop.Reason, hook: j.Drop.NfHook + " " + j.Drop.Decider, dev: j.Drop.Dev,
-		direction: j.Direction, fate: j.Fate, src: j.Packet.Inner.Src, dst: j.Packet.Inner.Dst,
-		service: q.port(), proto: j.Packet.Inner.Protocol, flags: uint8(j.Packet.TCPFlags), tunnelled: q.tunnelled(), gaps: j.Gaps > 0,
+		direction: j.Direction, fate: j.Fate, src: q.now().Inner.Src, dst: q.now().Inner.Dst,
+		service: q.port(), port: q.asked().Port(), proto: j.Packet.Inner.Protocol, flags: uint8(j.Packet.TCPFlags), tunnelled: q.tunnelled(), gaps: j.Gaps > 0,
 	}
 	if j.Outer != nil {
 		k.outerSrc, k.outerDst = j.Outer.Src, j.Outer.Dst

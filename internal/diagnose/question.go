@@ -99,6 +99,15 @@ func (q question) clientPort() uint16 {
 
 func (q question) service() netip.AddrPort { return netip.AddrPortFrom(q.vip(), q.port()) }
 
+// asked is where a request goes after NAT.
+func (q question) asked() netip.AddrPort {
+	p := q.now()
+	return netip.AddrPortFrom(p.Inner.Dst, p.DstPort)
+}
+
+// redirected reports whether NAT gave a request another destination.
+func (q question) redirected() bool { return !q.reply() && q.asked() != q.service() }
+
 // dev is the device on which the packet was lost.
 func (q question) dev() string {
 	if q.Drop != nil && q.Drop.Dev != "" {
@@ -116,24 +125,33 @@ func (q question) link() *host.Link {
 	return q.host.LinkNamed(q.dev())
 }
 
+// now is the packet as NAT left it.
+func (q question) now() event.Packet {
+	if q.Changed != nil {
+		return *q.Changed
+	}
+	return q.Packet
+}
+
 // src and dst are the addresses of the header that the kernel was looking at.
 func (q question) src() netip.Addr {
 	if q.tunnelled() && q.Outer != nil {
 		return q.Outer.Src
 	}
-	return q.Packet.Inner.Src
+	return q.now().Inner.Src
 }
 
 func (q question) dst() netip.Addr {
 	if q.tunnelled() && q.Outer != nil {
 		return q.Outer.Dst
 	}
-	return q.Packet.Inner.Dst
+	return q.now().Inner.Dst
 }
 
 // flow is the lookup that the kernel made for the packet coming in.
 func (q question) flow() host.Flow {
-	f := host.Flow{Src: q.src(), Dst: q.dst(), IIF: q.dev(), Proto: q.Packet.Inner.Protocol, Sport: q.Packet.SrcPort, Dport: q.Packet.DstPort}
+	p := q.now()
+	f := host.Flow{Src: q.src(), Dst: q.dst(), IIF: q.dev(), Proto: p.Inner.Protocol, Sport: p.SrcPort, Dport: p.DstPort}
 	if q.tunnelled() {
 		f.Proto, f.Sport, f.Dport = protoIPIP, 0, 0
 	}

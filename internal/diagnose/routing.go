@@ -59,7 +59,7 @@ func routingRows() []row {
 		{
 			code: "vip-missing", stage: routing, needs: lookups,
 			seen: func(q question) sight {
-				if q.reply() || q.tunnelled() {
+				if q.reply() || q.tunnelled() || q.redirected() {
 					return absent
 				}
 				return atNoRoute(q)

@@ -83,8 +83,8 @@ func (f *flight) servedHere() {
 	f.leaving = staying
 }
 
-// rewritten reports whether IPVS has changed the packet's destination: from then on it is another packet,
-// which the filter does not match.
+// rewritten reports whether IPVS has changed the packet's destination: where hooks are not watched it may not be
+// known again from then on.
 func (f *flight) rewritten() bool { return f.director.sent && f.director.method == methodNAT }
 
 // ipvsSends is the prospect of a packet that a method of IPVS has: what can't be sent is freed with an event.

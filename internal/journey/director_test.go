@@ -65,12 +65,20 @@ func TestADirectorsPacketGetsTheFateItHad(t *testing.T) {
 			k.silence(3 * time.Second)
 			s.kfree("neigh_invalidate", "NEIGH_FAILED")
 		}, fate: Dropped, role: Director, is: func(j Journey) bool { return j.Drop.Decider == "" }},
-		"a rewritten packet is another one from then on: handed on, not vanished": {does: func(k *kernel) {
+		"a rewritten packet that is not seen again was handed on, it has not vanished": {does: func(k *kernel) {
 			k.packet(1, syn()).atDirector().scheduled(methodNAT).returns(event.IPVSIn, ipvsPassed).hook(3, 1).hook(4, 1).taken()
 			k.silence(20 * time.Second)
 		}, fate: Forwarded, role: Director, is: func(j Journey) bool {
 			s, _ := step(j, event.IPVSXmit)
 			return s.Method == "nat"
+		}},
+		"a rewritten packet is followed to its device, and shows where it goes": {does: func(k *kernel) {
+			s := k.packet(1, syn()).atDirector().scheduled(methodNAT).returns(event.IPVSIn, ipvsPassed).hook(3, 1).hook(4, 1).taken()
+			s.packet.Inner.Dst, s.changed = rip, true
+			s.at(event.NetDevQueue, event.NetDevStartXmit)
+			k.silence(time.Second)
+		}, fate: Forwarded, role: Director, is: func(j Journey) bool {
+			return j.Packet.Inner.Dst == vip && j.Changed != nil && j.Changed.Inner.Dst == rip && len(j.Steps) > 0 && j.Steps[len(j.Steps)-1].Place == event.NetDevStartXmit
 		}},
 		"a rewritten packet that a rule in output drops is dropped": {does: func(k *kernel) {
 			k.packet(1, syn()).atDirector().scheduled(methodNAT).hook(3, -1).taken()

@@ -59,6 +59,7 @@ type flight struct {
 	tunnelled bool // it has an outer header
 	ttl       uint8
 	outer     *event.Header
+	changed   *event.Packet // as NAT left it
 	segments  uint16
 
 	// What it did in the present network namespace.
@@ -183,10 +184,21 @@ func (f *flight) move(e event.Event) {
 		f.ttl = p.Inner.TTL
 		f.segments = max(f.segments, p.Segments)
 		f.shape(p.Outer)
+		if !sameEnds(p, &f.packet) {
+			f.changed = p
+		}
 	}
 	if e.Place == event.NetifReceiveSkb {
 		f.arrive()
 	}
+}
+
+// sameEnds reports whether two headers are of the same source and destination. A fragment has no ports to compare.
+func sameEnds(a, b *event.Packet) bool {
+	if a.Inner.Src != b.Inner.Src || a.Inner.Dst != b.Inner.Dst {
+		return false
+	}
+	return !a.HasPorts || !b.HasPorts || a.SrcPort == b.SrcPort && a.DstPort == b.DstPort
 }
 
 // enter begins a new network namespace.
@@ -272,7 +284,7 @@ func (f *flight) journey(run event.Run, losses int, role Role) Journey {
 	}
 	j := Journey{
 		ID: f.id, Start: run.Wall(start), Took: f.last - start, Role: role, Direction: Request,
-		Outer: f.outer, Packet: f.packet, Fate: f.fate, Drop: f.freed, Duplicate: f.duplicate, ReplyLost: f.replyLost,
+		Outer: f.outer, Packet: f.packet, Changed: f.changed, Fate: f.fate, Drop: f.freed, Duplicate: f.duplicate, ReplyLost: f.replyLost,
 		Became: f.became, Related: f.relatedID(), Gaps: f.gaps + losses - f.losses,
 	}
 	if f.reply {

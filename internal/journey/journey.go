@@ -71,6 +71,8 @@ type Journey struct {
 	Outer *event.Header
 	// Packet is what the packet looked like at its first sight.
 	Packet event.Packet
+	// Changed is what it looked like when it was last looked at, if NAT had changed an end of it by then; nil if not.
+	Changed *event.Packet
 	// Steps are the sightings in order of time. The end (freed, left) is not a step.
 	Steps []Step
 	Fate  Fate

@@ -114,6 +114,36 @@ func (s *service) connect(port, n int) error {
 	})
 }
 
+// serveAlso has a second service, on another node, until the first one is opened or closed again.
+func serveAlso(r Role, at netip.AddrPort) Step {
+	return Step{
+		What: fmt.Sprintf("%s: serve on %s", r, at),
+		Do: func(_ context.Context, l *Lab) error {
+			if err := errors.Join(l.service.stop(), l.service.listen()); err != nil {
+				return err
+			}
+			return l.service.also(l.Node(r), at)
+		},
+	}
+}
+
+func (s *service) also(n *Node, at netip.AddrPort) error {
+	return n.Do(func() error {
+		tcp, err := net.Listen("tcp4", at.String())
+		if err != nil {
+			return err
+		}
+		udp, err := net.ListenPacket("udp4", at.String())
+		if err != nil {
+			return errors.Join(err, tcp.Close())
+		}
+		s.held = append(s.held, tcp, udp)
+		s.busy.Go(func() { s.accept(tcp) })
+		s.busy.Go(func() { echo(udp) })
+		return nil
+	})
+}
+
 // stuff replaces the service by a UDP socket with the smallest buffer there is, full of what nobody reads.
 func (s *service) stuff() error {
 	if err := s.stop(); err != nil {

@@ -69,6 +69,11 @@ func (e *evaluation) target(t *host.IPTables, target string, rule Rule, m match)
 	case "REJECT":
 		rule.Rejects = true
 		return e.drops(rule, m)
+	case "DNAT", "REDIRECT":
+		if e.nat {
+			return e.drops(rule, m)
+		}
+		return Continue
 	case "ACCEPT", "RETURN":
 		if m == may {
 			e.doubt = true

@@ -16,7 +16,7 @@ func (e *evaluation) nftBases(t *host.NftTable) (bases []base) {
 	}
 	for i := range t.Chains {
 		c := &t.Chains[i]
-		if c.Hook != e.p.Hook || c.Type == "nat" {
+		if c.Hook != e.p.Hook || (c.Type == "nat") != e.nat {
 			continue // nat chains drop nothing, and see the first packet of a connection only
 		}
 		if dev := e.device(c); len(c.Devices) > 0 && !slices.Contains(c.Devices, dev) {
@@ -91,7 +91,11 @@ func (e *evaluation) nftRule(t *host.NftTable, c *host.NftChain, i int) Verdict 
 			return Continue
 		case "limit", "quota", "connlimit", "ct count", "last", "tproxy":
 			m = m.and(may)
-		case "counter", "log", "mangle", "notrack", "comment", "meter", "set", "map", "snat", "dnat", "masquerade", "redirect",
+		case "dnat", "redirect":
+			if e.nat {
+				return e.drops(rule, m)
+			}
+		case "counter", "log", "mangle", "notrack", "comment", "meter", "set", "map", "snat", "masquerade",
 			"ct helper", "ct timeout", "ct expectation", "flow", "secmark", "fwd", "dup", "reset":
 		default:
 			m = m.and(may) // an expression that nobody here knows

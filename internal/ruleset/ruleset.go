@@ -87,6 +87,8 @@ type evaluation struct {
 	depth int
 	// doubt: a rule before this point may have ended the packet's way through this chain.
 	doubt bool
+	// nat: what is asked is who gives the packet another destination, not who drops it.
+	nat bool
 }
 
 const maxDepth = 16
@@ -96,14 +98,18 @@ var legacyPriorities = map[string]int{"raw": -300, "mangle": -150, "nat": -100, 
 
 // Evaluate runs all chains of the packet's hook, in the order of their priorities.
 func Evaluate(s *host.Snapshot, p Packet) Outcome {
-	e := &evaluation{p: p, s: s}
+	return (&evaluation{p: p, s: s}).hook()
+}
+
+func (e *evaluation) hook() Outcome {
+	s, p := e.s, e.p
 	var bases []base
 	for i := range s.Nft {
 		bases = append(bases, e.nftBases(&s.Nft[i])...)
 	}
 	for i := range s.IPTables {
 		t := &s.IPTables[i]
-		if c := builtIn(t, p.Hook); c != nil {
+		if c := builtIn(t, p.Hook); c != nil && (t.Table == "nat") == e.nat {
 			bases = append(bases, base{legacyPriorities[t.Table], func(e *evaluation) Verdict { return e.iptables(t, c) }})
 		}
 	}

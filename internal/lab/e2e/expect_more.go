@@ -48,6 +48,12 @@ func moreLosses() (all []loss) {
 			loss{scenario: name, proto: lab.TCP, fate: "rejected", functions: []string{"tcp_v4_rcv"}, reasons: []string{"NO_SOCKET"}, dev: "tunl0", reject: "rst 0/0"},
 			loss{scenario: name, proto: lab.UDP, fate: "rejected", functions: udpRcv, reasons: []string{"NO_SOCKET"}, dev: "tunl0", reject: "icmp 3/3"})
 	}
+	all = append(all,
+		loss{scenario: "redirect", proto: lab.TCP, fate: "rejected", functions: []string{"tcp_v4_rcv"}, reasons: []string{"NO_SOCKET"}, dev: "tunl0", reject: "rst 0/0"},
+		loss{scenario: "redirect", proto: lab.UDP, fate: "rejected", functions: udpRcv, reasons: []string{"NO_SOCKET"}, dev: "tunl0", reject: "icmp 3/3"})
+	for _, name := range []string{"redirect-legacy", "forward-off"} {
+		both(loss{scenario: name, fate: "dropped", functions: []string{"ip_error"}, reasons: addressError, dev: "tunl0"})
+	}
 	both(loss{scenario: "no-destination", at: lab.Director, fate: "rejected", functions: []string{"nf_hook_slow"}, reasons: nfDrop, dev: "eth0", hook: "input", reject: "icmp 3/3"})
 	both(loss{scenario: "director-no-route", at: lab.Director, fate: "rejected", functions: []string{"ip_vs_tunnel_xmit"}, reasons: unnamed, dev: "eth0", reject: "icmp 3/1"})
 	return all

@@ -1,0 +1,68 @@
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// natFaults are packets that get another destination, once they are out of the tunnel.
+func natFaults() []Scenario {
+	backend := netip.AddrPortFrom(DirectorAddr, otherPort)
+	return []Scenario{
+		{
+			Name:    "redirect",
+			Summary: "A rule of NAT redirects the service's port to one on which nobody listens.",
+			Code:    "redirected",
+			Inject: []Step{nftIn(RealServer, "ip", `
+				chain prerouting {
+					type nat hook prerouting priority dstnat; policy accept;
+					tcp dport 80 redirect to :81
+					udp dport 80 redirect to :81
+				}`)},
+			Undo:    []Step{nftGone(RealServer, "ip")},
+			Traffic: expect(Refused),
+		},
+		{
+			Name:    "redirect-legacy",
+			Summary: "iptables publishes the port of a container on all addresses, as Docker does, and no container is there.",
+			Code:    "redirected",
+			Inject: []Step{
+				unless("No chain", run(RealServer, "iptables-legacy", "-t", "nat", "-F", "DOCKER")),
+				unless("exists", run(RealServer, "iptables-legacy", "-t", "nat", "-N", "DOCKER")),
+				run(RealServer, "iptables-legacy", "-t", "nat", "-F", "PREROUTING"),
+				run(RealServer, "iptables-legacy", "-t", "nat", "-A", "PREROUTING", "-m", "addrtype", "--dst-type", "LOCAL", "-j", "DOCKER"),
+				run(RealServer, "iptables-legacy", "-t", "nat", "-A", "DOCKER", "!", "-i", "docker0", "-p", "tcp", "--dport", "80", "-j", "DNAT", "--to-destination", "172.17.0.2:80"),
+				run(RealServer, "iptables-legacy", "-t", "nat", "-A", "DOCKER", "!", "-i", "docker0", "-p", "udp", "--dport", "80", "-j", "DNAT", "--to-destination", "172.17.0.2:80"),
+			},
+			Undo: []Step{
+				run(RealServer, "iptables-legacy", "-t", "nat", "-F"),
+				unless("No chain", run(RealServer, "iptables-legacy", "-t", "nat", "-X", "DOCKER")),
+			},
+			Traffic: expect(TimedOut),
+		},
+		{
+			Name:    "forward-off",
+			Summary: "A rule of NAT gives the packets to another host that has the service, and forwarding is off.",
+			Code:    "ip-forward-off",
+			Inject: []Step{
+				serveAlso(Director, backend),
+				nftIn(RealServer, "ip", fmt.Sprintf(`
+				chain prerouting {
+					type nat hook prerouting priority dstnat; policy accept;
+					ip daddr 10.99.0.1 tcp dport 80 dnat to %[1]s
+					ip daddr 10.99.0.1 udp dport 80 dnat to %[1]s
+				}
+				chain postrouting {
+					type nat hook postrouting priority srcnat; policy accept;
+					ip daddr %[2]s masquerade
+				}`, backend, DirectorAddr)),
+			},
+			Undo: []Step{
+				nftGone(RealServer, "ip"),
+				sysctl(RealServer, "net/ipv4/ip_forward", "0"),
+				stopListening(), listen(),
+			},
+			Traffic: expect(TimedOut),
+		},
+	}
+}
