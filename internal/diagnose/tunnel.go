@@ -86,6 +86,29 @@ func tunnelRows() []row {
 			},
 		},
 		{
+			code: "tunnel-wrong-namespace", stage: tunnel, needs: append([]host.Part{host.PartAddrs}, needs...),
+			seen: func(q question) sight {
+				if _, ok := q.cameFrom(); ok {
+					return atNoRoute(q)
+				}
+				return absent
+			},
+			state: func(q question) *finding {
+				l := q.link()
+				if l == nil || l.Tunnel == nil || !l.LinkNetns || q.host.Owns(q.vip()) {
+					return nil
+				}
+				from, _ := q.cameFrom()
+				return &finding{
+					summary: fmt.Sprintf("the tunnel %s takes packets of another network namespace and hands them on in this one, which does not have the VIP %s: make the tunnel in the namespace in which the service runs", l.Name, q.vip()),
+					evidence: []string{
+						fmt.Sprintf("decapsulated from network namespace %d into %d", from, q.Drop.Netns),
+						fmt.Sprintf("ip -d link show %s: link-netnsid", l.Name), "ip -4 addr: " + addresses(q.host),
+					},
+				}
+			},
+		},
+		{
 			code: "tunnel-mode-mismatch", stage: tunnel, needs: needs,
 			seen: func(q question) sight {
 				if q.tunnelled() && q.droppedIn("ipip_tunnel_rcv", "ipip_rcv", "tunnel4_rcv") {
@@ -107,6 +130,17 @@ func tunnelRows() []row {
 			},
 		},
 	}
+}
+
+// cameFrom is the network namespace in which the packet still had its outer header, if it was lost without it in
+// another one.
+func (q question) cameFrom() (netns uint32, ok bool) {
+	for _, s := range q.Steps {
+		if s.Tunnelled && s.Netns != 0 {
+			netns = s.Netns
+		}
+	}
+	return netns, netns != 0 && q.Drop != nil && !q.tunnelled() && q.Drop.Netns != netns
 }
 
 // remade makes a tunnel anew, in the mode ipip: the kernel changes the mode of none that is there.

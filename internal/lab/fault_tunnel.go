@@ -83,6 +83,19 @@ func tunnelFaults() []Scenario {
 			},
 			Traffic: expect(TimedOut),
 		},
+		{
+			Name:    "tunnel-wrong-namespace",
+			Summary: "tunl0 is down, and the tunnel that is up was moved into another namespace, without the VIP.",
+			Code:    "tunnel-wrong-namespace",
+			Inject: []Step{
+				linkGone(Switch, "lvs0"), linkGone(RealServer, "lvs0"),
+				run(RealServer, "ip", "link", "add", "lvs0", "type", "ipip", "local", RealServerAddr.String()),
+				move(RealServer, "lvs0", Switch), linkUp(Switch, "lvs0"),
+				linkDown(RealServer, "tunl0"),
+			},
+			Undo:    append([]Step{linkGone(Switch, "lvs0")}, noOwnTunnel()...),
+			Traffic: expect(TimedOut),
+		},
 	}
 }
 
@@ -102,7 +115,7 @@ func ownTunnel(words ...string) []Step {
 
 func noOwnTunnel() []Step {
 	return []Step{
-		unless("Cannot find", run(RealServer, "ip", "link", "del", "lvs0")),
+		linkGone(RealServer, "lvs0"),
 		linkUp(RealServer, "tunl0"), giveAddr(RealServer, "tunl0", VIP),
 	}
 }

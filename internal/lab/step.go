@@ -51,6 +51,26 @@ func linkDown(r Role, dev string) Step {
 	}
 }
 
+func linkGone(r Role, dev string) Step {
+	return unless("Cannot find", run(r, "ip", "link", "del", dev))
+}
+
+// move gives a device to another node.
+func move(from Role, dev string, to Role) Step {
+	return Step{
+		What: fmt.Sprintf("%s: move %s to %s", from, dev, to),
+		Do: func(_ context.Context, l *Lab) error {
+			return l.Node(from).links(func(h *netlink.Handle) error {
+				link, err := h.LinkByName(dev)
+				if err != nil {
+					return err
+				}
+				return h.LinkSetNsFd(link, int(l.Node(to).handle))
+			})
+		},
+	}
+}
+
 func giveAddr(r Role, dev string, addr netip.Addr) Step {
 	return Step{
 		What: fmt.Sprintf("%s: add %s/32 to %s", r, addr, dev),

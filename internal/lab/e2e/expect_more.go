@@ -31,6 +31,7 @@ func moreLosses() (all []loss) {
 
 	both(loss{scenario: "tunnel-endpoint", fate: "rejected", functions: []string{"tunnel4_rcv"}, reasons: unnamed, dev: "eth0", reject: "icmp 3/3"})
 	both(loss{scenario: "tunnel-mode", fate: "dropped", functions: []string{"ipip_tunnel_rcv", "ipip_rcv", "tunnel4_rcv"}, reasons: unnamed, dev: "eth0"})
+	both(loss{scenario: "tunnel-wrong-namespace", at: lab.Switch, fate: "dropped", functions: []string{"ip_error"}, reasons: addressError, dev: "lvs0"})
 	both(loss{scenario: "outer-not-local", fate: "dropped", functions: []string{"ip_error"}, reasons: addressError, dev: "eth0"})
 
 	both(loss{scenario: "rp-filter-unnumbered", fate: "dropped", functions: atSource, reasons: []string{"IP_RPFILTER"}, dev: "tunl0"})

@@ -59,7 +59,8 @@ func (r round) String() string {
 	return fmt.Sprintf("%s/%s", r.tier, r.watched)
 }
 
-// rounds of auto watch each fault in the namespace in which it is, and the whole chain when all is well.
+// rounds of auto watch each fault in the namespace in which it is, and the whole chain when all is well, or if a
+// packet is lost where it should not be.
 // A forced tier watches everything at once.
 func (s set) rounds(tier string) []round {
 	var faults, modules []lab.Scenario
@@ -75,7 +76,7 @@ func (s set) rounds(tier string) []round {
 	rounds := []round{{tier: tier, watched: everywhere, scenarios: faults, healthy: s.connections}}
 	if tier == auto {
 		rounds = []round{
-			{tier: tier, watched: everywhere, healthy: s.connections},
+			{tier: tier, watched: everywhere, scenarios: faultsOf(lab.Switch, faults), healthy: s.connections},
 			{tier: tier, watched: lab.RealServer, scenarios: faultsOf(lab.RealServer, faults), healthy: s.connections},
 			{tier: tier, watched: lab.Director, scenarios: faultsOf(lab.Director, faults), healthy: s.connections},
 		}
