@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -111,15 +112,31 @@ func plain(err error) string {
 	return err.Error()
 }
 
-// has reports whether a module is loaded, or built in.
-func (r *reader) has(module string) bool { return slices.Contains(r.modules, module) }
+// has reports whether a module is loaded, or built in. A kernel that loads none may be asked for anything.
+func (r *reader) has(module string) bool {
+	if slices.Contains(r.modules, module) {
+		return true
+	}
+	_, err := os.Stat("/proc/modules")
+	return errors.Is(err, os.ErrNotExist)
+}
 
-// loadedModules are those that are loaded, and those that are built in and have settings or say that they are there.
+// loadedModules are those that are loaded, those that are built in and have settings, and what the running kernel's
+// modules.builtin lists besides.
 func loadedModules() ([]string, error) {
 	var names []string
 	entries, err := os.ReadDir("/sys/module")
 	for _, e := range entries {
 		names = append(names, e.Name())
+	}
+	var kernel unix.Utsname
+	if unix.Uname(&kernel) != nil {
+		return names, err
+	}
+	builtin, _ := os.ReadFile("/lib/modules/" + unix.ByteSliceToString(kernel.Release[:]) + "/modules.builtin")
+	for path := range strings.Lines(string(builtin)) {
+		name := strings.TrimSuffix(filepath.Base(strings.TrimSpace(path)), ".ko")
+		names = append(names, strings.ReplaceAll(name, "-", "_"))
 	}
 	return names, err
 }

@@ -32,11 +32,11 @@ const maxSockets = 1000
 func (r *reader) sockets() error {
 	var errs []error
 	for _, proto := range []string{"tcp", "udp"} {
-		var all []host.Socket
-		var err error
+		all, err := []host.Socket(nil), errNotAsked
 		if r.has("inet_diag") && r.has(proto+"_diag") {
 			all, err = diagnosed(proto)
-		} else {
+		}
+		if err != nil {
 			all, err = listed(proto)
 			r.s.Coarse = true
 		}
@@ -50,6 +50,9 @@ func (r *reader) sockets() error {
 	r.owners()
 	return errors.Join(errs...)
 }
+
+// errNotAsked: inet_diag is not there.
+var errNotAsked = errors.New("not asked")
 
 func (r *reader) wanted(s host.Socket) bool {
 	if len(r.options.Ports) > 0 && !slices.Contains(r.options.Ports, s.Local.Port()) {
