@@ -39,9 +39,11 @@ type NftRule struct {
 
 // NftSet is a set, map or verdict map, in the form of libnftables-json(5).
 type NftSet struct {
-	Name   string          `json:"name"`
-	Handle uint64          `json:"handle,omitempty"`
-	Elem   json.RawMessage `json:"elem,omitempty"`
+	Name   string `json:"name"`
+	Handle uint64 `json:"handle,omitempty"`
+	// Flags are "constant", "interval", "timeout", "dynamic".
+	Flags []string        `json:"flags,omitempty"`
+	Elem  json.RawMessage `json:"elem,omitempty"`
 }
 
 // IPTables is a table of iptables-legacy or of iptables-nft, in the form of iptables-save.

@@ -157,6 +157,24 @@ func (r *Route) usable(f Flow, s *Snapshot) bool {
 // Owns reports whether the kernel takes packets for the address as its own: there is a local route for it.
 func (s *Snapshot) Owns(addr netip.Addr) bool { return s.Route(Flow{Dst: addr}).Type == "local" }
 
+// AddrType is what the kernel takes an address for (inet_dev_addr_type): "local", "broadcast" or "multicast", if the table
+// of local addresses says so; else "unicast". With dev only what it says of that device counts.
+func (s *Snapshot) AddrType(addr netip.Addr, dev string) string {
+	switch {
+	case !addr.Is4():
+		return "unicast"
+	case addr.IsMulticast():
+		return "multicast"
+	case addr.As4()[0] == 0, addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return "broadcast"
+	}
+	a, ok := s.inTable(tableLocal, Flow{Dst: addr}, Rule{Suppress: -1})
+	if !ok || dev != "" && dev != a.Dev {
+		return "unicast"
+	}
+	return a.Type
+}
+
 // AddrOn are the devices that have the address, whether or not they are up.
 func (s *Snapshot) AddrOn(addr netip.Addr) (on []Link) {
 	for _, a := range s.Addrs {

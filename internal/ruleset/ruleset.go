@@ -1,8 +1,8 @@
-// Package ruleset evaluates the netfilter rules of a namespace for one packet: which rule, or policy, decides at a
-// hook. It is pure.
+// Package ruleset finds which rule of netfilter, or which chain's policy, decides over a packet: nftables, iptables-nft
+// and iptables-legacy, in the order in which the kernel runs their chains at a hook. It is pure.
 //
 // What the packet's headers say is compared; what is not known of it (a mark, a limit, a set of another kind)
-// may match or not. A rule that may match does not end the evaluation, but is a candidate if it drops.
+// may match or not. A rule that may be reached and may match does not end the evaluation, but is a candidate if it drops.
 package ruleset
 
 import (
@@ -22,7 +22,8 @@ type Packet struct {
 	Src, Dst netip.Addr
 	Proto    uint8
 	TTL      uint8
-	Length   uint16
+	// Length is the IP packet's, 0 if it is not known.
+	Length uint16
 	// Fragment: it is a later fragment, without ports.
 	Fragment     bool
 	HasPorts     bool
@@ -31,8 +32,8 @@ type Packet struct {
 	Flags uint8
 	// ICMPType and ICMPCode are valid with ICMP.
 	ICMPType, ICMPCode uint8
-	// CT is the state in connection tracking, "new", "established", "invalid", "untracked"; empty: not known.
-	CT string
+	// CT are the states that it may have in connection tracking, where nothing exempts it; 0: not known.
+	CT CT
 }
 
 // Rule is a rule, or a chain's policy.
@@ -53,101 +54,211 @@ type Rule struct {
 	Set, Element string
 }
 
+// same reports whether it is the same rule.
+func (r Rule) same(o Rule) bool {
+	return r.Backend == o.Backend && r.Family == o.Family && r.Table == o.Table && r.Chain == o.Chain && r.Handle == o.Handle &&
+		r.Number == o.Number && r.Policy == o.Policy && r.Element == o.Element
+}
+
 // Outcome is what the rules of a hook do with a packet.
 type Outcome struct {
-	// Rule decides for certain; nil if none drops the packet for certain.
+	// Rule decides for certain; nil if it is not certain which one drops the packet, or whether any does.
 	Rule *Rule
-	// Candidates may drop it, in the order in which the packet meets them; Rule is not among them.
+	// Candidates may drop it, in the order in which the packet meets them; none with Rule.
 	Candidates []Rule
+	// Tracked: a rule was asked that looks at the packet's state in connection tracking.
+	Tracked bool
 }
 
-// base is a chain that a hook runs.
-type base struct {
-	priority int
-	run      func(*evaluation) Verdict
+// Evaluate runs all chains of the packet's hook, in the order of their priorities, and before them those of the hooks
+// that it has come through: they may have changed it.
+//
+// Of several states in connection tracking each is tried: rules that ask for one after the other exclude each other.
+func Evaluate(s *host.Snapshot, p Packet) Outcome {
+	var all []Outcome
+	for _, state := range p.CT.each() {
+		e := &evaluation{p: p, s: s, tracked: state}
+		e.run()
+		all = append(all, e.outcome())
+	}
+	return together(all)
 }
 
-// Verdict is what a chain or a rule says.
-type Verdict uint8
+// together is what is certain whichever of the outcomes it was.
+func together(all []Outcome) (o Outcome) {
+	sure := true
+	for _, one := range all {
+		o.Tracked = o.Tracked || one.Tracked
+		sure = sure && one.Rule != nil && one.Rule.same(*all[0].Rule)
+		found := one.Candidates
+		if one.Rule != nil {
+			found = []Rule{*one.Rule}
+		}
+		for _, r := range found {
+			if !slices.ContainsFunc(o.Candidates, r.same) {
+				o.Candidates = append(o.Candidates, r)
+			}
+		}
+	}
+	if sure {
+		o.Rule, o.Candidates = all[0].Rule, nil
+	}
+	return o
+}
 
-// The verdicts. Maybe: it depends on what is not known.
-const (
-	Continue Verdict = iota
-	Accept
-	Drop
-	Return
-)
-
-// evaluation is one packet's way through a hook.
+// evaluation is one packet's way through its hooks.
 type evaluation struct {
-	p       Packet
-	s       *host.Snapshot
-	outcome Outcome
-	// depth bounds jumps (NFT_JUMP_STACK_SIZE).
-	depth int
-	// doubt: a rule before this point may have ended the packet's way through this chain.
-	doubt bool
+	p Packet
+	s *host.Snapshot
+	// tracked is the packet's state in connection tracking, ct what a rule sees of that at this point, untracked whether
+	// a rule has exempted it; asked: a rule has looked.
+	tracked, ct CT
+	untracked   match
+	asked       bool
+	// mark is valid if marked: a rule has set it for certain.
+	mark   uint32
+	marked bool
+	// natted: a rule may have changed the destination; changed are other fields that a rule may have written.
+	natted  bool
+	changed map[string]bool
+
 	// nat: what is asked is who gives the packet another destination, not who drops it.
 	nat bool
+	// through: the packet is known to have come through this hook, so nothing in it has dropped it.
+	through bool
+	found   []found
+	// exits counts the ways out of a chain that may have been taken, stopped those of them that lead to no other chain.
+	exits, stopped int
+	accepted       match
+	// writes are the sets that rules of a table write to.
+	writes map[*host.NftTable][]string
+	// depth bounds jumps (NFT_JUMP_STACK_SIZE), steps everything.
+	depth, steps int
 }
 
-const maxDepth = 16
+const (
+	maxDepth = 16
+	maxSteps = 1 << 18
+)
 
-// legacyPriorities are those of the tables of iptables (NF_IP_PRI_*); nat has two.
-var legacyPriorities = map[string]int{"raw": -300, "mangle": -150, "nat": -100, "filter": 0, "security": 50}
-
-// Evaluate runs all chains of the packet's hook, in the order of their priorities.
-func Evaluate(s *host.Snapshot, p Packet) Outcome {
-	return (&evaluation{p: p, s: s}).hook()
+// found is a rule that drops the packet, and how surely.
+type found struct {
+	rule Rule
+	how  match
 }
 
-func (e *evaluation) hook() Outcome {
-	s, p := e.s, e.p
-	var bases []base
-	for i := range s.Nft {
-		bases = append(bases, e.nftBases(&s.Nft[i])...)
+func (e *evaluation) outcome() Outcome {
+	o := Outcome{Tracked: e.asked}
+	if len(e.found) == 1 && e.found[0].how == yes {
+		o.Rule = &e.found[0].rule
+		return o
 	}
-	for i := range s.IPTables {
-		t := &s.IPTables[i]
-		if c := builtIn(t, p.Hook); c != nil && (t.Table == "nat") == e.nat {
-			bases = append(bases, base{legacyPriorities[t.Table], func(e *evaluation) Verdict { return e.iptables(t, c) }})
+	for _, f := range e.found {
+		o.Candidates = append(o.Candidates, f.rule)
+	}
+	return o
+}
+
+// run runs the hooks that lead to the packet's own, and that.
+func (e *evaluation) run() {
+	own := e.p
+	e.through = true
+	for _, hook := range own.before() {
+		e.p.Hook, e.p.IIF, e.p.OIF = hook, own.IIF, own.OIF
+		switch hook {
+		case "prerouting":
+			e.p.OIF = ""
+		case "output":
+			e.p.IIF = ""
 		}
+		e.hook()
+	}
+	e.p.Hook, e.p.IIF, e.p.OIF = own.Hook, own.IIF, own.OIF
+	e.through = false
+	e.hook()
+}
+
+// before are the hooks that a packet has come through.
+func (p Packet) before() []string {
+	switch {
+	case p.Hook == "input", p.Hook == "forward":
+		return []string{"prerouting"}
+	case p.Hook == "postrouting" && p.IIF != "":
+		return []string{"prerouting", "forward"}
+	case p.Hook == "postrouting":
+		return []string{"output"}
+	case p.Hook == "egress":
+		return []string{"output", "postrouting"}
+	}
+	return nil
+}
+
+// base is a chain that a hook runs. run says how surely the packet goes on to the next one.
+type base struct {
+	priority int
+	// nat: only a connection's first packet sees it.
+	nat bool
+	run func(reach match) match
+}
+
+// hook runs all chains of e.p.Hook.
+func (e *evaluation) hook() {
+	bases := e.bases()
+	reach := yes
+	e.beginTracking()
+	for len(bases) > 0 && reach != no {
+		n := 1
+		for n < len(bases) && bases[n].priority == bases[0].priority {
+			n++
+		}
+		e.track(bases[0].priority)
+		reach = e.atOnce(bases[:n], reach)
+		bases = bases[n:]
+	}
+	e.track(1 << 30)
+}
+
+func (e *evaluation) bases() (bases []base) {
+	for i := range e.s.Nft {
+		bases = append(bases, e.nftBases(&e.s.Nft[i])...)
+	}
+	for i := range e.s.IPTables {
+		bases = append(bases, e.iptablesBases(&e.s.IPTables[i])...)
+	}
+	if e.nat {
+		bases = slices.DeleteFunc(bases, func(b base) bool { return !b.nat })
 	}
 	slices.SortStableFunc(bases, func(a, b base) int { return cmp.Compare(a.priority, b.priority) })
+	return bases
+}
+
+// atOnce runs chains of one priority: which of them is first depends on when they were made, and nothing tells that.
+func (e *evaluation) atOnce(bases []base, reach match) (next match) {
+	next = reach
+	before, droppers := len(e.found), 0
 	for _, b := range bases {
-		e.doubt, e.depth = false, 0
-		if b.run(e) == Drop {
-			return e.outcome
+		at, had := reach, len(e.found)
+		if b.nat && !e.nat {
+			if e.ct.single() && e.ct&(New|Related) == 0 {
+				continue
+			}
+			at = at.and(may)
+		}
+		on := b.run(at)
+		if b.nat && on == at {
+			on = reach
+		}
+		next = next.and(on)
+		if len(e.found) > had {
+			droppers++
 		}
 	}
-	return e.outcome
-}
-
-// drops takes that a rule, or a policy, drops the packet: for certain only if nothing before it may have ended
-// its way, and it matches for certain.
-func (e *evaluation) drops(r Rule, m match) Verdict {
-	if m == yes && !e.doubt {
-		e.outcome.Rule = &r
-		return Drop
+	if droppers > 1 {
+		for i := range e.found[before:] {
+			e.found[before+i].how = may
+		}
 	}
-	e.outcome.Candidates = append(e.outcome.Candidates, r)
-	if m == yes {
-		return Drop // whatever came before: nothing behind it is reached
-	}
-	return Continue
-}
-
-// perhaps runs what may or may not be reached: what drops there is a candidate.
-func (e *evaluation) perhaps(run func() Verdict) Verdict {
-	sure := e.outcome.Rule
-	v := run()
-	if r := e.outcome.Rule; r != sure {
-		e.outcome.Rule, e.outcome.Candidates = sure, append(e.outcome.Candidates, *r)
-	}
-	if v != Continue {
-		e.doubt = true
-	}
-	return Continue
+	return next
 }
 
 // match is three-valued.

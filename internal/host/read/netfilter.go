@@ -67,6 +67,7 @@ type nftObject struct {
 	Set, Map *struct {
 		Family, Table, Name string
 		Handle              uint64
+		Flags               flags
 		Elem                json.RawMessage
 	}
 }
@@ -100,7 +101,8 @@ func (r *reader) nft() error {
 	for _, o := range list.Nftables {
 		r.nftObject(o)
 	}
-	text, err := r.output(nftPrograms, "--handle", "--numeric", "list", "ruleset")
+	// For people: states and types by name, where JSON has their numbers.
+	text, err := r.output(nftPrograms, "--handle", "--numeric-protocol", "--numeric-priority", "list", "ruleset")
 	if err != nil {
 		return err
 	}
@@ -131,7 +133,7 @@ func (r *reader) nftObject(o nftObject) {
 			set = o.Map
 		}
 		if t := r.table(set.Family, set.Table); t != nil {
-			t.Sets = append(t.Sets, host.NftSet{Name: set.Name, Handle: set.Handle, Elem: set.Elem})
+			t.Sets = append(t.Sets, host.NftSet{Name: set.Name, Handle: set.Handle, Flags: set.Flags, Elem: set.Elem})
 		}
 	}
 }

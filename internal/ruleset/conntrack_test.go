@@ -1,0 +1,104 @@
+package ruleset
+
+import (
+	"testing"
+
+	"ipiptrace/internal/host"
+)
+
+// ordinary is the firewall that most machines have.
+var ordinary = []string{
+	and(when("in", ctState, []int{2, 4}), accept),
+	and(when("in", ctState, 1), drop),
+	and(when("==", meta("iif"), "lo"), accept),
+	and(when("==", tcp("dport"), 22), accept),
+}
+
+func TestTheStateOfAConnectionDecides(t *testing.T) {
+	states := func(text string) []string { return []string{vmap(ctState, text)} }
+	both := []string{and(when("in", ctState, 8), drop), and(when("==", ctState, list(2, 1)), drop)}
+	for what, test := range map[string]struct {
+		rules  []string
+		policy string
+		ct     CT
+		want   decision
+	}{
+		"new":                     {ordinary, "drop", New, thePolicy},
+		"established":             {ordinary, "drop", Established, nothing},
+		"invalid":                 {ordinary, "drop", Invalid, sure(2)},
+		"untracked":               {ordinary, "drop", Untracked, thePolicy},
+		"established, or invalid": {ordinary, "drop", Established | Invalid, perhaps(2)},
+		"new, or invalid":         {ordinary, "drop", New | Invalid, perhaps(0, 2)},
+		"nobody knows":            {ordinary, "drop", 0, perhaps(0, 2)},
+		"new is dropped":          {both, "accept", New, sure(1)},
+		"the other is":            {both, "accept", Established, sure(2)},
+		"one or the other":        {both, "accept", New | Established, perhaps(1, 2)},
+		"whichever":               {[]string{and(when("in", ctState, 1), accept), drop}, "accept", New | Established, sure(2)},
+		"not established":         {[]string{and(when("!=", ctState, 2), drop)}, "accept", New, sure(1)},
+		"a map":                   {states(`{"set":[[1,{"drop":null}],[2,{"accept":null}],[4,{"accept":null}]]}`), "drop", New, thePolicy},
+		"a map, by name":          {states(`{"set":[["established",{"accept":null}],["invalid",{"drop":null}]]}`), "accept", Invalid, sure(1)},
+		"a map, not known":        {states(`{"set":[[1,{"drop":null}],[2,{"accept":null}]]}`), "accept", Established | Invalid, perhaps(1)},
+	} {
+		t.Run(what, func(t *testing.T) {
+			o := Evaluate(table(t, test.policy, test.rules...), tracked(test.ct))
+			test.want.check(t, o)
+			if !o.Tracked {
+				t.Error("no rule has asked for the state")
+			}
+		})
+	}
+}
+
+// at adds a base chain with the rules to the table, with handles from 50.
+func at(t *testing.T, s *host.Snapshot, hook, kind string, priority int, rules ...string) {
+	t.Helper()
+	c := host.NftChain{Name: "more", Hook: hook, Type: kind, Priority: priority}
+	for i, r := range rules {
+		c.Rules = append(c.Rules, host.NftRule{Handle: uint64(i + 50), Exprs: exprs(t, "["+r+"]")})
+	}
+	s.Nft[0].Chains = append(s.Nft[0].Chains, c)
+}
+
+func TestWhatHappenedBeforeDecides(t *testing.T) {
+	isNew, isUntracked, isInvalid := and(when("in", ctState, 8), drop), and(when("in", ctState, 64), drop), and(when("in", ctState, 1), drop)
+	notrack := `{"notrack":null}`
+	for what, test := range map[string]struct {
+		rule     string
+		hook     string
+		kind     string
+		priority int
+		before   []string
+		want     decision
+	}{
+		"tracked":                        {isNew, "prerouting", "filter", -300, nil, sure(1)},
+		"not tracked":                    {isUntracked, "prerouting", "filter", -300, []string{notrack}, sure(1)},
+		"not tracked, and so not new":    {isNew, "prerouting", "filter", -300, []string{notrack}, nothing},
+		"perhaps not tracked":            {isUntracked, "prerouting", "filter", -300, []string{and(limit, notrack)}, perhaps(1)},
+		"too late":                       {isNew, "prerouting", "filter", -150, []string{notrack}, sure(1)},
+		"in raw nothing has a state":     {isNew, "prerouting", "filter", -300, []string{and(when("in", ctState, 1), notrack)}, nothing},
+		"a mark from prerouting":         {and(marked, drop), "prerouting", "filter", -150, []string{mark7}, sure(1)},
+		"the destination is another now": {and(to80, drop), "prerouting", "nat", -100, []string{and(to80, `{"redirect":{"port":90}}`)}, perhaps(1)},
+		"another one's destination":      {and(to80, drop), "prerouting", "nat", -100, []string{and(when("==", tcp("dport"), 81), `{"dnat":{"addr":"10.1.1.1"}}`)}, sure(1)},
+		"written to":                     {and(toVIP, drop), "prerouting", "filter", -150, []string{`{"mangle":{"key":` + ip("daddr") + `,"value":"10.0.0.1"}}`}, perhaps(1)},
+		"it has come through prerouting": {isNew, "prerouting", "filter", -150, []string{drop}, sure(1)},
+		"dropped by the chain before":    {isNew, "input", "filter", -10, []string{drop}, sure(50)},
+		"accepted by the chain before":   {isNew, "input", "filter", -10, []string{accept}, sure(1)},
+		"two chains of one priority":     {isNew, "input", "filter", 0, []string{drop}, perhaps(1, 50)},
+		"one of two of one priority":     {isInvalid, "input", "filter", 0, []string{drop}, sure(50)},
+		"only the first packet sees nat": {isInvalid, "input", "nat", 100, []string{drop}, perhaps(50)},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := table(t, "accept", test.rule)
+			at(t, s, test.hook, test.kind, test.priority, test.before...)
+			test.want.check(t, Evaluate(s, tracked(New)))
+		})
+	}
+}
+
+func TestInRawEveryPacketIsInvalid(t *testing.T) {
+	s := table(t, "accept")
+	at(t, s, "prerouting", "filter", -300, and(when("in", ctState, 8), drop), and(when("in", ctState, 1), drop))
+	p := tracked(New)
+	p.Hook = "prerouting"
+	sure(51).check(t, Evaluate(s, p))
+}

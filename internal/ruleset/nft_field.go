@@ -1,0 +1,194 @@
+package ruleset
+
+import (
+	"encoding/json"
+	"net/netip"
+	"slices"
+
+	"ipiptrace/internal/host"
+)
+
+// field is what is known of the packet under a name.
+type field struct {
+	known bool
+	// none: the packet has no such field.
+	none   bool
+	number uint64
+	// also is the number as nft shows it, if that is another: the bytes of meta protocol are in the packet's order.
+	also uint64
+	// name is valid with text: a device's; number is its index then, if names is not nil.
+	name string
+	text bool
+	addr netip.Addr
+	// names are other ways to write the number.
+	names map[string]uint64
+	// fragment: ip frag-off, of which only the offset is known.
+	fragment bool
+}
+
+var (
+	tcpFlagNames = map[string]uint64{"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16, "urg": 32, "ecn": 64, "cwr": 128}
+	nfprotoNames = map[string]uint64{"ipv4": 2, "ipv6": 10}
+	etherNames   = map[string]uint64{"ip": 0x0800, "arp": 0x0806, "ip6": 0x86dd, "vlan": 0x8100}
+	packetNames  = map[string]uint64{"unicast": 0, "host": 0, "broadcast": 1, "multicast": 2, "other": 3}
+	icmpNames    = map[string]uint64{
+		"echo-reply": 0, "destination-unreachable": 3, "source-quench": 4, "redirect": 5, "echo-request": 8, "router-advertisement": 9,
+		"router-solicitation": 10, "time-exceeded": 11, "parameter-problem": 12, "timestamp-request": 13, "timestamp-reply": 14,
+	}
+	addrTypes = map[string]uint64{
+		"unicast": 1, "local": 2, "broadcast": 3, "anycast": 4, "multicast": 5, "blackhole": 6, "unreachable": 7, "prohibit": 8,
+	}
+)
+
+// left is what an expression reads of the packet.
+func (e *evaluation) left(raw json.RawMessage) field {
+	name, body := only(raw)
+	var at struct {
+		Protocol, Field, Key, Name, Result string
+		Flags                              []string
+	}
+	_ = json.Unmarshal(body, &at)
+	switch name {
+	case "payload":
+		if e.changed[at.Field] {
+			return field{}
+		}
+		return e.payload(at.Protocol, at.Field)
+	case "meta":
+		return e.meta(at.Key)
+	case "ct":
+		if at.Key == "state" {
+			e.asked = true
+			return field{known: e.ct.single(), number: uint64(e.ct), names: ctNames}
+		}
+	case "fib":
+		return e.fib(at.Result, at.Flags)
+	}
+	return field{}
+}
+
+func (e *evaluation) meta(key string) field {
+	p := e.p
+	switch key {
+	case "iifname", "iif":
+		return e.dev(p.IIF, p.hasIIF(), key == "iif")
+	case "oifname", "oif":
+		return e.dev(p.OIF, p.hasOIF(), key == "oif")
+	case "l4proto":
+		return field{known: true, number: uint64(p.Proto), names: protocolNumbers}
+	case "nfproto":
+		return field{known: true, number: nfprotoNames["ipv4"], names: nfprotoNames}
+	case "protocol":
+		return field{known: true, number: etherNames["ip"], also: 8, names: etherNames}
+	case "length":
+		return field{known: p.Length != 0, number: uint64(p.Length)}
+	case "mark":
+		return field{known: e.marked, number: uint64(e.mark)}
+	case "pkttype":
+		// What comes out of a tunnel is for this host (skb_scrub_packet).
+		l := e.s.LinkNamed(p.IIF)
+		return field{known: l != nil && l.Tunnel != nil && p.Hook != "ingress", names: packetNames}
+	}
+	return field{}
+}
+
+// dev is a device; must says that a packet at this hook has one: without a name it is not known which.
+func (e *evaluation) dev(name string, must, byIndex bool) field {
+	f := field{known: name != "" || !must, name: name, text: true}
+	if l := e.s.LinkNamed(name); byIndex && (l != nil || name == "") {
+		f.names = map[string]uint64{}
+		if l != nil {
+			f.number = uint64(l.Index)
+		}
+	}
+	return f
+}
+
+// hasIIF and hasOIF say that a packet at this hook has such a device.
+func (p Packet) hasIIF() bool {
+	return slices.Contains([]string{"ingress", "prerouting", "input", "forward"}, p.Hook)
+}
+
+func (p Packet) hasOIF() bool {
+	return slices.Contains([]string{"forward", "output", "postrouting", "egress"}, p.Hook)
+}
+
+func (e *evaluation) payload(protocol, name string) field {
+	p := e.p
+	l4 := func(proto uint8, value uint64) field {
+		return field{known: true, none: p.Proto != proto || p.Fragment, number: value}
+	}
+	numbers := map[string]uint8{"tcp": 6, "udp": 17}
+	switch protocol + " " + name {
+	case "ip saddr":
+		return field{known: true, addr: p.Src}
+	case "ip daddr":
+		return field{known: !e.natted, addr: p.Dst}
+	case "ip protocol":
+		return field{known: true, number: uint64(p.Proto), names: protocolNumbers}
+	case "ip ttl":
+		return field{known: true, number: uint64(p.TTL)}
+	case "ip length":
+		return field{known: p.Length != 0, number: uint64(p.Length)}
+	case "ip version":
+		return field{known: true, number: 4}
+	case "ip frag-off":
+		return field{fragment: true}
+	case "tcp sport", "udp sport":
+		return l4(numbers[protocol], uint64(p.Sport))
+	case "tcp dport", "udp dport":
+		f := l4(numbers[protocol], uint64(p.Dport))
+		f.known = !e.natted
+		return f
+	case "th sport":
+		return field{known: p.HasPorts, none: p.Fragment, number: uint64(p.Sport)}
+	case "th dport":
+		return field{known: p.HasPorts && !e.natted, none: p.Fragment, number: uint64(p.Dport)}
+	case "tcp flags":
+		f := l4(6, uint64(p.Flags))
+		f.names = tcpFlagNames
+		return f
+	case "icmp type":
+		f := l4(1, uint64(p.ICMPType))
+		f.names = icmpNames
+		return f
+	case "icmp code":
+		return l4(1, uint64(p.ICMPCode))
+	}
+	number, isL4 := protocolNumbers[protocol]
+	return field{none: isL4 && uint64(p.Proto) != number || protocol == "ip6" || protocol == "icmpv6" || protocol == "arp"}
+}
+
+// fib is what the kernel finds of an address in its routes (nft_fib4_eval, nft_fib4_eval_type).
+func (e *evaluation) fib(result string, flags []string) field {
+	p := e.p
+	if !e.s.Knows(host.PartRoutes) || !e.s.Knows(host.PartRules) || has(flags, "mark") || has(flags, "daddr") && e.natted {
+		return field{}
+	}
+	of, other, dev := p.Dst, p.Src, ""
+	if has(flags, "saddr") {
+		of, other = p.Src, p.Dst
+	}
+	if has(flags, "iif") {
+		dev = p.IIF
+	} else if has(flags, "oif") {
+		dev = p.OIF
+	}
+	if dev == "" && (has(flags, "iif") || has(flags, "oif")) {
+		return field{}
+	}
+	if result == "type" {
+		return field{known: true, number: addrTypes[e.s.AddrType(of, dev)], names: addrTypes}
+	}
+	if p.Hook == "forward" && dev != "" {
+		return field{}
+	}
+	back := e.s.Route(host.Flow{Src: other, Dst: of})
+	by := ""
+	for _, h := range back.Hops {
+		if l := e.s.Link(h.Link); l != nil && back.Type == "unicast" && (dev == "" && l.Name == back.Dev || l.Name == dev) {
+			by = l.Name
+		}
+	}
+	return e.dev(by, false, result == "oif")
+}
