@@ -136,6 +136,10 @@ func (q question) filtered() ruleset.Packet {
 	default:
 		p.IIF = q.dev()
 	}
+	if q.Packet.Segments > 1 {
+		p.Length = 0 // merged, or not cut yet
+	}
+	p.CT = q.tracking(p)
 	return p
 }
 
@@ -148,10 +152,24 @@ func headers(p event.Packet) ruleset.Packet {
 	}
 }
 
-// firewallState finds the rule, or the policy, that drops the packet, or rejects it.
-func firewallState(q question, rejects bool) *finding {
+// evaluated is what the rules do with the packet. If none of them drops a packet of the state that it should have in
+// connection tracking, it may have had another: a wrong checksum, for one, makes it invalid.
+func (q question) evaluated() (ruleset.Packet, ruleset.Outcome) {
 	p := q.filtered()
 	o := ruleset.Evaluate(q.host, p)
+	if o.Rule == nil && len(o.Candidates) == 0 && o.Tracked && p.CT != 0 {
+		p.CT = 0
+		o = ruleset.Evaluate(q.host, p)
+		if o.Rule != nil {
+			o.Candidates, o.Rule = []ruleset.Rule{*o.Rule}, nil
+		}
+	}
+	return p, o
+}
+
+// firewallState finds the rule, or the policy, that drops the packet, or rejects it.
+func firewallState(q question, rejects bool) *finding {
+	p, o := q.evaluated()
 	rule, candidates := o.Rule, o.Candidates
 	if rule == nil && len(candidates) == 1 {
 		rule, candidates = &candidates[0], nil
@@ -162,7 +180,7 @@ func firewallState(q question, rejects bool) *finding {
 		}
 		return &finding{
 			summary:  fmt.Sprintf("%s %s the packet", where(*rule), map[bool]string{true: "rejects", false: "drops"}[rejects]),
-			evidence: evidenceOf(*rule), fix: ruleset.Fix(*rule, p), rule: rule, doubtful: o.Rule == nil,
+			evidence: append(evidenceOf(*rule), trackedAs(p, o)...), fix: ruleset.Fix(*rule, p), rule: rule, doubtful: o.Rule == nil,
 		}
 	}
 	if rule != nil {
@@ -197,6 +215,14 @@ func evidenceOf(r ruleset.Rule) []string {
 		return []string{fmt.Sprintf("chain %s: policy drop, and no rule accepts the packet", r.Chain)}
 	}
 	return []string{r.Text}
+}
+
+// trackedAs is what connection tracking has the packet for, if a rule has asked.
+func trackedAs(p ruleset.Packet, o ruleset.Outcome) []string {
+	if !o.Tracked || p.CT == 0 {
+		return nil
+	}
+	return []string{"/proc/net/nf_conntrack: to connection tracking the packet is " + p.CT.String()}
 }
 
 func xfrmState(q question) *finding {

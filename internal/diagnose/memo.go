@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"ipiptrace/internal/journey"
+	"ipiptrace/internal/ruleset"
 )
 
 // sameToRules is what makes two packets the same to a firewall but for the client's port, which rules look at least:
@@ -19,6 +20,7 @@ type sameToRules struct {
 	tunnelled, gaps              bool
 	by                           string
 	kind, code                   uint8
+	ct                           ruleset.CT
 }
 
 // maxRemembered bounds what is remembered of one state.
@@ -50,6 +52,7 @@ func (s *state) explain(j journey.Journey) Verdict {
 	if !ok {
 		return Explain(j, s.host)
 	}
+	k.ct = question{Journey: j, host: s.host}.filtered().CT
 	if v, known := s.said[k]; known {
 		v.Journey = j
 		return v

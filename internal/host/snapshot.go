@@ -261,6 +261,24 @@ type Conntrack struct {
 	EarlyDrop    uint64 `json:"early_drop,omitempty"`
 	InsertFailed uint64 `json:"insert_failed,omitempty"`
 	Invalid      uint64 `json:"invalid,omitempty"`
+	// Conns are the entries of VIPs and of IPIP, at most 4,096; MoreConns is the number left out.
+	Conns     []Connection `json:"conns,omitempty"`
+	MoreConns int          `json:"more_conns,omitempty"`
+}
+
+// Connection is an entry of the table of tracked connections. Ports are 0 where the protocol has none.
+type Connection struct {
+	// Proto is the IP protocol number.
+	Proto uint8 `json:"proto"`
+	// From and To are of the packet that began it, Back and BackTo those of an answer: with NAT they are others.
+	From   netip.AddrPort `json:"from"`
+	To     netip.AddrPort `json:"to"`
+	Back   netip.AddrPort `json:"back"`
+	BackTo netip.AddrPort `json:"back_to"`
+	// State is TCP's, "ESTABLISHED"; empty with others.
+	State string `json:"state,omitempty"`
+	// Replied: an answer was seen.
+	Replied bool `json:"replied,omitempty"`
 }
 
 // IPVS is the director's state.

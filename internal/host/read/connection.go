@@ -14,10 +14,13 @@ import (
 	"ipiptrace/internal/host"
 )
 
-// maxConnections bounds what is kept of IPVS's connections.
-const maxConnections = 1000
+// maxConnections bounds what is kept of IPVS's connections, maxTracked what is kept of the table of tracked ones.
+const (
+	maxConnections = 1000
+	maxTracked     = 4096
+)
 
-// conntrack reads the table's size and counters.
+// conntrack reads the table's size, its counters and what is in it of the VIPs.
 func (r *reader) conntrack() error {
 	if !r.has("nf_conntrack") {
 		return nil
@@ -40,11 +43,16 @@ func (r *reader) conntrack() error {
 	}
 	r.s.Conntrack = c
 	text, err := os.ReadFile(netFile("stat/nf_conntrack"))
-	if err != nil {
-		return nil // a kernel without CONFIG_NF_CONNTRACK_PROCFS
+	if err == nil { // else a kernel without CONFIG_NF_CONNTRACK_PROCFS
+		countConntrack(c, string(text))
 	}
+	return r.connections(c)
+}
+
+// countConntrack sums the columns of /proc/net/stat/nf_conntrack that matter.
+func countConntrack(c *host.Conntrack, text string) {
 	var titles []string
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(text) {
 		fields := strings.Fields(line)
 		if titles == nil {
 			titles = fields
@@ -67,7 +75,6 @@ func (r *reader) conntrack() error {
 			}
 		}
 	}
-	return nil
 }
 
 // methods are the words of /proc/net/ip_vs (ip_vs_fwd_name) as ipvsadm has them.

@@ -3,6 +3,7 @@ package read
 import (
 	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
 
 	"ipiptrace/internal/host"
@@ -64,4 +65,32 @@ func FuzzSaved(f *testing.F) {
 func FuzzServices(f *testing.F) {
 	f.Add("TCP  0A630001:0050 rr\n  -> 0A00000B:0050 Tunnel 1 2 3\n")
 	f.Fuzz(func(_ *testing.T, text string) { _, _ = services(text) })
+}
+
+func TestTrackedConnectionsAreRead(t *testing.T) {
+	at := netip.MustParseAddrPort
+	vip := []netip.Addr{netip.MustParseAddr("10.99.0.1")}
+	c := &host.Conntrack{}
+	err := tracked(t.Context(), strings.NewReader(`ipv4     2 tcp      6 431999 ESTABLISHED src=10.0.0.7 dst=10.99.0.1 sport=30000 dport=80 src=10.99.0.1 dst=10.0.0.7 sport=80 dport=30000 [ASSURED] mark=0 zone=0 use=2
+ipv4     2 udp      17 29 src=10.0.0.7 dst=10.99.0.1 sport=30001 dport=80 packets=1 bytes=228 [UNREPLIED] src=10.99.0.1 dst=10.0.0.7 sport=80 dport=30001 packets=0 bytes=0 mark=0 use=2
+ipv4     2 unknown  4 599 src=10.0.0.2 dst=10.0.0.11 [UNREPLIED] src=10.0.0.11 dst=10.0.0.2 mark=0 use=2
+ipv4     2 tcp      6 9 CLOSE src=10.0.0.7 dst=10.0.0.11 sport=30000 dport=22 src=10.0.0.11 dst=10.0.0.7 sport=22 dport=30000 [ASSURED] mark=0 use=1
+ipv4     2 icmp     1 29 src=10.0.0.7 dst=10.99.0.1 type=8 code=0 id=133 src=10.99.0.1 dst=10.0.0.7 type=0 code=0 id=133 mark=0 zone=0 use=2
+ipv6     10 tcp     6 9 CLOSE src=::1 dst=::1 sport=3 dport=22 src=::1 dst=::1 sport=22 dport=3 [ASSURED] mark=0 use=1
+nonsense
+`), c, vip)
+	want := []host.Connection{
+		{Proto: 6, From: at("10.0.0.7:30000"), To: at("10.99.0.1:80"), Back: at("10.99.0.1:80"), BackTo: at("10.0.0.7:30000"), State: "ESTABLISHED", Replied: true},
+		{Proto: 17, From: at("10.0.0.7:30001"), To: at("10.99.0.1:80"), Back: at("10.99.0.1:80"), BackTo: at("10.0.0.7:30001")},
+		{Proto: 4, From: at("10.0.0.2:0"), To: at("10.0.0.11:0"), Back: at("10.0.0.11:0"), BackTo: at("10.0.0.2:0")},
+		{Proto: 1, From: at("10.0.0.7:0"), To: at("10.99.0.1:0"), Back: at("10.99.0.1:0"), BackTo: at("10.0.0.7:0"), Replied: true},
+	}
+	if err != nil || !reflect.DeepEqual(c.Conns, want) {
+		t.Errorf("%v: %+v\nwant %+v", err, c.Conns, want)
+	}
+}
+
+func FuzzConnection(f *testing.F) {
+	f.Add("ipv4     2 udp      17 29 src=10.0.0.7 dst=10.99.0.1 sport=30001 dport=80 [UNREPLIED] src=10.99.0.1 dst=10.0.0.7 sport=80 dport=30001 mark=0 use=2")
+	f.Fuzz(func(_ *testing.T, line string) { _, _ = connection(line) })
 }

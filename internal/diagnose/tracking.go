@@ -1,0 +1,104 @@
+package diagnose
+
+import (
+	"net/netip"
+
+	"ipiptrace/internal/host"
+	"ipiptrace/internal/ruleset"
+	"ipiptrace/tracer/event"
+)
+
+// tracking is what connection tracking may have taken the packet for (nf_conntrack_in), as far as the table tells
+// that was read after the loss: an entry that is there now may have been made by a later packet. 0: not known.
+func (q question) tracking(p ruleset.Packet) ruleset.CT {
+	if q.host == nil || !q.host.Knows(host.PartConntrack) || p.Fragment {
+		return 0
+	}
+	entry, back := q.tracked(p)
+	switch {
+	case entry == nil && q.host.Conntrack != nil && q.host.Conntrack.MoreConns > 0:
+		return 0
+	case p.Proto == protoTCP:
+		return q.trackingTCP(p, entry, back)
+	case p.Proto == protoICMP:
+		return trackingICMP(p, entry)
+	case entry == nil, !entry.Replied && !back:
+		return ruleset.New
+	case back:
+		return ruleset.Established
+	}
+	return ruleset.New | ruleset.Established
+}
+
+// tracked is the packet's entry; back says that the packet is an answer.
+func (q question) tracked(p ruleset.Packet) (c *host.Connection, back bool) {
+	if q.host.Conntrack == nil {
+		return nil, false
+	}
+	src, dst := netip.AddrPortFrom(p.Src, p.Sport), netip.AddrPortFrom(p.Dst, p.Dport)
+	if !p.HasPorts {
+		src, dst = netip.AddrPortFrom(p.Src, 0), netip.AddrPortFrom(p.Dst, 0)
+	}
+	for i := range q.host.Conntrack.Conns {
+		switch c := &q.host.Conntrack.Conns[i]; {
+		case c.Proto != p.Proto:
+		case c.From == src && c.To == dst:
+			return c, false
+		case c.Back == src && c.BackTo == dst:
+			return c, true
+		}
+	}
+	return nil, false
+}
+
+// trackingTCP follows tcp_new and nf_conntrack_tcp_packet. What is in the middle of a connection may also be out of
+// its window.
+func (q question) trackingTCP(p ruleset.Packet, entry *host.Connection, back bool) ruleset.CT {
+	flags := event.TCPFlags(p.Flags)
+	syn := flags&(event.SYN|event.ACK|event.RST) == event.SYN
+	switch {
+	case flags&event.RST != 0:
+		return 0 // it takes its entry with it
+	case entry == nil && syn:
+		return ruleset.New
+	case entry == nil && flags&(event.SYN|event.FIN) == 0 && flags&event.ACK != 0:
+		return q.pickedUp()
+	case entry == nil:
+		return ruleset.Invalid
+	case back:
+		return ruleset.Established | ruleset.Invalid
+	case syn && !entry.Replied:
+		return ruleset.New
+	case syn:
+		return ruleset.New | ruleset.Established | ruleset.Invalid
+	case !entry.Replied:
+		return ruleset.New | ruleset.Invalid
+	}
+	return ruleset.Established | ruleset.Invalid
+}
+
+// pickedUp is what a packet from the middle of a connection that is not known is.
+func (q question) pickedUp() ruleset.CT {
+	loose, ok := q.host.Sysctl("net/netfilter/nf_conntrack_tcp_loose")
+	switch {
+	case !ok:
+		return ruleset.New | ruleset.Invalid
+	case loose == 0:
+		return ruleset.Invalid
+	}
+	return ruleset.New
+}
+
+// trackingICMP: questions begin an entry, answers need one; whose it is the identifier tells, which is not known here.
+func trackingICMP(p ruleset.Packet, entry *host.Connection) ruleset.CT {
+	const echoReply, echo = 0, 8
+	switch {
+	case entry != nil:
+		return 0
+	case p.ICMPType == echo:
+		return ruleset.New
+	case p.ICMPType == echoReply:
+		return ruleset.Invalid
+	}
+	return 0
+}
