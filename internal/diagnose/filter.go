@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"slices"
 
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/ruleset"
@@ -167,31 +168,30 @@ func (q question) evaluated() (ruleset.Packet, ruleset.Outcome) {
 	return p, o
 }
 
-// firewallState finds the rule, or the policy, that drops the packet, or rejects it.
+// firewallState finds the rule, or the policy, that drops the packet, or rejects it. Of those that may have, only
+// ones that answer count if the packet was answered.
 func firewallState(q question, rejects bool) *finding {
 	p, o := q.evaluated()
-	rule, candidates := o.Rule, o.Candidates
-	if rule == nil && len(candidates) == 1 {
-		rule, candidates = &candidates[0], nil
+	verb := map[bool]string{true: "reject", false: "drop"}[rejects]
+	if q.Reject != nil {
+		o.Candidates = slices.DeleteFunc(o.Candidates, func(r ruleset.Rule) bool { return !r.Rejects })
 	}
-	if rule != nil && len(candidates) == 0 {
-		if rule.Rejects != rejects {
-			return nil
-		}
+	rule, summary := o.Rule, "%s %ss the packet"
+	if rule == nil && len(o.Candidates) == 1 {
+		rule, summary = &o.Candidates[0], "of the rules at the hook "+p.Hook+" only %s can %s the packet"
+	}
+	switch {
+	case rule != nil && rule.Rejects == rejects:
 		return &finding{
-			summary:  fmt.Sprintf("%s %s the packet", where(*rule), map[bool]string{true: "rejects", false: "drops"}[rejects]),
+			summary:  fmt.Sprintf(summary, where(*rule), verb),
 			evidence: append(evidenceOf(*rule), trackedAs(p, o)...), fix: ruleset.Fix(*rule, p), rule: rule, doubtful: o.Rule == nil,
 		}
-	}
-	if rule != nil {
-		candidates = append(candidates, *rule)
-	}
-	if len(candidates) == 0 || candidates[0].Rejects != rejects || rejects && q.Reject == nil {
+	case rule != nil, len(o.Candidates) == 0, o.Candidates[0].Rejects != rejects, rejects && q.Reject == nil:
 		return nil
 	}
 	return &finding{
-		summary:    fmt.Sprintf("one of %d rules at the hook %s %s the packet", len(candidates), p.Hook, map[bool]string{true: "rejects", false: "drops"}[rejects]),
-		candidates: candidates, doubtful: true,
+		summary:    fmt.Sprintf("one of %d rules at the hook %s %ss the packet", len(o.Candidates), p.Hook, verb),
+		candidates: o.Candidates, doubtful: true,
 	}
 }
 

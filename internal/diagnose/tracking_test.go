@@ -104,7 +104,7 @@ func TestAStatefulFirewallIsUnderstood(t *testing.T) {
 		"out of its window":           {event.ACK, realServer(stateful(t, "drop"), func(s *host.Snapshot) { s.Conntrack = &host.Conntrack{Conns: []host.Connection{entry(protoTCP, true)}} }), Inferred, "handle 2"},
 		"perhaps a wrong checksum":    {event.SYN, realServer(stateful(t, "drop", accept80)), Inferred, "handle 2"},
 		"a limit, but for the policy": {event.SYN, realServer(stateful(t, "drop", limited)), Inferred, "one of 2 rules"},
-		"a limit alone":               {event.SYN, realServer(stateful(t, "accept", limited)), Inferred, "handle 3"},
+		"a limit alone":               {event.SYN, realServer(stateful(t, "accept", limited)), Inferred, "only the rule with handle 3"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			j := dropped("nf_hook_slow", "NETFILTER_DROP", "tunl0", false)
