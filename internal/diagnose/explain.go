@@ -1,7 +1,6 @@
 package diagnose
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 
@@ -79,7 +78,10 @@ func (a answer) before(b answer) bool {
 	if a.explained != b.explained {
 		return a.explained
 	}
-	return cmp.Compare(a.row.stage, b.row.stage) < 0
+	if a.row.stage != b.row.stage {
+		return a.row.stage < b.row.stage
+	}
+	return b.finding.doubtful && !a.finding.doubtful
 }
 
 // unread are the parts of the state that the row would have needed.

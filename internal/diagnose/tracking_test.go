@@ -116,3 +116,16 @@ func TestAStatefulFirewallIsUnderstood(t *testing.T) {
 		})
 	}
 }
+
+func TestAFullTableIsNotBlamedOnARuleThatMayHaveDropped(t *testing.T) {
+	full := func(s *host.Snapshot) {
+		stateful(t, "accept")(s)
+		s.Nft[0].Chains[0].Hook = "prerouting"
+		s.Conntrack = &host.Conntrack{Count: 2, Max: 1, Drop: 3}
+	}
+	j := dropped("nf_hook_slow", "NETFILTER_DROP", "tunl0", false)
+	j.Drop.NfHook = "prerouting"
+	if c := Explain(j, realServer(full)).Cause; c.Code != "conntrack-full" || c.Certainty != Observed {
+		t.Errorf("%s, %s: %s", c.Code, c.Certainty, c.Summary)
+	}
+}

@@ -23,13 +23,18 @@ var ctNames = map[string]uint64{
 	"invalid": uint64(Invalid), "established": uint64(Established), "related": uint64(Related), "new": uint64(New), "untracked": uint64(Untracked),
 }
 
-// each are the states of a set; of none all.
-func (c CT) each() (all []CT) {
+// known is the set, or all states where none is known.
+func (c CT) known() CT {
 	if c == 0 {
-		c = anyCT
+		return anyCT
 	}
+	return c
+}
+
+// each are the states of a set.
+func (c CT) each() (all []CT) {
 	for _, one := range []CT{New, Established, Related, Invalid, Untracked} {
-		if c&one != 0 {
+		if c.known()&one != 0 {
 			all = append(all, one)
 		}
 	}

@@ -75,13 +75,22 @@ type Outcome struct {
 //
 // Of several states in connection tracking each is tried: rules that ask for one after the other exclude each other.
 func Evaluate(s *host.Snapshot, p Packet) Outcome {
+	whole := evaluate(s, p, p.CT.known())
+	if p.CT.single() || !whole.Tracked {
+		return together([]Outcome{whole})
+	}
 	var all []Outcome
 	for _, state := range p.CT.each() {
-		e := &evaluation{p: p, s: s, tracked: state}
-		e.run()
-		all = append(all, e.outcome())
+		all = append(all, evaluate(s, p, state))
 	}
 	return together(all)
+}
+
+// evaluate is the outcome for a packet that is in one of the states.
+func evaluate(s *host.Snapshot, p Packet, state CT) Outcome {
+	e := &evaluation{p: p, s: s, tracked: state}
+	e.run()
+	return e.outcome()
 }
 
 // together is what is certain whichever of the outcomes it was.
