@@ -44,7 +44,7 @@ func firewallFaults() []Scenario {
 	output.Undo = append(output.Undo, stopListening(), listen())
 	chain := [][]string{{"-N", "SERVICES"}, {"-A", "INPUT", "-i", "tunl0", "-j", "SERVICES"}}
 	policy := [][]string{{"-A", "INPUT", "-p", "4", "-j", "ACCEPT"}, {"-A", "INPUT", "-p", "icmp", "-j", "ACCEPT"}, {"-P", "INPUT", "DROP"}}
-	return []Scenario{
+	return append(statefulFaults(table, legacy), []Scenario{
 		table("firewall-policy", "The policy of an nftables chain drops what no rule accepts: the service, which comes by tunl0.", RealServer, "ip", `
 			chain input {
 				type filter hook input priority filter; policy drop;
@@ -147,5 +147,5 @@ func firewallFaults() []Scenario {
 			Undo:    []Step{xdp(RealServer, "eth0", false)},
 			Traffic: expect(TimedOut),
 		},
-	}
+	}...)
 }

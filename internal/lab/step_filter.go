@@ -25,6 +25,16 @@ func noTable(family string) string {
 	return fmt.Sprintf("table %s lab\ndelete table %s lab\n", family, family)
 }
 
+// forgetConnections empties the namespace's table of tracked connections: who asks for them next finds none of before.
+func forgetConnections(r Role) Step {
+	return Step{
+		What: fmt.Sprintf("%s: forget tracked connections", r),
+		Do: func(_ context.Context, l *Lab) error {
+			return l.Node(r).Do(func() error { return netlink.ConntrackTableFlush(netlink.ConntrackTable) })
+		},
+	}
+}
+
 // xdpGeneric is XDP_FLAGS_SKB_MODE (linux/if_link.h).
 const xdpGeneric = 1 << 1
 

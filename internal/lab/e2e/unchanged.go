@@ -30,7 +30,7 @@ ls /sys/fs/bpf
 
 // unchanged has ipiptrace explain losses of every kind of state, and compares the machine before and after.
 func (o options) unchanged(ctx context.Context, r *report, l *lab.Lab) (err error) {
-	faults := []string{"firewall-input", "firewall-legacy"}
+	faults := []string{"firewall-input", "firewall-legacy", "firewall-stateful"}
 	for _, name := range faults {
 		s, _ := lab.Named(name)
 		if err := l.Inject(ctx, s); err != nil {
