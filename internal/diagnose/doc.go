@@ -365,6 +365,14 @@ func socketDocs() []Doc {
 			Prevent: "No SO_BINDTODEVICE.",
 		},
 		{
+			Code:    "sk-lookup-drop",
+			Means:   "A program that chooses sockets (BPF_SK_LOOKUP) lets no packet have the service's.",
+			Kernel:  "As no-listener: inet_lookup asks the program before it looks for a listener.",
+			Confirm: []string{"bpftool link  # netns … attach_type sk_lookup", "ss -lntup 'sport = :PORT'"},
+			Fix:     []string{"bpftool link detach id ID"},
+			Prevent: "Whoever attached it has to let the VIP pass.",
+		},
+		{
 			Code:    "accept-queue-full",
 			Means:   "Connections that are complete wait for the service to accept them, and there is no room for more.",
 			Kernel:  "tcp_conn_request refuses the SYN, the kernel consumes it, no reason; the last ACK: tcp_v4_rcv, TCP_LISTEN_OVERFLOW on newer kernels.",

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -13,7 +14,7 @@ import (
 const unknown = "unknown"
 
 // rows are all causes.
-var rows = slices.Concat(linkRows(), tunnelRows(), routingRows(), natRows(), filterRows(), packetRows(), socketRows(), replyRows(), directorRows())
+var rows = slices.Concat(linkRows(), tunnelRows(), routingRows(), natRows(), filterRows(), optionRows(), socketRows(), packetRows(), replyRows(), directorRows())
 
 // answer is a row that a journey may have ended by, with what is said of it.
 type answer struct {
@@ -26,8 +27,8 @@ type answer struct {
 // Explain finds the cause of a lost journey. s is the state of the namespace in which it was lost, read after the
 // loss; nil if it was not read.
 //
-// Of causes that the state shows the one that the packet meets first is named; then those that only the journey
-// shows.
+// Of causes that the state shows without doubt the one that the packet meets first is named; then those that it shows
+// with doubt; then those that only the journey shows.
 func Explain(j journey.Journey, s *host.Snapshot) Verdict {
 	v := Verdict{Journey: j}
 	if !j.Lost() {
@@ -78,10 +79,10 @@ func (a answer) before(b answer) bool {
 	if a.explained != b.explained {
 		return a.explained
 	}
-	if a.row.stage != b.row.stage {
-		return a.row.stage < b.row.stage
+	if a.explained && a.finding.doubtful != b.finding.doubtful {
+		return b.finding.doubtful
 	}
-	return b.finding.doubtful && !a.finding.doubtful
+	return cmp.Compare(a.row.stage, b.row.stage) < 0
 }
 
 // unread are the parts of the state that the row would have needed.

@@ -58,6 +58,8 @@ func filterRows() []row {
 					return shown
 				case q.droppedIn("ipip_tunnel_rcv", "ipip_rcv") && q.noReason(), atNoSocket(q) == possible && !q.reset() && q.Reject == nil:
 					return possible
+				case q.unsaidAtSocket(), q.droppedIn(event.TCPConnRequest.String()), q.ReplyLost:
+					return possible
 				}
 				return absent
 			},
@@ -70,7 +72,9 @@ func filterRows() []row {
 				switch {
 				case q.reason("BPF_CGROUP_EGRESS"):
 					return shown
-				case q.reason("SOCKET_FILTER"), q.noReason() && q.droppedIn("sk_filter_trim_cap"):
+				case q.reason("SOCKET_FILTER"), q.noReason() && q.droppedIn("sk_filter_trim_cap"), q.unsaidAtSocket():
+					return possible
+				case q.reply() && q.reason("") && q.Drop.NfHook == "" && q.droppedIn("ip_finish_output"):
 					return possible
 				}
 				return absent
@@ -226,11 +230,10 @@ func trackedAs(p ruleset.Packet, o ruleset.Outcome) []string {
 }
 
 func xfrmState(q question) *finding {
-	dir := "in"
-	if q.reply() {
-		dir = "out"
+	dir, src, dst := "in", q.src(), q.dst()
+	if q.reply() || q.ReplyLost || q.droppedIn(event.TCPConnRequest.String()) {
+		dir, src, dst = "out", q.vip(), q.client()
 	}
-	src, dst := q.src(), q.dst()
 	for _, p := range q.host.XFRM {
 		proto := q.Packet.Inner.Protocol
 		if q.tunnelled() {

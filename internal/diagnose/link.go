@@ -16,7 +16,7 @@ func linkRows() []row {
 			code: "xdp-drop", stage: link, needs: []host.Part{host.PartLinks},
 			seen: func(q question) sight {
 				switch {
-				case q.droppedIn("do_xdp_generic", "netif_receive_generic_xdp", "bpf_prog_run_generic_xdp", "veth_xdp_rcv_skb", "veth_xdp_rcv"):
+				case q.droppedIn("do_xdp_generic", "netif_receive_generic_xdp", "bpf_prog_run_generic_xdp", "veth_xdp_rcv_skb", "veth_xdp_rcv", "veth_poll"):
 					return shown
 				case q.reason("XDP"):
 					return shown

@@ -16,6 +16,8 @@ func packetRows() []row {
 				switch {
 				case q.reason("IP_CSUM", "TCP_CSUM", "UDP_CSUM", "ICMP_CSUM", "SKB_CSUM"):
 					return shown
+				case q.droppedIn("ip_rcv_core") && q.short():
+					return absent // its length is wrong, whatever was counted before
 				case q.reason("") && q.Reject == nil && q.droppedIn("tcp_v4_rcv", "tcp_v4_do_rcv", "__udp4_lib_rcv", "udp_rcv", "udp_queue_rcv_one_skb", "icmp_rcv", "ip_rcv_core"):
 					return possible
 				}
@@ -117,7 +119,13 @@ func lostFragment(q question) finding {
 
 func badChecksum(q question) finding {
 	what := map[uint8]string{protoTCP: "TCP", protoUDP: "UDP", protoICMP: "ICMP"}[q.Packet.Inner.Protocol]
-	if q.reason("IP_CSUM") {
+	switch {
+	case !q.reason("IP_CSUM") && !q.droppedIn("ip_rcv_core"):
+	case q.tunnelled():
+		what = "outer header's"
+	case q.Outer != nil:
+		what = "inner header's"
+	default:
 		what = "IP"
 	}
 	return finding{summary: fmt.Sprintf("the %s checksum is wrong: whoever sent the packet, or something on its way, has damaged it", what)}

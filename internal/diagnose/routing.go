@@ -80,6 +80,11 @@ func martianState(q question) *finding {
 	src := q.src()
 	c, ok := q.host.CheckSource(q.flow())
 	switch {
+	case src.IsLoopback() || q.dst().IsLoopback() || src.IsMulticast() || src.IsUnspecified() || q.dst().IsUnspecified() || src == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return &finding{
+			summary:  fmt.Sprintf("%s → %s: such addresses do not come in by a device", src, q.dst()),
+			evidence: []string{fmt.Sprintf("source %s, destination %s", src, q.dst())},
+		}
 	case ok && c.Why == "local":
 		f := &finding{
 			summary:  fmt.Sprintf("the packet's source %s is an address of this host: it is taken for forged", src),
@@ -95,11 +100,6 @@ func martianState(q question) *finding {
 			f.summary = fmt.Sprintf("the director sends with the VIP %s as outer source, which is an address of this host, too: give its route to this host another source (ip route change … src)", src)
 		}
 		return f
-	case src.IsLoopback() || q.dst().IsLoopback() || src.IsMulticast() || src.IsUnspecified() || q.dst().IsUnspecified() || src == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return &finding{
-			summary:  fmt.Sprintf("%s → %s: such addresses do not come in by a device", src, q.dst()),
-			evidence: []string{fmt.Sprintf("source %s, destination %s", src, q.dst())},
-		}
 	}
 	return nil
 }

@@ -115,7 +115,7 @@ func socketRows() []row {
 			},
 			state: func(q question) *finding {
 				serving, _ := q.host.Serves(q.proto(), q.service(), q.link())
-				if len(serving) == 0 || q.proto() == "udp" && serving[0].Drops == 0 {
+				if len(serving) == 0 || q.proto() == "udp" && serving[0].Drops == 0 || q.noReason() && serving[0].RecvQueue == 0 {
 					return nil
 				}
 				f := bufferFull(q)
@@ -125,11 +125,8 @@ func socketRows() []row {
 			},
 			bare: bufferFull,
 		},
-		reasonRow("socket-filter-drop", "a filter that the service has put on its own socket (SO_ATTACH_FILTER) drops the packet", "SOCKET_FILTER"),
-		reasonRow("tcp-auth", "the segment is not signed as the connection asks for (TCP-MD5, RFC 2385, or TCP-AO, RFC 5925): the keys of both ends differ", "TCP_MD5NOTFOUND", "TCP_MD5UNEXPECTED", "TCP_MD5FAILURE", "TCP_AOFAILURE", "TCP_AONOTFOUND", "TCP_AOUNEXPECTED", "TCP_AOKEYNOTFOUND", "TCP_AUTH_HDR"),
 		reasonRow("tcp-paws", "the segment's timestamp is older than that of what the connection had before (PAWS, RFC 7323)", "TCP_RFC7323_PAWS", "TCP_RFC7323_TW_PAWS", "TCP_RFC7323_PAWS_ACK", "TCP_RFC7323_TSECR"),
 		reasonRow("tcp-out-of-window", "the segment lies outside of what the connection expects: its client began anew, or two hosts use one address", "TCP_INVALID_SEQUENCE", "TCP_INVALID_END_SEQUENCE", "TCP_INVALID_SYN", "TCP_OLD_ACK", "TCP_TOO_OLD_ACK", "TCP_ACK_UNSENT_DATA", "TCP_OVERWINDOW", "TCP_OLD_SEQUENCE", "TCP_INVALID_ACK_SEQUENCE"),
-		reasonRow("min-ttl", "the packet's TTL is below what the service asks for (IP_MINTTL, RFC 5082); IPVS takes one from it, too", "TCP_MINTTL"),
 	}
 }
 
@@ -169,7 +166,7 @@ func nearState(q question, why string) *finding {
 		return q.hiddenDevice(serving[0], why)
 	}
 	for _, n := range near {
-		if n.Why != why {
+		if n.Why != why && !(n.Why == "ipv6" && why == "address") {
 			continue
 		}
 		dev := ""
@@ -177,9 +174,12 @@ func nearState(q question, why string) *finding {
 			dev = "%" + l.Name
 		}
 		f := &finding{evidence: []string{fmt.Sprintf("ss -ln: %s %s%s%s", q.proto(), n.Socket.Local, dev, owner(n.Socket))}}
-		if why == "device" {
+		switch n.Why {
+		case "device":
 			f.summary = fmt.Sprintf("the service on port %d is bound to %s, and the packet comes by %s: bind it to that, or to none", q.port(), strings.TrimPrefix(dev, "%"), q.dev())
-		} else {
+		case "ipv6":
+			f.summary = fmt.Sprintf("the service on port %d is bound to %s and takes IPv6 only (IPV6_V6ONLY): bind it to the VIP or to 0.0.0.0, too", q.port(), n.Socket.Local.Addr())
+		default:
 			f.summary = fmt.Sprintf("the service on port %d is bound to %s, not to the VIP %s: bind it to the VIP or to 0.0.0.0", q.port(), n.Socket.Local.Addr(), q.vip())
 		}
 		return f

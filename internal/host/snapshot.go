@@ -33,6 +33,7 @@ const (
 	PartXFRM       Part = "xfrm"
 	PartFilters    Part = "tc"
 	PartCgroups    Part = "cgroup programs"
+	PartLookups    Part = "socket lookup programs"
 	PartCounters   Part = "counters"
 )
 
@@ -70,6 +71,7 @@ type Snapshot struct {
 	Qdiscs    []Qdisc     `json:"qdiscs,omitempty"`
 	Filters   []Filter    `json:"filters,omitempty"`
 	Cgroups   []CgroupBPF `json:"cgroups,omitempty"`
+	Lookups   []Lookup    `json:"lookups,omitempty"`
 	// Counters are those of /proc/net/snmp, netstat, xfrm_stat and softnet_stat: "Ip.InHdrErrors", "TcpExt.ListenDrops",
 	// "Xfrm.InPolBlock", "Softnet.Dropped" (all CPUs).
 	Counters map[string]uint64 `json:"counters,omitempty"`
@@ -239,9 +241,12 @@ type Socket struct {
 	RecvAlloc uint32 `json:"recv_alloc,omitempty"`
 	Drops     uint32 `json:"drops,omitempty"`
 	MD5       bool   `json:"md5,omitempty"`
-	Mark      uint32 `json:"mark,omitempty"`
-	UID       uint32 `json:"uid,omitempty"`
-	Inode     uint64 `json:"inode,omitempty"`
+	// MinTTL is IP_MINTTL; Filter says that it has one (SO_ATTACH_FILTER). Both are only known of sockets with owners.
+	MinTTL uint8  `json:"min_ttl,omitempty"`
+	Filter bool   `json:"filter,omitempty"`
+	Mark   uint32 `json:"mark,omitempty"`
+	UID    uint32 `json:"uid,omitempty"`
+	Inode  uint64 `json:"inode,omitempty"`
 	// Owners are the processes that have it open, as far as they could be read.
 	Owners []Process `json:"owners,omitempty"`
 }
@@ -379,6 +384,12 @@ type Filter struct {
 	// Program is the name of a bpf filter's, ProgramID its number.
 	Program   string `json:"program,omitempty"`
 	ProgramID uint32 `json:"program_id,omitempty"`
+}
+
+// Lookup is a program that chooses the socket for a packet, or none (BPF_SK_LOOKUP), and the link that holds it.
+type Lookup struct {
+	Link    uint32 `json:"link"`
+	Program uint32 `json:"program"`
 }
 
 // CgroupBPF is a program at a cgroup's ingress or egress.

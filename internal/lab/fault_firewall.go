@@ -143,8 +143,8 @@ func firewallFaults() []Scenario {
 			Name:    "xdp-drop",
 			Summary: "An XDP program on eth0 drops IPIP packets.",
 			Code:    "xdp-drop",
-			Inject:  []Step{xdp(RealServer, "eth0", true)},
-			Undo:    []Step{xdp(RealServer, "eth0", false)},
+			Inject:  []Step{xdp(RealServer, "eth0", xdpGeneric, true)},
+			Undo:    []Step{xdp(RealServer, "eth0", xdpGeneric, false)},
 			Traffic: expect(TimedOut),
 		},
 	}...)

@@ -35,6 +35,48 @@ func innerTooShort(n int) []byte {
 	return f
 }
 
+// wrongOuterChecksum is a tunnelled SYN whose outer header has a wrong checksum.
+func wrongOuterChecksum(n int) []byte {
+	f := tunnelledSYN(n)
+	f[ethLen+10] ^= 0x55
+	return f
+}
+
+// wrongInnerChecksum is the same with the inner header.
+func wrongInnerChecksum(n int) []byte {
+	f := tunnelledSYN(n)
+	f[ethLen+ipLen+10] ^= 0x55
+	return f
+}
+
+// outerTooShort is a tunnelled SYN whose outer header claims 100 bytes more than there are.
+func outerTooShort(n int) []byte {
+	f := tunnelledSYN(n)
+	outer := f[ethLen:][:ipLen]
+	binary.BigEndian.PutUint16(outer[2:], 2*ipLen+tcpLen+100)
+	sealIP(outer)
+	return f
+}
+
+// strayACK is a tunnelled segment of a connection that there is not.
+func strayACK(n int) []byte {
+	f := tunnelledSYN(n)
+	tcp := f[ethLen+2*ipLen:]
+	tcp[13] = 0x10 // ACK
+	binary.BigEndian.PutUint32(tcp[8:], 1)
+	sealTCP(tcp, ClientAddr, VIP)
+	return f
+}
+
+// fromLoopback is a tunnelled SYN whose inner source is no address for a wire.
+func fromLoopback(n int) []byte {
+	f := tunnelledSYN(n)
+	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	putIP(f[ethLen+ipLen:], loopback, VIP, unix.IPPROTO_TCP, n)
+	putSYN(f[ethLen+2*ipLen:], loopback, VIP, n)
+	return f
+}
+
 // tunnelledSYN is the frame that the director would send to the real server for a client's SYN;
 // n makes its flow a new one.
 func tunnelledSYN(n int) []byte {
@@ -85,6 +127,12 @@ func putSYN(b []byte, src, dst netip.Addr, n int) {
 	b[12] = tcpLen / 4 << 4
 	b[13] = 0x02 // SYN
 	binary.BigEndian.PutUint16(b[14:], 64240)
+	sealTCP(b, src, dst)
+}
+
+// sealTCP writes the checksum of a segment without options or payload.
+func sealTCP(b []byte, src, dst netip.Addr) {
+	binary.BigEndian.PutUint16(b[16:], 0)
 	pseudo := append(append(src.AsSlice(), dst.AsSlice()...), 0, unix.IPPROTO_TCP, 0, tcpLen)
 	binary.BigEndian.PutUint16(b[16:], ^sum(uint32(sum(0, pseudo)), b[:tcpLen]))
 }

@@ -28,7 +28,8 @@ func Scenarios() []Scenario {
 		Traffic: expect(Answered),
 	}
 	return slices.Concat([]Scenario{healthy},
-		routingFaults(), tunnelFaults(), filterFaults(), firewallFaults(), natFaults(), packetFaults(), socketFaults(), replyFaults(), directorFaults())
+		routingFaults(), tunnelFaults(), filterFaults(), firewallFaults(), natFaults(), packetFaults(), craftFaults(),
+		policyFaults(), programFaults(), socketFaults(), replyFaults(), directorFaults())
 }
 
 // Named is the scenario with that name; ok is false if there is none.

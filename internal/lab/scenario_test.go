@@ -56,6 +56,8 @@ func TestCraftedFrameIsRightButForItsFault(t *testing.T) {
 		"a healthy SYN":      {tunnelledSYN(7), true, 40},
 		"a wrong checksum":   {wrongTCPChecksum(7), false, 40},
 		"a length too great": {innerTooShort(7), true, 140},
+		"a stray ACK":        {strayACK(7), true, 40},
+		"from loopback":      {fromLoopback(7), true, 40},
 	} {
 		t.Run(name, func(t *testing.T) {
 			outer, inner := want.frame[ethLen:][:ipLen], want.frame[ethLen+ipLen:][:ipLen]

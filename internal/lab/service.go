@@ -73,14 +73,17 @@ func (s *service) listen() error {
 	return nil
 }
 
-// freebind makes sockets that may be bound to an address that is not there.
+// freebind makes sockets that may be bound to an address that is not there. They are TCP's, not Multipath TCP's,
+// which take few options.
 func freebind() *net.ListenConfig {
-	return &net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+	config := &net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
 		return errors.Join(c.Control(func(fd uintptr) {
 			err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_FREEBIND, 1)
 		}), err)
 	}}
+	config.SetMultipathTCP(false)
+	return config
 }
 
 // setBacklog changes what the listener's queues hold.

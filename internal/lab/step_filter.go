@@ -35,8 +35,11 @@ func forgetConnections(r Role) Step {
 	}
 }
 
-// xdpGeneric is XDP_FLAGS_SKB_MODE (linux/if_link.h).
-const xdpGeneric = 1 << 1
+// Of linux/if_link.h: where an XDP program runs, XDP_FLAGS_SKB_MODE and XDP_FLAGS_DRV_MODE.
+const (
+	xdpGeneric = 1 << 1
+	xdpNative  = 1 << 2
+)
 
 // What dropIPIP looks at, and says.
 const (
@@ -63,8 +66,8 @@ func dropIPIP() asm.Instructions {
 	}
 }
 
-// xdp puts that program on a device, or takes it away.
-func xdp(r Role, dev string, on bool) Step {
+// xdp puts that program on a device, or takes it away; mode is where it runs.
+func xdp(r Role, dev string, mode int, on bool) Step {
 	return Step{
 		What: fmt.Sprintf("%s: XDP program on %s: %v", r, dev, on),
 		Do: func(_ context.Context, l *Lab) error {
@@ -88,7 +91,7 @@ func xdp(r Role, dev string, on bool) Step {
 				if err != nil {
 					return err
 				}
-				return netlink.LinkSetXdpFdWithFlags(link, fd, xdpGeneric)
+				return netlink.LinkSetXdpFdWithFlags(link, fd, mode)
 			})
 		},
 	}

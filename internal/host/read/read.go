@@ -63,6 +63,7 @@ var parts = []part{
 	{host.PartXFRM, (*reader).xfrm},
 	{host.PartFilters, (*reader).filters},
 	{host.PartCgroups, (*reader).cgroups},
+	{host.PartLookups, (*reader).lookups},
 }
 
 // Snapshot reads a namespace. What can't be read is said in the snapshot; with a ctx that is done, all that was left.

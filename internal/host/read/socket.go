@@ -259,6 +259,9 @@ func (r *reader) owners() {
 			}
 			for _, i := range at[link] {
 				s := &r.s.Sockets[i]
+				if number, err := strconv.Atoi(f.Name()); err == nil && len(s.Owners) == 0 {
+					askOptions(s, pid, number)
+				}
 				owner := host.Process{PID: pid, Name: comm(p.Name())}
 				if !slices.Contains(s.Owners, owner) {
 					s.Owners = append(s.Owners, owner)

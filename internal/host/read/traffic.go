@@ -28,7 +28,7 @@ func (r *reader) xfrm() error {
 			action = "block"
 		}
 		r.s.XFRM = append(r.s.XFRM, host.Policy{
-			Dir: p.Dir.String(), Action: action, Src: anyPrefix(prefix(p.Src)), Dst: anyPrefix(prefix(p.Dst)), Proto: uint8(p.Proto),
+			Dir: strings.TrimPrefix(p.Dir.String(), "dir "), Action: action, Src: anyPrefix(prefix(p.Src)), Dst: anyPrefix(prefix(p.Dst)), Proto: uint8(p.Proto),
 			Sport: uint16(p.SrcPort), Dport: uint16(p.DstPort), Priority: uint32(p.Priority), Index: uint32(p.Index), Templates: len(p.Tmpls),
 		})
 	}

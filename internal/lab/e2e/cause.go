@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -37,10 +38,14 @@ func (j line) saying() string {
 		}
 	}
 	for _, f := range c.Fix {
-		fmt.Fprintf(&b, "  fix %s\n", f)
+		fmt.Fprintf(&b, "  fix %s\n", given.ReplaceAllString(f, "$1 N"))
 	}
 	return b.String()
 }
+
+// given are numbers that the kernel gives one after the other, to all that the machine has of a kind: they depend
+// on what was there before.
+var given = regexp.MustCompile(`\b(id|index) [0-9]+`)
 
 // rule is what this test reads of a rule.
 type rule struct {

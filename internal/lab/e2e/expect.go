@@ -1,6 +1,10 @@
 package main
 
-import "ipiptrace/internal/lab"
+import (
+	"slices"
+
+	"ipiptrace/internal/lab"
+)
 
 // loss is how a journey must end under a scenario. The kernel may choose among functions and reasons;
 // an empty field must be empty in the journey, too, but for dev, where it says nothing.
@@ -84,7 +88,7 @@ func losses() (all []loss) {
 	both(loss{scenario: "ttl-expired", at: lab.Director, fate: "rejected", functions: []string{"ip_vs_tunnel_xmit"}, reasons: unnamed, dev: "eth0", reject: "icmp 11/0"})
 	add(loss{scenario: "no-service", proto: lab.TCP, at: lab.Director, fate: "rejected", functions: []string{"tcp_v4_rcv"}, reasons: []string{"NO_SOCKET"}, dev: "eth0", reject: "rst 0/0"},
 		loss{scenario: "no-service", proto: lab.UDP, at: lab.Director, fate: "rejected", functions: udpRcv, reasons: []string{"NO_SOCKET"}, dev: "eth0", reject: "icmp 3/3"})
-	return append(all, moreLosses()...)
+	return slices.Concat(all, moreLosses(), realServerLosses())
 }
 
 // refusedSYN is dropped by the listener, without a reason: the kernel thinks that it has done its work.

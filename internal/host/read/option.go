@@ -1,0 +1,41 @@
+package read
+
+import (
+	"errors"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"ipiptrace/internal/host"
+)
+
+// askOptions asks a process's socket for options that neither inet_diag nor /proc show. It borrows the socket
+// for that (pidfd_getfd, Linux 5.6); where that is not permitted they stay unknown.
+func askOptions(s *host.Socket, pid, fd int) {
+	process, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(process)
+	borrowed, err := unix.PidfdGetfd(process, fd, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(borrowed)
+	if ttl, err := unix.GetsockoptInt(borrowed, unix.SOL_IP, unix.IP_MINTTL); err == nil {
+		s.MinTTL = uint8(ttl)
+	}
+	if only, err := unix.GetsockoptInt(borrowed, unix.SOL_IPV6, unix.IPV6_V6ONLY); err == nil && s.V6 {
+		s.V6Only = only != 0
+	}
+	s.Filter = hasFilter(borrowed)
+}
+
+// hasFilter asks for the length of the socket's filter (SO_GET_FILTER). One that is no classic BPF can't be
+// copied, which the kernel says (EACCES in sk_get_filter).
+func hasFilter(socket int) bool {
+	const soGetFilter = unix.SO_ATTACH_FILTER
+	var instructions uint32
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(socket), unix.SOL_SOCKET, soGetFilter, 0, uintptr(unsafe.Pointer(&instructions)), 0)
+	return errors.Is(errno, unix.EACCES) || errno == 0 && instructions > 0
+}
