@@ -59,6 +59,7 @@ enum place {
 	PLACE_UDP_RCV = 48,
 	PLACE_UDP_QUEUE_RCV = 49, /* value: 0 = queued to the socket */
 	PLACE_ICMP_RCV = 50,
+	PLACE_TCP_DEFER_ACCEPT = 51, /* the listener waits for data: it frees the ACK that ends a handshake */
 
 	/* the end */
 	PLACE_KFREE_SKB = 60, /* value: enum skb_drop_reason of this kernel, 0 where it has none */

@@ -62,6 +62,7 @@ struct sk_buff {
 	unsigned int data_len; /* of that in page fragments, not in the linear part */
 	struct sk_buff *prev; /* in a queue */
 	__u16 network_header; /* offset from head */
+	__u16 transport_header;
 	unsigned int end; /* offset from head: skb_shared_info begins there (64-bit kernels) */
 	unsigned char *head;
 	unsigned char *data;
@@ -96,6 +97,23 @@ struct sock {
 
 struct inet_sock {
 	__be16 inet_sport; /* the local port; stays when the socket has given it back, skc_num does not */
+};
+
+struct request_sock_queue {
+	__u8 rskq_defer_accept; /* how many timeouts a request without data may wait */
+};
+
+/* A listener's, too. */
+struct inet_connection_sock {
+	struct request_sock_queue icsk_accept_queue;
+};
+
+struct request_sock {
+	__u8 num_timeout : 7;
+};
+
+struct tcp_request_sock {
+	__u32 rcv_isn; /* the SYN's sequence number */
 };
 
 struct flowi_common {

@@ -183,6 +183,38 @@ int kprobe_make_synack(void *ctx)
 	return make_synack();
 }
 
+/*
+ * With TCP_DEFER_ACCEPT a listener notes the ACK that ends a handshake, frees it like a drop and waits for
+ * data. The same condition as in tcp_check_req, but for the packet's length, which user space knows.
+ */
+static __always_inline int check_req(struct sock *sk, struct sk_buff *skb, struct request_sock *req)
+{
+	struct inet_connection_sock *listener = (struct inet_connection_sock *)sk;
+	__u32 seq;
+
+	if (BPF_CORE_READ_BITFIELD_PROBED(req, num_timeout) >=
+	    BPF_CORE_READ(listener, icsk_accept_queue.rskq_defer_accept))
+		return 0;
+	if (bpf_probe_read_kernel(&seq, sizeof(seq),
+				  BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, transport_header) +
+					  offsetof(union l4, tcp.seq)) ||
+	    __builtin_bswap32(seq) != BPF_CORE_READ((struct tcp_request_sock *)req, rcv_isn) + 1)
+		return 0;
+	return see(skb, PLACE_TCP_DEFER_ACCEPT, 0, NULL);
+}
+
+SEC("fentry/tcp_check_req")
+int BPF_PROG(fentry_check_req, struct sock *sk, struct sk_buff *skb, struct request_sock *req)
+{
+	return check_req(sk, skb, req);
+}
+
+SEC("kprobe/tcp_check_req")
+int BPF_KPROBE(kprobe_check_req, struct sock *sk, struct sk_buff *skb, struct request_sock *req)
+{
+	return check_req(sk, skb, req);
+}
+
 /* tcp:tcp_send_reset has the packet that is answered; before 6.10 only if there was a socket. */
 SEC("tp_btf/tcp_send_reset")
 int BPF_PROG(tcp_send_reset, struct sock *sk, struct sk_buff *skb)

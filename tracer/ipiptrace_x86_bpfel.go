@@ -89,6 +89,7 @@ const (
 	ipiptraceMapOthers                = "others"
 	ipiptraceMapTracked               = "tracked"
 	ipiptraceProgConsumeSkb           = "consume_skb"
+	ipiptraceProgFentryCheckReq       = "fentry_check_req"
 	ipiptraceProgFentryConnRequest    = "fentry_conn_request"
 	ipiptraceProgFentryIcmpSend       = "fentry_icmp_send"
 	ipiptraceProgFentryIpLocalOut     = "fentry_ip_local_out"
@@ -102,6 +103,7 @@ const (
 	ipiptraceProgIcmpSend             = "icmp_send"
 	ipiptraceProgInetSockSetState     = "inet_sock_set_state"
 	ipiptraceProgKfreeSkb             = "kfree_skb"
+	ipiptraceProgKprobeCheckReq       = "kprobe_check_req"
 	ipiptraceProgKprobeConnRequest    = "kprobe_conn_request"
 	ipiptraceProgKprobeIcmpSend       = "kprobe_icmp_send"
 	ipiptraceProgKprobeIpLocalOut     = "kprobe_ip_local_out"
@@ -172,6 +174,7 @@ type ipiptraceSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type ipiptraceProgramSpecs struct {
 	ConsumeSkb           *ebpf.ProgramSpec `ebpf:"consume_skb"`
+	FentryCheckReq       *ebpf.ProgramSpec `ebpf:"fentry_check_req"`
 	FentryConnRequest    *ebpf.ProgramSpec `ebpf:"fentry_conn_request"`
 	FentryIcmpSend       *ebpf.ProgramSpec `ebpf:"fentry_icmp_send"`
 	FentryIpLocalOut     *ebpf.ProgramSpec `ebpf:"fentry_ip_local_out"`
@@ -185,6 +188,7 @@ type ipiptraceProgramSpecs struct {
 	IcmpSend             *ebpf.ProgramSpec `ebpf:"icmp_send"`
 	InetSockSetState     *ebpf.ProgramSpec `ebpf:"inet_sock_set_state"`
 	KfreeSkb             *ebpf.ProgramSpec `ebpf:"kfree_skb"`
+	KprobeCheckReq       *ebpf.ProgramSpec `ebpf:"kprobe_check_req"`
 	KprobeConnRequest    *ebpf.ProgramSpec `ebpf:"kprobe_conn_request"`
 	KprobeIcmpSend       *ebpf.ProgramSpec `ebpf:"kprobe_icmp_send"`
 	KprobeIpLocalOut     *ebpf.ProgramSpec `ebpf:"kprobe_ip_local_out"`
@@ -281,6 +285,7 @@ type ipiptraceVariables struct {
 // It can be passed to loadIpiptraceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ipiptracePrograms struct {
 	ConsumeSkb           *ebpf.Program `ebpf:"consume_skb"`
+	FentryCheckReq       *ebpf.Program `ebpf:"fentry_check_req"`
 	FentryConnRequest    *ebpf.Program `ebpf:"fentry_conn_request"`
 	FentryIcmpSend       *ebpf.Program `ebpf:"fentry_icmp_send"`
 	FentryIpLocalOut     *ebpf.Program `ebpf:"fentry_ip_local_out"`
@@ -294,6 +299,7 @@ type ipiptracePrograms struct {
 	IcmpSend             *ebpf.Program `ebpf:"icmp_send"`
 	InetSockSetState     *ebpf.Program `ebpf:"inet_sock_set_state"`
 	KfreeSkb             *ebpf.Program `ebpf:"kfree_skb"`
+	KprobeCheckReq       *ebpf.Program `ebpf:"kprobe_check_req"`
 	KprobeConnRequest    *ebpf.Program `ebpf:"kprobe_conn_request"`
 	KprobeIcmpSend       *ebpf.Program `ebpf:"kprobe_icmp_send"`
 	KprobeIpLocalOut     *ebpf.Program `ebpf:"kprobe_ip_local_out"`
@@ -317,6 +323,7 @@ type ipiptracePrograms struct {
 func (p *ipiptracePrograms) Close() error {
 	return _IpiptraceClose(
 		p.ConsumeSkb,
+		p.FentryCheckReq,
 		p.FentryConnRequest,
 		p.FentryIcmpSend,
 		p.FentryIpLocalOut,
@@ -330,6 +337,7 @@ func (p *ipiptracePrograms) Close() error {
 		p.IcmpSend,
 		p.InetSockSetState,
 		p.KfreeSkb,
+		p.KprobeCheckReq,
 		p.KprobeConnRequest,
 		p.KprobeIcmpSend,
 		p.KprobeIpLocalOut,

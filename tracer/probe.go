@@ -112,6 +112,8 @@ var probes = []probe{
 		why: "a socket takes the packet, at once or later out of its backlog"},
 	{place: event.TCPChildProcess, symbols: []string{"tcp_child_process"}, skbArg: 2, skArg: 2,
 		why: "the packet that completes a handshake"},
+	{place: event.TCPDeferAccept, symbols: []string{"tcp_check_req"}, own: "check_req",
+		why: "a listener that waits for data frees the ACK that ends the handshake"},
 	{place: event.TCPTimewait, symbols: []string{"tcp_timewait_state_process"}, skbArg: 1,
 		why: "what TIME_WAIT takes is freed like a drop"},
 	{place: event.TCPAddBacklog, symbols: []string{"tcp_add_backlog"}, skbArg: 1,

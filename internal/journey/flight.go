@@ -73,6 +73,7 @@ type flight struct {
 	processed    bool // a socket, or TIME_WAIT, has worked on it
 	backlog      bool // waits until its socket's user lets go
 	child        bool // completed a handshake: the new socket has it
+	deferred     bool // its listener waits for data before it makes a socket
 	director     director
 
 	// balanced: IPVS has sent it on, given is the sk_buff that it got, as long as its caller has not returned.
@@ -97,7 +98,7 @@ type flight struct {
 	quoted    bool   // an ICMP error about a packet: it is an answer, not a journey
 	// reassembled: it lives in the sk_buff of another fragment, whose hash the kernel half may still report.
 	reassembled bool
-	undecided   bool // a SYN that was taken or refused: only the SYN/ACK can tell
+	undecided   bool // a SYN, or the ACK that ends a handshake, that was taken or refused: only what follows can tell
 	// pardon is evidence that would turn a loss into a delivery, looked for until the prospect is due.
 	pardon func(*flight) bool
 	ended  bool
@@ -236,7 +237,7 @@ func (f *flight) arrive() {
 		f.encapped = false
 	}
 	f.leaving = staying
-	f.socket, f.processed, f.backlog, f.child = false, false, false, false
+	f.socket, f.processed, f.backlog, f.child, f.deferred = false, false, false, false, false
 }
 
 // step adds a sighting to the path; late: what returns there has nothing more to say of the packet.

@@ -82,6 +82,7 @@ var reached = map[event.Place]func(*flight){
 	event.TCPAddBacklog:    func(f *flight) { f.socket, f.backlog = true, true },
 	event.TCPDoRcv:         func(f *flight) { f.socket, f.processed = true, true },
 	event.TCPChildProcess:  func(f *flight) { f.socket, f.processed, f.child = true, true, true },
+	event.TCPDeferAccept:   func(f *flight) { f.socket, f.deferred = true, true },
 	event.TCPTimewait:      func(f *flight) { f.socket, f.processed = true, true },
 	event.TCPProbe:         func(f *flight) { f.socket, f.processed = true, true },
 	event.InetSockSetState: func(f *flight) { f.socket, f.processed = true, true },

@@ -117,29 +117,53 @@ func TestTheACKThatOpensAConnection(t *testing.T) {
 		return k.packet(1, request(event.ACK, 1001, 5001, 52)).tunnelled().at(event.TCPRcv)
 	}
 	for what, test := range map[string]struct {
+		run  func() event.Run
 		does func(k *kernel)
 		fate Fate
 	}{
-		"data comes and is taken: the listener had waited for it": {func(k *kernel) {
+		"tracepoints: nothing shows whether the listener waits or is full": {run: tracepointTier, does: func(k *kernel) {
+			k.packet(3, syn()).traced().at(event.ConsumeSkb)
+			k.packet(2, synack()).on("eth0", nsRealServer).at(event.NetDevQueue, event.NetDevStartXmit)
+			k.packet(1, request(event.ACK, 1001, 5001, 52)).traced().kfree("tcp_v4_rcv", "NOT_SPECIFIED")
+			k.silence(2 * time.Second)
+		}, fate: Unknown},
+		"tracepoints: the run ends meanwhile": {run: tracepointTier, does: func(k *kernel) {
+			k.packet(3, syn()).traced().at(event.ConsumeSkb)
+			k.packet(2, synack()).on("eth0", nsRealServer).at(event.NetDevQueue, event.NetDevStartXmit)
+			k.packet(1, request(event.ACK, 1001, 5001, 52)).traced().kfree("tcp_v4_rcv", "NOT_SPECIFIED")
+		}, fate: Unknown},
+		"data comes and is taken: the listener had waited for it": {does: func(k *kernel) {
 			open(k).kfree("tcp_v4_rcv", "NOT_SPECIFIED")
 			k.packet(4, request(event.ACK|event.PSH, 1001, 5001, 200)).tunnelled().at(event.TCPRcv, event.TCPChildProcess).returns(event.TCPRcv, 0)
-		}, Delivered},
-		"nothing is taken: the queue is full": {func(k *kernel) {
+		}, fate: Delivered},
+		"nothing is taken: the queue is full": {does: func(k *kernel) {
 			open(k).kfree("tcp_v4_rcv", "NOT_SPECIFIED")
 			k.packet(4, request(event.ACK|event.PSH, 1001, 5001, 200)).tunnelled().at(event.TCPRcv).kfree("tcp_v4_rcv", "NOT_SPECIFIED")
 			k.silence(2 * time.Second)
-		}, Dropped},
-		"the kernel says that the queue is full": {func(k *kernel) {
+		}, fate: Dropped},
+		"the listener is seen to wait for data, and none comes": {does: func(k *kernel) {
+			open(k).at(event.TCPDeferAccept).kfree("tcp_v4_rcv", "NOT_SPECIFIED").returns(event.TCPRcv, 0)
+			k.silence(2 * time.Second)
+		}, fate: Delivered},
+		"5.10: the listener is seen to wait for data, and none comes": {does: func(k *kernel) {
+			open(k).at(event.TCPDeferAccept).kfree("tcp_v4_rcv", "").returns(event.TCPRcv, 0)
+			k.silence(2 * time.Second)
+		}, fate: Delivered},
+		"the kernel says that the queue is full": {does: func(k *kernel) {
 			open(k).kfree("tcp_v4_rcv", "TCP_LISTEN_OVERFLOW")
-		}, Dropped},
-		"6.1: a cookie's ACK finds the queue full": {func(k *kernel) {
+		}, fate: Dropped},
+		"6.1: a cookie's ACK finds the queue full": {does: func(k *kernel) {
 			open(k).at(event.TCPDoRcv).kfree("tcp_v4_do_rcv", "NOT_SPECIFIED")
-		}, Dropped},
+		}, fate: Dropped},
 	} {
 		t.Run(what, func(t *testing.T) {
 			k := newKernel()
 			test.does(k)
-			if j := withID(t, k.assemble(t, everywhere()), 1); j.Fate != test.fate {
+			run := everywhere()
+			if test.run != nil {
+				run = test.run()
+			}
+			if j := withID(t, k.assemble(t, run), 1); j.Fate != test.fate {
 				t.Errorf("%s, want %s", j.Fate, test.fate)
 			}
 		})

@@ -81,6 +81,14 @@ var ordinaryFrees = []ordinary{
 		fate:      Delivered, duplicate: true,
 	},
 	{
+		why:       "TCP_DEFER_ACCEPT: tcp_check_req has noted the ACK that ends the handshake; the socket is made when data comes",
+		proto:     protoTCP,
+		functions: []string{"tcp_v4_rcv"},
+		reasons:   []string{notSpecified, noReason},
+		evidence:  func(f *flight) bool { return f.deferred && f.isBareACK() },
+		fate:      Delivered,
+	},
+	{
 		why:       "the connection is over, and a later ACK has ended it; the RST is for nobody",
 		proto:     protoTCP,
 		functions: []string{"tcp_v4_rcv"},

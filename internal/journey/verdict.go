@@ -58,6 +58,7 @@ func (a *Assembler) freed(f *flight, e event.Event) {
 	default:
 		f.freed = drop
 		f.pardon = pardonFor(f, drop)
+		f.undecided = a.mayBeDeferred(f, drop)
 		a.schedule(f, prospect{fate: Dropped, after: f.verdictWait(), seen: true, now: f.pardon == nil && a.seesAnswers(f)})
 	}
 }
@@ -161,6 +162,8 @@ func (a *Assembler) overdue(f *flight) {
 		a.end(f, Forwarded, bySilence)
 	case f.pardoned() || a.joinedBacklog(f):
 		a.end(f, Delivered, bySilence)
+	case f.deferredOrRefused():
+		a.end(f, Unknown, bySilence)
 	case f.prospect.waits && gaps == 0:
 		a.schedule(f, f.prospect)
 	case f.prospect.fate == Vanished && gaps == 0 && a.mayWaitForFragments(f):
@@ -210,6 +213,9 @@ func (a *Assembler) silent(f *flight, gaps int) {
 func (a *Assembler) unfinished(f *flight) Fate {
 	if f.pardoned() {
 		return Delivered
+	}
+	if f.deferredOrRefused() {
+		return Unknown
 	}
 	if a.sure(f) {
 		return f.prospect.fate

@@ -96,6 +96,18 @@ func setBacklog(l *net.TCPListener, n int) error {
 	return errors.Join(c.Control(func(fd uintptr) { listen = unix.Listen(int(fd), n) }), listen)
 }
 
+// DeferAccept has the service wait that long for data before it takes a connection; 0: not at all.
+func (l *Lab) DeferAccept(d time.Duration) error {
+	c, err := l.service.tcp.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		return err
+	}
+	failed := c.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, int(d.Seconds()))
+	})
+	return errors.Join(failed, err)
+}
+
 // stop closes all sockets; connections that are open end by themselves, but a fault's.
 func (s *service) stop() error {
 	var errs []error

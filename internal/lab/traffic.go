@@ -41,7 +41,9 @@ type Traffic struct {
 	Count int
 	// Request and Answer are payload lengths in bytes; a UDP answer is as long as its request.
 	Request, Answer int
-	Close           Close
+	// Idle is how long a TCP client says nothing once it is connected.
+	Idle  time.Duration
+	Close Close
 	// Deadline bounds each connection or exchange; zero is 10 s.
 	Deadline time.Duration
 	// Parallel is how many run at a time; zero is 4.
@@ -140,6 +142,7 @@ func connection(ctx context.Context, d net.Dialer, t Traffic, n int) attempt {
 	}
 	defer c.Close()
 	c.SetDeadline(d.Deadline)
+	time.Sleep(t.Idle)
 	serverFirst := t.Close == ServerFirst || t.Close == Alternate && n%2 == 0
 	return attempt{connected: true, err: converse(c.(*net.TCPConn), t, serverFirst)}
 }

@@ -45,6 +45,7 @@ const (
 	UDPRcv           Place = 48
 	UDPQueueRcv      Place = 49
 	ICMPRcv          Place = 50
+	TCPDeferAccept   Place = 51
 
 	KfreeSkb   Place = 60
 	ConsumeSkb Place = 61
@@ -89,6 +90,7 @@ var names = map[Place]string{
 	UDPRcv:           "udp_rcv",
 	UDPQueueRcv:      "udp_queue_rcv_one_skb",
 	ICMPRcv:          "icmp_rcv",
+	TCPDeferAccept:   "tcp_defer_accept",
 	KfreeSkb:         "kfree_skb",
 	ConsumeSkb:       "consume_skb",
 	LeftNetns:        "left_netns",

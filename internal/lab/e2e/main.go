@@ -80,6 +80,10 @@ func (o options) besides(ctx context.Context, r *report, l *lab.Lab, only *regex
 	if only.MatchString("pairs") {
 		r.check("pairs", o.pairs(ctx, r, l))
 	}
+	if only.MatchString("deferred") {
+		r.check("deferred", o.deferred(ctx, r, l, auto))
+		r.check("deferred/tracepoint", o.deferred(ctx, r, l, tracepoint))
+	}
 	if only.MatchString("replay") {
 		r.check("replay", o.replay(ctx, l))
 	}
