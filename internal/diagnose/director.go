@@ -13,50 +13,29 @@ func directorRows() []row {
 	needs := []host.Part{host.PartIPVS}
 	return []row{
 		{
+			code: "ipvs-destination-removed", stage: forwarding, needs: needs,
+			seen:  atDirector,
+			state: removedState,
+		},
+		{
 			code: "ipvs-no-destination", stage: forwarding, needs: needs,
 			seen:  atDirector,
 			state: noDestinationState,
 		},
 		{
 			code: "ipvs-overloaded", stage: forwarding, needs: needs,
-			seen: atDirector,
-			state: func(q question) *finding {
-				s := q.virtual()
-				if s == nil || len(s.Destinations) == 0 {
-					return nil
-				}
-				f := &finding{summary: "every real server of the service has as many connections as it may have"}
-				for _, d := range s.Destinations {
-					if d.Weight > 0 && (d.Upper == 0 || d.Active+d.Inactive < d.Upper) {
-						return nil
-					}
-					f.evidence = append(f.evidence, fmt.Sprintf("ipvsadm -Ln --thresholds: %s upper %d, %d connections", d.Addr, d.Upper, d.Active+d.Inactive))
-				}
-				return f
-			},
+			seen:  atDirector,
+			state: overloadedState,
 		},
 		{
-			code: "ipvs-destination-removed", stage: forwarding, needs: needs,
-			seen: atDirector,
-			state: func(q question) *finding {
-				s := q.virtual()
-				if s == nil {
-					return nil
+			code: "ipvs-backup", stage: forwarding, needs: []host.Part{host.PartIPVS, host.PartSysctls},
+			seen: func(q question) sight {
+				if !q.directs() {
+					return absent
 				}
-				for _, c := range q.host.IPVS.Conns {
-					if c.Client.Addr() != q.client() || c.Client.Port() != q.clientPort() || c.Virtual != q.service() {
-						continue
-					}
-					gone := !slices.ContainsFunc(s.Destinations, func(d host.Destination) bool { return d.Addr == c.Dest })
-					if gone {
-						return &finding{
-							summary:  fmt.Sprintf("the connection belongs to the real server %s, which was removed from the service", c.Dest),
-							evidence: []string{fmt.Sprintf("ipvsadm -Lnc: %s %s %s %s", c.Client, c.Virtual, c.Dest, c.State), q.says("net/ipv4/vs/expire_nodest_conn")},
-						}
-					}
-				}
-				return nil
+				return atNoSocket(q)
 			},
+			state: backupState,
 		},
 		{
 			code: "ipvs-no-service", stage: forwarding, needs: needs,
@@ -76,15 +55,7 @@ func directorRows() []row {
 				}
 				return atNoSocket(q)
 			},
-			state: func(q question) *finding {
-				if q.virtual() == nil {
-					return nil
-				}
-				return &finding{
-					summary:  fmt.Sprintf("the director has no connection of %s:%d, and this packet begins none", q.client(), q.clientPort()),
-					evidence: []string{fmt.Sprintf("ipvsadm -Lnc: none of %s:%d to %s", q.client(), q.clientPort(), q.service()), q.says("net/ipv4/vs/sloppy_tcp")},
-				}
-			},
+			state: noConnectionState,
 		},
 		{
 			code: "ipvs-no-route", stage: forwarding, needs: append(append([]host.Part{}, needs...), lookups...),
@@ -162,6 +133,82 @@ func noDestinationState(q question) *finding {
 	d := s.Destinations[0]
 	f.fix = []string{command("ipvsadm", "-e", serviceFlag[s.Proto], s.Addr.String(), "-r", d.Addr.String(), methodFlag[d.Method], "-w", strconv.Itoa(1))}
 	return f
+}
+
+// noConnectionState: a service is there, and IPVS let the packet pass. Only a sole real server is sure to be the one
+// that knows the connection.
+func noConnectionState(q question) *finding {
+	s := q.virtual()
+	if on, _ := q.host.Sysctl(backupOnly); s == nil || on != 0 {
+		return nil
+	}
+	f := &finding{
+		summary:  fmt.Sprintf("the director has no connection of %s:%d, and this packet begins none", q.client(), q.clientPort()),
+		evidence: []string{fmt.Sprintf("ipvsadm -Lnc: none of %s:%d to %s", q.client(), q.clientPort(), q.service()), q.says("net/ipv4/vs/sloppy_tcp")},
+	}
+	if sloppy, ok := q.host.Sysctl("net/ipv4/vs/sloppy_tcp"); ok && sloppy == 0 && len(s.Destinations) == 1 {
+		f.fix = []string{command("sysctl", "-w", "net.ipv4.vs.sloppy_tcp=1")}
+	}
+	return f
+}
+
+// removedState finds the connection of the packet, and not its real server.
+func removedState(q question) *finding {
+	s := q.virtual()
+	if s == nil {
+		return nil
+	}
+	for _, c := range q.host.IPVS.Conns {
+		if c.Client.Addr() != q.client() || c.Client.Port() != q.clientPort() || c.Virtual != q.service() ||
+			slices.ContainsFunc(s.Destinations, func(d host.Destination) bool { return d.Addr == c.Dest }) {
+			continue
+		}
+		method := "tunnel"
+		if len(s.Destinations) > 0 {
+			method = s.Destinations[0].Method
+		}
+		return &finding{
+			summary:  fmt.Sprintf("the connection belongs to the real server %s, which was removed from the service", c.Dest),
+			evidence: []string{fmt.Sprintf("ipvsadm -Lnc: %s %s %s %s", c.Client, c.Virtual, c.Dest, c.State), q.says("net/ipv4/vs/expire_nodest_conn")},
+			fix:      []string{command("ipvsadm", "-a", serviceFlag[s.Proto], s.Addr.String(), "-r", c.Dest.String(), methodFlag[method], "-w", "1")},
+		}
+	}
+	return nil
+}
+
+func overloadedState(q question) *finding {
+	s := q.virtual()
+	if s == nil || len(s.Destinations) == 0 {
+		return nil
+	}
+	f := &finding{summary: "every real server of the service has as many connections as it may have"}
+	for _, d := range s.Destinations {
+		if d.Weight <= 0 {
+			continue
+		}
+		if d.Upper == 0 || d.Active+d.Inactive < d.Upper {
+			return nil
+		}
+		f.evidence = append(f.evidence, fmt.Sprintf("ipvsadm -Ln --thresholds: %s upper %d, %d connections", d.Addr, d.Upper, d.Active+d.Inactive))
+		f.fix = append(f.fix, command("ipvsadm", "-e", serviceFlag[s.Proto], s.Addr.String(), "-r", d.Addr.String(), methodFlag[d.Method],
+			"-w", strconv.Itoa(int(d.Weight)), "-x", "0"))
+	}
+	return f
+}
+
+// backupOnly names the setting by which a director that is a backup leaves packets alone.
+const backupOnly = "net/ipv4/vs/backup_only"
+
+func backupState(q question) *finding {
+	s := q.virtual()
+	if on, ok := q.host.Sysctl(backupOnly); s == nil || !ok || on == 0 {
+		return nil
+	}
+	return &finding{
+		summary:  "this director is a backup and leaves packets alone: send them to the active one, or let this one work, too",
+		evidence: []string{q.says(backupOnly), fmt.Sprintf("ipvsadm -Ln: %s %s is there", q.proto(), s.Addr)},
+		fix:      []string{command("sysctl", "-w", setting(backupOnly)+"=0")},
+	}
 }
 
 // How ipvsadm names protocols and methods.

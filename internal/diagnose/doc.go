@@ -519,6 +519,14 @@ func directorDocs() []Doc {
 			Prevent: "Weight 0 first, and removal when no connection is left.",
 		},
 		{
+			Code:    "ipvs-backup",
+			Means:   "The director is the backup of another one, and takes no packets while net.ipv4.vs.backup_only is 1.",
+			Kernel:  "ip_vs_in accepts at once, and the director's own TCP gets the packet: tcp_v4_rcv, NO_SOCKET, and an RST.",
+			Confirm: []string{"sysctl net.ipv4.vs.backup_only", "ipvsadm -L --daemon  # backup, and no master"},
+			Fix:     []string{"sysctl -w net.ipv4.vs.backup_only=0"},
+			Prevent: "Let the VIP move with the part of the active director: keepalived's lvs_sync_daemon does both.",
+		},
+		{
 			Code:    "ipvs-loop",
 			Means:   "The real server runs IPVS with the same VIP, and tunnels the packet on.",
 			Kernel:  "ip_vs_in on the tunnel's device; in the end the TTL is used up.",

@@ -77,19 +77,24 @@ func packetRows() []row {
 			},
 		},
 		{
-			code: "mtu-exceeded", stage: forwarding,
+			code: "mtu-exceeded", stage: forwarding, needs: []host.Part{host.PartSysctls},
 			seen: func(q question) sight {
 				if q.icmp(3, 4) || q.reason("PKT_TOO_BIG") {
 					return shown
 				}
 				return absent
 			},
-			bare: func(q question) finding {
-				return finding{
-					summary:  fmt.Sprintf("the packet of %d bytes may not be fragmented and does not fit, with 20 bytes of outer header, into the way to the real server: let the real server announce a smaller MSS, or make the MTU larger", q.Packet.Inner.Len),
-					evidence: []string{"ICMP 3/4 (fragmentation needed) to " + q.client().String()},
+			state: func(q question) *finding {
+				discovers, ok := q.host.Sysctl(pmtuDisc)
+				if !q.droppedIn("ip_vs_tunnel_xmit") || !ok || discovers == 0 {
+					return nil
 				}
+				f := tooLong(q)
+				f.evidence = append(f.evidence, q.says(pmtuDisc))
+				f.fix = []string{command("sysctl", "-w", setting(pmtuDisc)+"=0")}
+				return &f
 			},
+			bare: tooLong,
 		},
 		{
 			code: "fragment-lost", stage: outer, needs: []host.Part{host.PartSysctls},
@@ -110,6 +115,20 @@ func packetRows() []row {
 			},
 			bare: lostFragment,
 		},
+	}
+}
+
+// pmtuDisc names the setting by which IPVS minds that a packet must not be fragmented.
+const pmtuDisc = "net/ipv4/vs/pmtu_disc"
+
+func tooLong(q question) finding {
+	smaller := "let the client send smaller datagrams"
+	if q.Packet.Inner.Protocol == protoTCP {
+		smaller = "let the real server announce a smaller MSS"
+	}
+	return finding{
+		summary:  fmt.Sprintf("the packet of %d bytes may not be fragmented and does not fit, with 20 bytes of outer header, into the way to the real server: %s, or make the MTU larger", q.Packet.Inner.Len, smaller),
+		evidence: []string{"ICMP 3/4 (fragmentation needed) to " + q.client().String()},
 	}
 }
 

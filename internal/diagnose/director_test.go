@@ -1,0 +1,62 @@
+package diagnose
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"ipiptrace/internal/host"
+	"ipiptrace/internal/journey"
+	"ipiptrace/tracer/event"
+)
+
+// balancer is the state of a director whose only service has these real servers.
+func balancer(change func(*host.Snapshot), all ...host.Destination) *host.Snapshot {
+	return realServer(func(s *host.Snapshot) {
+		s.Links, s.Addrs[1].Link, s.Sockets = s.Links[:2], 1, nil
+		s.IPVS = &host.IPVS{Services: []host.Service{{Proto: protoTCP, Addr: netip.AddrPortFrom(vip, 80), Destinations: all}}}
+		s.Sysctls["net/ipv4/vs/backup_only"], s.Sysctls["net/ipv4/vs/sloppy_tcp"], s.Sysctls["net/ipv4/vs/pmtu_disc"] = "0", "0", "1"
+		change(s)
+	})
+}
+
+func TestCausesOfADirector(t *testing.T) {
+	as := func(*host.Snapshot) {}
+	server := func(weight int32, upper, connections uint32) host.Destination {
+		return host.Destination{Addr: netip.AddrPortFrom(rip, 80), Method: "tunnel", Weight: weight, Upper: upper, Inactive: connections}
+	}
+	other := host.Destination{Addr: netip.MustParseAddrPort("10.0.0.12:80"), Method: "route", Weight: 1}
+	connected := func(s *host.Snapshot) {
+		s.IPVS.Conns = []host.IPVSConn{{Proto: "tcp", Client: netip.AddrPortFrom(client, 30000), Virtual: netip.AddrPortFrom(vip, 80), Dest: netip.AddrPortFrom(rip, 80)}}
+	}
+	bare := func(j journey.Journey) journey.Journey { j.Outer = nil; return j }
+	byIPVS := bare(dropped("nf_hook_slow", "NETFILTER_DROP", "eth0", false))
+	byIPVS.Drop.Decider = "ip_vs_in"
+	noSocket := rejected(bare(dropped("tcp_v4_rcv", "NO_SOCKET", "eth0", false)), journey.ByRST, 0, 0)
+	later := noSocket
+	later.Packet.TCPFlags = event.ACK
+	tooLong := rejected(bare(dropped("ip_vs_tunnel_xmit", "NOT_SPECIFIED", "eth0", false)), journey.ByICMP, 3, 4)
+	for what, test := range map[string]struct {
+		j         journey.Journey
+		s         *host.Snapshot
+		code, fix string
+	}{
+		"full":                      {byIPVS, balancer(as, server(2, 1, 1)), "ipvs-overloaded", "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 2 -x 0"},
+		"full, and another at rest": {byIPVS, balancer(as, server(1, 1, 1), host.Destination{Addr: other.Addr, Method: "route"}), "ipvs-overloaded", "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1 -x 0"},
+		"at rest":                   {byIPVS, balancer(as, server(0, 1, 1)), "ipvs-no-destination", "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"},
+		"removed":                   {byIPVS, balancer(connected), "ipvs-destination-removed", "ipvsadm -a -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"},
+		"removed, another left":     {byIPVS, balancer(connected, other), "ipvs-destination-removed", "ipvsadm -a -t 10.99.0.1:80 -r 10.0.0.11:80 -g -w 1"},
+		"backup":                    {noSocket, balancer(set("net/ipv4/vs/backup_only", "1"), server(1, 0, 0)), "ipvs-backup", "sysctl -w net.ipv4.vs.backup_only=0"},
+		"backup, later":             {later, balancer(set("net/ipv4/vs/backup_only", "1"), server(1, 0, 0)), "ipvs-backup", "sysctl -w net.ipv4.vs.backup_only=0"},
+		"forgotten":                 {later, balancer(as, server(1, 0, 0)), "ipvs-no-connection", "sysctl -w net.ipv4.vs.sloppy_tcp=1"},
+		"forgotten, one of two":     {later, balancer(as, server(1, 0, 0), other), "ipvs-no-connection", ""},
+		"too long":                  {tooLong, balancer(as, server(1, 0, 0)), "mtu-exceeded", "sysctl -w net.ipv4.vs.pmtu_disc=0"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			c := Explain(test.j, test.s).Cause
+			if c.Code != test.code || c.Certainty != Observed || strings.Join(c.Fix, "; ") != test.fix {
+				t.Errorf("%s, %s, fix %q: %s", c.Code, c.Certainty, c.Fix, c.Summary)
+			}
+		})
+	}
+}
