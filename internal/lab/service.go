@@ -77,10 +77,7 @@ func (s *service) listen() error {
 // which take few options.
 func freebind() *net.ListenConfig {
 	config := &net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var err error
-		return errors.Join(c.Control(func(fd uintptr) {
-			err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_FREEBIND, 1)
-		}), err)
+		return control(c, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_FREEBIND, 1) })
 	}}
 	config.SetMultipathTCP(false)
 	return config
@@ -92,8 +89,16 @@ func setBacklog(l *net.TCPListener, n int) error {
 	if err != nil {
 		return err
 	}
-	var listen error
-	return errors.Join(c.Control(func(fd uintptr) { listen = unix.Listen(int(fd), n) }), listen)
+	return control(c, func(fd int) error { return unix.Listen(fd, n) })
+}
+
+// control does something to a socket.
+func control(c syscall.RawConn, do func(fd int) error) error {
+	var err error
+	if broken := c.Control(func(fd uintptr) { err = do(int(fd)) }); broken != nil {
+		return broken
+	}
+	return err
 }
 
 // DeferAccept has the service wait that long for data before it takes a connection; 0: not at all.
@@ -102,10 +107,9 @@ func (l *Lab) DeferAccept(d time.Duration) error {
 	if err != nil {
 		return err
 	}
-	failed := c.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, int(d.Seconds()))
+	return control(c, func(fd int) error {
+		return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, int(d.Seconds()))
 	})
-	return errors.Join(failed, err)
 }
 
 // stop closes all sockets; connections that are open end by themselves, but a fault's.

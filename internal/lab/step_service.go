@@ -183,8 +183,8 @@ func listenElsewhere(addr netip.Addr, dev string) Step {
 			}
 			at := netip.AddrPortFrom(addr, Port).String()
 			return s.node.Do(func() error {
-				config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
-					return errors.Join(c.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), dev) }), err)
+				config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+					return control(c, func(fd int) error { return unix.BindToDevice(fd, dev) })
 				}}
 				tcp, err := config.Listen(context.Background(), "tcp4", at)
 				if err != nil {

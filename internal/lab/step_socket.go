@@ -28,8 +28,7 @@ func setSockets(what string, set func(fd int) error) Step {
 				if err != nil {
 					return err
 				}
-				var inner error
-				if err := errors.Join(raw.Control(func(fd uintptr) { inner = set(int(fd)) }), inner); err != nil {
+				if err := control(raw, set); err != nil {
 					return err
 				}
 			}
