@@ -233,14 +233,6 @@ func vipState(q question) *finding {
 		return nil
 	}
 	f := &finding{evidence: []string{got(vip, q.host.Route(host.Flow{Dst: vip}))}}
-	for _, l := range q.host.AddrOn(vip) {
-		if !l.Up {
-			f.summary = fmt.Sprintf("the VIP %s is on %s, which is down: the kernel does not take packets for it", vip, l.Name)
-			f.evidence = append(f.evidence, fmt.Sprintf("ip link show %s: state DOWN", l.Name))
-			f.fix = []string{command("ip", "link", "set", l.Name, "up")}
-			return f
-		}
-	}
 	f.summary = fmt.Sprintf("the VIP %s is no address of this host", vip)
 	f.evidence = append(f.evidence, "ip -4 addr: "+addresses(q.host))
 	if l := q.link(); l != nil && l.Tunnel != nil {
