@@ -143,7 +143,7 @@ func noConnectionState(q question) *finding {
 		return nil
 	}
 	f := &finding{
-		summary:  fmt.Sprintf("the director has no connection of %s:%d, and this packet begins none", q.client(), q.clientPort()),
+		summary:  fmt.Sprintf("the director does not know this connection of %s, and the packet begins none", q.client()),
 		evidence: []string{fmt.Sprintf("ipvsadm -Lnc: none of %s:%d to %s", q.client(), q.clientPort(), q.service()), q.says("net/ipv4/vs/sloppy_tcp")},
 	}
 	if sloppy, ok := q.host.Sysctl("net/ipv4/vs/sloppy_tcp"); ok && sloppy == 0 && len(s.Destinations) == 1 {
