@@ -44,6 +44,64 @@ func directorFaults() []Scenario {
 			Traffic: expired,
 		},
 		{
+			// Three requests for the gateway's address, one each 0.2 s instead of 1 s.
+			Name:    "director-neighbour-failed",
+			Summary: "The director's gateway to the real server does not answer ARP.",
+			Code:    "neighbour-failed",
+			Inject: []Step{
+				sysctl(Director, "net/ipv4/neigh/eth0/retrans_time_ms", "200"),
+				run(Director, "ip", "route", "replace", RealServerAddr.String(), "via", silentGateway, "dev", "eth0"),
+			},
+			Undo: []Step{
+				unless("No such process", run(Director, "ip", "route", "del", RealServerAddr.String(), "via", silentGateway)),
+				unless("No such file", run(Director, "ip", "neigh", "del", silentGateway, "dev", "eth0")),
+				sysctl(Director, "net/ipv4/neigh/eth0/retrans_time_ms", "1000"),
+			},
+			Traffic: expect(TimedOut),
+		},
+		{
+			Name:    "director-rp-filter",
+			Summary: "A strict reverse-path filter drops the packet on the director: its way back to the client is not eth0.",
+			Code:    "rp-filter",
+			Inject: []Step{
+				resolve(Client, DirectorAddr), // ARP is not answered either
+				sysctl(Director, "net/ipv4/conf/eth0/rp_filter", "1"),
+				run(Director, "ip", "route", "replace", ClientAddr.String(), "dev", "lo"),
+			},
+			Undo: []Step{
+				sysctl(Director, "net/ipv4/conf/eth0/rp_filter", "0"),
+				unless("No such process", run(Director, "ip", "route", "del", ClientAddr.String(), "dev", "lo")),
+				unresolve(Client, DirectorAddr),
+			},
+			Traffic: expect(TimedOut),
+		},
+		{
+			Name:    "director-vip-missing",
+			Summary: "The director does not have the VIP: IPVS never sees the packet.",
+			Code:    "vip-missing",
+			Inject:  []Step{removeAddr(Director, "lo", VIP)},
+			Undo:    []Step{giveAddr(Director, "lo", VIP)},
+			Traffic: expect(TimedOut),
+		},
+		{
+			Name:    "mtu-exceeded",
+			Summary: "A datagram does not fit into the tunnel, and the client's firewall keeps from it what the director says of that.",
+			Code:    "mtu-exceeded",
+			Inject: []Step{
+				run(Client, "ip", "route", "change", VIP.String(), "via", DirectorAddr.String()),
+				nftIn(Client, "ip", `
+					chain prerouting {
+						type filter hook prerouting priority raw; policy accept;
+						icmp type destination-unreachable icmp code 4 drop
+					}`),
+			},
+			Undo: []Step{
+				sysctl(Director, "net/ipv4/vs/pmtu_disc", "1"),
+				routeClient(), nftGone(Client, "ip"),
+			},
+			Traffic: []Traffic{{Proto: UDP, Count: faulty, Request: 1472, Deadline: unanswered, Want: TimedOut}},
+		},
+		{
 			Name:    "ttl-expired",
 			Summary: "The packet arrives at the director with its last hop.",
 			Code:    "ttl-expired",

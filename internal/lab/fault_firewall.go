@@ -42,6 +42,15 @@ func firewallFaults() []Scenario {
 			oifname "eth0" ip saddr 10.99.0.1 meta l4proto { tcp, udp } drop
 		}`)
 	output.Undo = append(output.Undo, stopListening(), listen())
+	outputPolicy := table("firewall-output-policy", "The policy of an nftables chain in output drops the reply.", RealServer, "ip", `
+		chain output {
+			type filter hook output priority filter; policy drop;
+			ip daddr 10.0.0.2 accept
+		}`)
+	outputPolicy.Undo = append(outputPolicy.Undo, stopListening(), listen())
+	legacyOutput := legacy("firewall-legacy-output", "A legacy iptables rule in OUTPUT drops the reply.", "iptables-legacy",
+		[]string{"-A", "OUTPUT", "-s", VIP.String(), "-j", "DROP"})
+	legacyOutput.Undo = append(legacyOutput.Undo, stopListening(), listen())
 	chain := [][]string{{"-N", "SERVICES"}, {"-A", "INPUT", "-i", "tunl0", "-j", "SERVICES"}}
 	policy := [][]string{{"-A", "INPUT", "-p", "4", "-j", "ACCEPT"}, {"-A", "INPUT", "-p", "icmp", "-j", "ACCEPT"}, {"-P", "INPUT", "DROP"}}
 	return append(statefulFaults(table, legacy), []Scenario{
@@ -106,6 +115,8 @@ func firewallFaults() []Scenario {
 			append(chain, service("SERVICES", "-j", "DROP")...)...),
 		legacy("firewall-legacy-policy", "The policy of INPUT in legacy iptables drops the packet.", "iptables-legacy", policy...),
 		legacy("firewall-iptables-nft", "A rule of iptables-nft in INPUT drops the packet.", "iptables-nft", service("INPUT", "-j", "DROP")...),
+		outputPolicy,
+		legacyOutput,
 		table("director-firewall-input", "On the director a rule in input drops the packet before IPVS sees it.", Director, "ip", `
 			chain input {
 				type filter hook input priority filter; policy accept;

@@ -1,7 +1,12 @@
 package lab
 
+import "net/netip"
+
 // silentGateway is an address of the lab's network that nobody has.
 const silentGateway = "10.0.0.99"
+
+// farClient is an address of the client in the network that a prefix of the VIP makes.
+var farClient = netip.MustParseAddr("10.99.0.7")
 
 // replyFaults are those of the way back to the client.
 func replyFaults() []Scenario {
@@ -18,13 +23,48 @@ func replyFaults() []Scenario {
 		refusedReturn("unreachable-return", "unreachable", "of the type unreachable"),
 		refusedReturn("prohibit-return", "prohibit", "of the type prohibit"),
 		{
+			Name:    "rule-prohibit-return",
+			Summary: "A routing rule prohibits packets to the client.",
+			Code:    "no-return-route",
+			Inject:  []Step{unless("File exists", run(RealServer, "ip", "rule", "add", "pref", "10", "to", ClientAddr.String(), "prohibit"))},
+			Undo:    []Step{unless("No such file", run(RealServer, "ip", "rule", "del", "pref", "10"))},
+			Traffic: expect(TimedOut),
+		},
+		{
+			Name:    "netem-loss",
+			Summary: "The emulated network of eth0 loses everything.",
+			Code:    "qdisc-drop",
+			Inject:  []Step{run(RealServer, "tc", "qdisc", "replace", "dev", "eth0", "root", "netem", "loss", "100%")},
+			Undo:    []Step{noRoot(), stopListening(), listen()},
+			Traffic: expect(TimedOut),
+		},
+		{
+			Name:    "vip-wrong-prefix",
+			Summary: "The VIP has a prefix, and with it a route to the client into the tunnel.",
+			Code:    "vip-wrong-prefix",
+			Inject: []Step{
+				giveAddr(Client, "lo", farClient),
+				run(Client, "ip", "route", "replace", VIP.String(), "via", DirectorAddr.String(), "mtu", "1480", "rto_min", "1000ms", "src", farClient.String()),
+				run(RealServer, "ip", "route", "replace", "default", "via", ClientAddr.String()),
+				removeAddr(RealServer, "tunl0", VIP),
+				run(RealServer, "ip", "addr", "replace", VIP.String()+"/24", "dev", "tunl0"),
+			},
+			Undo: []Step{
+				unless("Address not found", unless("Cannot assign", run(RealServer, "ip", "addr", "del", VIP.String()+"/24", "dev", "tunl0"))),
+				giveAddr(RealServer, "tunl0", VIP),
+				unless("No such process", run(RealServer, "ip", "route", "del", "default")),
+				routeClient(), removeAddr(Client, "lo", farClient),
+				stopListening(), listen(),
+			},
+			Traffic: expect(TimedOut),
+		},
+		{
 			Name:    "qdisc-drop",
 			Summary: "The queue of eth0 has no room for a packet.",
 			Code:    "qdisc-drop",
 			Inject:  []Step{run(RealServer, "tc", "qdisc", "replace", "dev", "eth0", "root", "bfifo", "limit", "1")},
 			Undo: []Step{
-				unless("Invalid", unless("No such file", unless("Cannot delete", unless("Cannot find", run(RealServer, "tc", "qdisc", "del", "dev", "eth0", "root"))))),
-				stopListening(), listen(),
+				noRoot(), stopListening(), listen(),
 			},
 			Traffic: expect(TimedOut),
 		},
@@ -46,6 +86,11 @@ func replyFaults() []Scenario {
 			Traffic: expect(TimedOut),
 		},
 	}
+}
+
+// noRoot takes away eth0's own queueing discipline.
+func noRoot() Step {
+	return unless("Invalid", unless("No such file", unless("Cannot delete", unless("Cannot find", run(RealServer, "tc", "qdisc", "del", "dev", "eth0", "root")))))
 }
 
 // refusedReturn is a route to the client that refuses, as silent as no route at all: the kernel looks for the

@@ -62,6 +62,37 @@ func routingFaults() []Scenario {
 			Undo:    []Step{removeAddr(RealServer, "lo", DirectorAddr)},
 			Traffic: expect(TimedOut),
 		},
+		{
+			Name:    "martian-outer-vip",
+			Summary: "The director's outer source is the VIP, which the real server has, too.",
+			Code:    "martian-source",
+			Inject: []Step{
+				resolve(Director, RealServerAddr), // the real server does not answer its own address's ARP
+				run(Director, "ip", "route", "replace", RealServerAddr.String(), "dev", "eth0", "src", VIP.String()),
+				removeServices(), addServices(), // IPVS remembers routes
+			},
+			Undo: []Step{
+				unless("No such process", run(Director, "ip", "route", "del", RealServerAddr.String(), "dev", "eth0")),
+				removeServices(), addServices(), unresolve(Director, RealServerAddr),
+			},
+			Traffic: expect(TimedOut),
+		},
+		{
+			Name:    "rp-filter-outer",
+			Summary: "A strict reverse-path filter on eth0 drops the tunnelled packet: the way back to the director is not eth0.",
+			Code:    "rp-filter",
+			Inject: []Step{
+				resolve(Director, RealServerAddr), // ARP is not answered either
+				sysctl(RealServer, "net/ipv4/conf/eth0/rp_filter", "1"),
+				run(RealServer, "ip", "route", "replace", DirectorAddr.String(), "dev", "tunl0"),
+			},
+			Undo: []Step{
+				sysctl(RealServer, "net/ipv4/conf/eth0/rp_filter", "0"),
+				unless("No such process", run(RealServer, "ip", "route", "del", DirectorAddr.String(), "dev", "tunl0")),
+				unresolve(Director, RealServerAddr),
+			},
+			Traffic: expect(TimedOut),
+		},
 		refusedRoute("unreachable-vip", "unreachable"),
 		refusedRoute("prohibit-vip", "prohibit"),
 	}

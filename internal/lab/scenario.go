@@ -29,7 +29,7 @@ func Scenarios() []Scenario {
 	}
 	return slices.Concat([]Scenario{healthy},
 		routingFaults(), tunnelFaults(), filterFaults(), firewallFaults(), natFaults(), packetFaults(), craftFaults(),
-		policyFaults(), programFaults(), socketFaults(), replyFaults(), directorFaults())
+		policyFaults(), programFaults(), socketFaults(), replyFaults(), directorFaults(), balanceFaults())
 }
 
 // Named is the scenario with that name; ok is false if there is none.

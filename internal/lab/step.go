@@ -151,6 +151,16 @@ func routeRealServer() Step {
 	return Step{What: "real-server: route to the client", Do: func(_ context.Context, l *Lab) error { return l.routeRealServer() }}
 }
 
+// resolve tells a node another one's Ethernet address for good, without ARP.
+func resolve(r Role, a netip.Addr) Step {
+	return run(r, "ip", "neigh", "replace", a.String(), "lladdr", mac(a).String(), "dev", "eth0", "nud", "permanent")
+}
+
+// unresolve is the opposite of resolve.
+func unresolve(r Role, a netip.Addr) Step {
+	return unless("No such file", run(r, "ip", "neigh", "del", a.String(), "dev", "eth0"))
+}
+
 func bindVIP() Step {
 	return Step{What: "real-server: the VIP on tunl0", Do: func(_ context.Context, l *Lab) error { return l.bindVIP() }}
 }

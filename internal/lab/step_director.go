@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/moby/ipvs"
 	"golang.org/x/sys/unix"
@@ -34,9 +36,54 @@ func weigh(weight int) Step {
 	})
 }
 
+// almostFull lets the real server have one connection more than it has.
+func almostFull() Step {
+	return directorStep("room for one connection", func(h *ipvs.Handle, proto uint16) error {
+		d := destination()
+		all, err := h.GetDestinations(virtualService(proto))
+		if err != nil {
+			return err
+		}
+		d.UpperThreshold = 1
+		for _, x := range all {
+			d.UpperThreshold += uint32(x.ActiveConnections + x.InactiveConnections)
+		}
+		return h.UpdateDestination(virtualService(proto), d)
+	})
+}
+
+// once is one connection and one exchange, whatever becomes of them.
+func once() Step {
+	return Step{What: "client: a connection and an exchange", Do: func(ctx context.Context, l *Lab) error {
+		_, err := l.Traffics(ctx, []Traffic{
+			{Proto: TCP, Count: 1, Request: 200, Answer: 200},
+			{Proto: UDP, Count: 1, Request: 200, Deadline: 2 * time.Second},
+		})
+		return err
+	}}
+}
+
+// silence lets time go by.
+func silence(d time.Duration) Step {
+	return Step{What: "wait " + d.String(), Do: func(ctx context.Context, _ *Lab) error {
+		select {
+		case <-time.After(d):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}}
+}
+
 // removeDestination takes the real server out of both services.
-func removeDestination() Step {
+func removeDestination() Step { return removeDestinationOf(transports...) }
+
+// removeDestinationOf takes it out of the services of those protocols.
+func removeDestinationOf(protos ...uint16) Step {
 	return directorStep("remove the real server", func(h *ipvs.Handle, proto uint16) error {
+		if !slices.Contains(protos, proto) {
+			return nil
+		}
 		if err := h.DelDestination(virtualService(proto), destination()); err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}

@@ -48,10 +48,14 @@ type Traffic struct {
 	Deadline time.Duration
 	// Parallel is how many run at a time; zero is 4.
 	Parallel int
+	// Midway is done once, when all TCP connections stand and none has sent anything; Parallel has to be Count.
+	Midway Step
 	// Frame makes the nth crafted Ethernet frame.
 	Frame func(n int) []byte
 	// Want is how each of them ends in the scenario.
 	Want Outcome
+	// halfway waits for all connections, and for Midway.
+	halfway func() error
 }
 
 // Traffic sends t and waits for its end. That the service does not answer is a Result; an error means
@@ -94,6 +98,7 @@ func (l *Lab) exchanges(ctx context.Context, t Traffic) (Result, error) {
 	if t.Parallel == 0 {
 		t.Parallel = 4
 	}
+	t.halfway = l.meeting(ctx, t)
 	attempt := map[Proto]func(context.Context, net.Dialer, Traffic, int) attempt{TCP: connection, UDP: exchange}[t.Proto]
 	var (
 		mu   sync.Mutex
@@ -119,6 +124,21 @@ func (l *Lab) exchanges(ctx context.Context, t Traffic) (Result, error) {
 	return r, errors.Join(errs...)
 }
 
+// meeting is where each connection waits, once it stands or has failed, until Midway is done.
+func (l *Lab) meeting(ctx context.Context, t Traffic) func() error {
+	if t.Midway.Do == nil {
+		return func() error { return nil }
+	}
+	var there sync.WaitGroup
+	there.Add(t.Count)
+	midway := sync.OnceValue(func() error { return t.Midway.Do(ctx, l) })
+	return func() error {
+		there.Done()
+		there.Wait()
+		return midway()
+	}
+}
+
 // dialer has the next source port. The kernel's choice may be one of a minute ago, for which the director
 // still knows a real server, whatever a fault has done to the service meanwhile.
 func (l *Lab) dialer(t Traffic) net.Dialer {
@@ -137,10 +157,14 @@ func address() string { return netip.AddrPortFrom(VIP, Port).String() }
 // connection is one TCP connection: handshake, request, answer, close by both.
 func connection(ctx context.Context, d net.Dialer, t Traffic, n int) attempt {
 	c, err := d.DialContext(ctx, "tcp4", address())
+	met := t.halfway()
 	if err != nil {
 		return attempt{err: err}
 	}
 	defer c.Close()
+	if met != nil {
+		return attempt{connected: true, err: met}
+	}
 	c.SetDeadline(d.Deadline)
 	time.Sleep(t.Idle)
 	serverFirst := t.Close == ServerFirst || t.Close == Alternate && n%2 == 0

@@ -88,7 +88,7 @@ func losses() (all []loss) {
 	both(loss{scenario: "ttl-expired", at: lab.Director, fate: "rejected", functions: []string{"ip_vs_tunnel_xmit"}, reasons: unnamed, dev: "eth0", reject: "icmp 11/0"})
 	add(loss{scenario: "no-service", proto: lab.TCP, at: lab.Director, fate: "rejected", functions: []string{"tcp_v4_rcv"}, reasons: []string{"NO_SOCKET"}, dev: "eth0", reject: "rst 0/0"},
 		loss{scenario: "no-service", proto: lab.UDP, at: lab.Director, fate: "rejected", functions: udpRcv, reasons: []string{"NO_SOCKET"}, dev: "eth0", reject: "icmp 3/3"})
-	return slices.Concat(all, moreLosses(), realServerLosses())
+	return slices.Concat(all, moreLosses(), realServerLosses(), directorLosses())
 }
 
 // refusedSYN is dropped by the listener, without a reason: the kernel thinks that it has done its work.
