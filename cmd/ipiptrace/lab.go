@@ -83,7 +83,7 @@ func scenarioTable() string {
 	var b strings.Builder
 	b.WriteString("Scenarios:")
 	for _, s := range lab.Scenarios() {
-		fmt.Fprintf(&b, "\n  %-25s %s", s.Name, s.Summary)
+		fmt.Fprintf(&b, "\n  %-28s %s", s.Name, s.Summary)
 	}
 	return b.String()
 }

@@ -2,10 +2,10 @@ package diagnose
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 
 	"ipiptrace/internal/host"
+	"ipiptrace/tracer/event"
 )
 
 // directorRows are the causes in the director's work.
@@ -56,6 +56,16 @@ func directorRows() []row {
 				return atNoSocket(q)
 			},
 			state: noConnectionState,
+		},
+		{
+			code: "ipvs-loop", stage: forwarding, needs: needs,
+			seen: func(q question) sight {
+				if q.icmp(11, 0) && q.sentOn() {
+					return shown
+				}
+				return absent
+			},
+			state: loopState,
 		},
 		{
 			code: "ipvs-no-route", stage: forwarding, needs: append(append([]host.Part{}, needs...), lookups...),
@@ -159,8 +169,7 @@ func removedState(q question) *finding {
 		return nil
 	}
 	for _, c := range q.host.IPVS.Conns {
-		if c.Client.Addr() != q.client() || c.Client.Port() != q.clientPort() || c.Virtual != q.service() ||
-			slices.ContainsFunc(s.Destinations, func(d host.Destination) bool { return d.Addr == c.Dest }) {
+		if c.Client.Addr() != q.client() || c.Client.Port() != q.clientPort() || c.Virtual != q.service() || s.Has(c.Dest) {
 			continue
 		}
 		method := "tunnel"
@@ -186,7 +195,7 @@ func overloadedState(q question) *finding {
 		if d.Weight <= 0 {
 			continue
 		}
-		if d.Upper == 0 || d.Active+d.Inactive < d.Upper {
+		if !full(d) {
 			return nil
 		}
 		f.evidence = append(f.evidence, fmt.Sprintf("ipvsadm -Ln --thresholds: %s upper %d, %d connections", d.Addr, d.Upper, d.Active+d.Inactive))
@@ -194,6 +203,21 @@ func overloadedState(q question) *finding {
 			"-w", strconv.Itoa(int(d.Weight)), "-x", "0"))
 	}
 	return f
+}
+
+// full reports whether a real server may take no new connection: it had as many as it may have, and has not fallen
+// below the lower threshold since, or below three quarters (ip_vs_unbind_dest).
+func full(d host.Destination) bool {
+	n := uint64(d.Active) + uint64(d.Inactive)
+	switch {
+	case d.Upper == 0:
+		return false
+	case n >= uint64(d.Upper):
+		return true
+	case d.Lower != 0:
+		return n >= uint64(d.Lower)
+	}
+	return n*4 >= uint64(d.Upper)*3
 }
 
 // backupOnly names the setting by which a director that is a backup leaves packets alone.
@@ -209,6 +233,38 @@ func backupState(q question) *finding {
 		evidence: []string{q.says(backupOnly), fmt.Sprintf("ipvsadm -Ln: %s %s is there", q.proto(), s.Addr)},
 		fix:      []string{command("sysctl", "-w", setting(backupOnly)+"=0")},
 	}
+}
+
+// sentOn reports whether IPVS sent the packet on where it was lost, after it had come out of a tunnel there.
+func (q question) sentOn() bool {
+	came := false
+	for _, s := range q.Steps {
+		if q.Drop == nil || s.Netns != q.Drop.Netns {
+			continue
+		}
+		if came && s.Place == event.IPVSXmit {
+			return true
+		}
+		came = came || s.Tunnelled
+	}
+	return false
+}
+
+// loopState: only what has the VIP on a tunnel is a real server, whose IPVS is one too many.
+func loopState(q question) *finding {
+	s := q.virtual()
+	if s == nil {
+		return nil
+	}
+	f := &finding{summary: fmt.Sprintf("packets for %s come back to this director out of a tunnel: a real server runs IPVS with the same VIP", s.Addr)}
+	if q.behindTunnel() {
+		f.summary = fmt.Sprintf("this real server runs IPVS with the same VIP, and sends packets for %s on instead of taking them: they go in a circle", s.Addr)
+		f.fix = []string{command("ipvsadm", "-D", serviceFlag[s.Proto], s.Addr.String())}
+	}
+	for _, d := range s.Destinations {
+		f.evidence = append(f.evidence, fmt.Sprintf("ipvsadm -Ln: %s -> %s %s", s.Addr, d.Addr, methodName[d.Method]))
+	}
+	return f
 }
 
 // How ipvsadm names protocols and methods.

@@ -36,21 +36,31 @@ func TestCausesOfADirector(t *testing.T) {
 	later := noSocket
 	later.Packet.TCPFlags = event.ACK
 	tooLong := rejected(bare(dropped("ip_vs_tunnel_xmit", "NOT_SPECIFIED", "eth0", false)), journey.ByICMP, 3, 4)
+	expired := rejected(dropped("ip_vs_tunnel_xmit", "NOT_SPECIFIED", "tunl0", false), journey.ByICMP, 11, 0)
+	sentOn := expired
+	sentOn.Steps = []journey.Step{{Place: event.NetifReceiveSkb, Netns: here, Tunnelled: true}, {Place: event.NetifReceiveSkb, Netns: here}, {Place: event.IPVSXmit, Netns: here}}
+	onTunnel := func(s *host.Snapshot) {
+		s.Links = append(s.Links, host.Link{Index: 3, Name: "tunl0", Type: "ipip", Up: true, Tunnel: &host.Tunnel{Proto: 4}})
+		s.Addrs[1].Link = 3
+	}
 	for what, test := range map[string]struct {
 		j         journey.Journey
 		s         *host.Snapshot
 		code, fix string
 	}{
-		"full":                      {byIPVS, balancer(as, server(2, 1, 1)), "ipvs-overloaded", "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 2 -x 0"},
-		"full, and another at rest": {byIPVS, balancer(as, server(1, 1, 1), host.Destination{Addr: other.Addr, Method: "route"}), "ipvs-overloaded", "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1 -x 0"},
-		"at rest":                   {byIPVS, balancer(as, server(0, 1, 1)), "ipvs-no-destination", "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"},
-		"removed":                   {byIPVS, balancer(connected), "ipvs-destination-removed", "ipvsadm -a -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"},
-		"removed, another left":     {byIPVS, balancer(connected, other), "ipvs-destination-removed", "ipvsadm -a -t 10.99.0.1:80 -r 10.0.0.11:80 -g -w 1"},
-		"backup":                    {noSocket, balancer(set("net/ipv4/vs/backup_only", "1"), server(1, 0, 0)), "ipvs-backup", "sysctl -w net.ipv4.vs.backup_only=0"},
-		"backup, later":             {later, balancer(set("net/ipv4/vs/backup_only", "1"), server(1, 0, 0)), "ipvs-backup", "sysctl -w net.ipv4.vs.backup_only=0"},
-		"forgotten":                 {later, balancer(as, server(1, 0, 0)), "ipvs-no-connection", "sysctl -w net.ipv4.vs.sloppy_tcp=1"},
-		"forgotten, one of two":     {later, balancer(as, server(1, 0, 0), other), "ipvs-no-connection", ""},
-		"too long":                  {tooLong, balancer(as, server(1, 0, 0)), "mtu-exceeded", "sysctl -w net.ipv4.vs.pmtu_disc=0"},
+		"a loop, on the real server": {sentOn, balancer(onTunnel, other), "ipvs-loop", "ipvsadm -D -t 10.99.0.1:80"},
+		"a loop, on the director":    {sentOn, balancer(as, server(1, 0, 0)), "ipvs-loop", ""},
+		"full":                       {byIPVS, balancer(as, server(2, 1, 1)), "ipvs-overloaded", "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 2 -x 0"},
+		"full, and some left since":  {byIPVS, balancer(as, server(1, 20, 15)), "ipvs-overloaded", "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1 -x 0"},
+		"full, and another at rest":  {byIPVS, balancer(as, server(1, 1, 1), host.Destination{Addr: other.Addr, Method: "route"}), "ipvs-overloaded", "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1 -x 0"},
+		"at rest":                    {byIPVS, balancer(as, server(0, 1, 1)), "ipvs-no-destination", "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"},
+		"removed":                    {byIPVS, balancer(connected), "ipvs-destination-removed", "ipvsadm -a -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"},
+		"removed, another left":      {byIPVS, balancer(connected, other), "ipvs-destination-removed", "ipvsadm -a -t 10.99.0.1:80 -r 10.0.0.11:80 -g -w 1"},
+		"backup":                     {noSocket, balancer(set("net/ipv4/vs/backup_only", "1"), server(1, 0, 0)), "ipvs-backup", "sysctl -w net.ipv4.vs.backup_only=0"},
+		"backup, later":              {later, balancer(set("net/ipv4/vs/backup_only", "1"), server(1, 0, 0)), "ipvs-backup", "sysctl -w net.ipv4.vs.backup_only=0"},
+		"forgotten":                  {later, balancer(as, server(1, 0, 0)), "ipvs-no-connection", "sysctl -w net.ipv4.vs.sloppy_tcp=1"},
+		"forgotten, one of two":      {later, balancer(as, server(1, 0, 0), other), "ipvs-no-connection", ""},
+		"too long":                   {tooLong, balancer(as, server(1, 0, 0)), "mtu-exceeded", "sysctl -w net.ipv4.vs.pmtu_disc=0"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			c := Explain(test.j, test.s).Cause

@@ -481,7 +481,7 @@ func directorDocs() []Doc {
 		{
 			Code:    "ipvs-wrong-method",
 			Means:   "The director sends by another method than tunnelling.",
-			Kernel:  "ip_vs_nat_xmit or ip_vs_dr_xmit instead of ip_vs_tunnel_xmit: no outer header.",
+			Kernel:  "ip_vs_nat_xmit or ip_vs_dr_xmit instead of ip_vs_tunnel_xmit: no outer header. It is no loss on the director, but a notice.",
 			Confirm: []string{"ipvsadm -Ln  # the column Forward: Tunnel, not Route (direct routing) or Masq (NAT)"},
 			Fix:     []string{"ipvsadm -e -t VIP:PORT -r RIP:PORT -i"},
 			Prevent: "lvs_method TUN in keepalived's configuration.",

@@ -174,7 +174,12 @@ func (q question) directs() bool {
 	if q.host == nil || q.host.IPVS == nil || q.Outer != nil {
 		return false
 	}
-	return !slices.ContainsFunc(q.host.AddrOn(q.vip()), func(l host.Link) bool { return l.Tunnel != nil })
+	return !q.behindTunnel()
+}
+
+// behindTunnel reports whether the VIP is on a tunnel's device, as on a real server.
+func (q question) behindTunnel() bool {
+	return slices.ContainsFunc(q.host.AddrOn(q.vip()), func(l host.Link) bool { return l.Tunnel != nil })
 }
 
 // virtual is the IPVS service for the packet, nil if there is none.

@@ -8,6 +8,7 @@ package host
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -289,7 +290,8 @@ type Connection struct {
 // IPVS is the director's state.
 type IPVS struct {
 	Services []Service `json:"services,omitempty"`
-	// Conns are the connections to the VIP, at most 1,000; MoreConns is the number left out.
+	// Conns are the connections to the VIP, at most 1,000, first those whose real server is in no service; MoreConns
+	// is the number left out.
 	Conns     []IPVSConn `json:"conns,omitempty"`
 	MoreConns int        `json:"more_conns,omitempty"`
 	// Backup: this namespace's sync daemon has the backup role.
@@ -308,6 +310,11 @@ type Service struct {
 	// Timeout is that of persistence in seconds, 0 without.
 	Timeout      uint32        `json:"timeout,omitempty"`
 	Destinations []Destination `json:"destinations,omitempty"`
+}
+
+// Has reports whether a real server is one of the service's.
+func (s Service) Has(dest netip.AddrPort) bool {
+	return slices.ContainsFunc(s.Destinations, func(d Destination) bool { return d.Addr == dest })
 }
 
 // Destination is a real server.

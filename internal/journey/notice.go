@@ -12,6 +12,7 @@ import (
 const (
 	ReplyUnanswered = "reply-unanswered"
 	VIPARPConflict  = "vip-arp-conflict"
+	IPVSWrongMethod = "ipvs-wrong-method"
 )
 
 // SYN/ACKs are unanswered if so many have left since so long: Linux sends the second and third one 1 s and
@@ -60,6 +61,9 @@ func (a *Assembler) notices(f *flight) []Notice {
 		ns = append(ns, n)
 	}
 	if n, ok := a.arpConflict(f); ok {
+		ns = append(ns, n)
+	}
+	if n, ok := f.wrongMethod(); ok {
 		ns = append(ns, n)
 	}
 	return ns
@@ -115,6 +119,18 @@ func (a *Assembler) arpConflict(f *flight) (Notice, bool) {
 	}
 	return Notice{VIPARPConflict, fmt.Sprintf("a packet for %s came to this real server without IPIP, past the director: somebody resolves the VIP to this host (arp_ignore, arp_announce)",
 		f.packet.Inner.Dst)}, true
+}
+
+// otherMethods are those of IPVS that send a request to another host without an outer header, as ipvsadm names them.
+var otherMethods = map[uint32]string{methodNAT: "Masq", methodDirect: "Route"}
+
+// wrongMethod is told with a request that a director sent on as no tunnel does.
+func (f *flight) wrongMethod() (Notice, bool) {
+	method, other := otherMethods[f.director.method]
+	if !other || !f.director.sent || f.reply || f.fate != Forwarded {
+		return Notice{}, false
+	}
+	return Notice{IPVSWrongMethod, fmt.Sprintf("IPVS sent the packet without IPIP (ipvsadm -Ln: %s, not Tunnel): to a real server behind a tunnel it does not come as it should", method)}, true
 }
 
 // local reports whether a packet was sent in the network namespace in which it arrived.

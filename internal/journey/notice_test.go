@@ -136,3 +136,18 @@ func TestPlainPacketsAtARealServerAreNoticed(t *testing.T) {
 		})
 	}
 }
+
+func TestADirectorThatDoesNotTunnelIsNoticed(t *testing.T) {
+	for method, want := range map[uint32]int{methodTunnel: 0, methodDirect: 1, methodNAT: 1} {
+		k := newKernel()
+		s := k.packet(1, syn()).atDirector().scheduled(method).returns(event.IPVSIn, ipvsPassed).hook(3, 1).taken()
+		if method == methodTunnel {
+			s.in(ipip())
+		}
+		s.at(event.NetDevQueue, event.NetDevStartXmit)
+		k.silence(time.Second)
+		if got := noticesOf(k.assemble(t, everywhere()), IPVSWrongMethod); got != want {
+			t.Errorf("%s: %d notices, want %d", methodNames[method], got, want)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,8 +14,8 @@ func balanceFaults() []Scenario {
 			Name:    "ipvs-overloaded",
 			Summary: "The only real server has as many connections as its upper threshold allows.",
 			Code:    "ipvs-overloaded",
-			Inject:  []Step{almostFull(), once()}, // IPVS looks at the threshold when a connection comes
-			Undo:    []Step{weigh(1)},             // without a threshold
+			Inject:  []Step{narrow(), once()}, // IPVS looks at the threshold when a connection comes
+			Undo:    []Step{weigh(1)},         // without a threshold
 			Traffic: expect(Refused),
 		},
 		{
@@ -50,6 +51,30 @@ func balanceFaults() []Scenario {
 			},
 			Traffic: []Traffic{{Proto: TCP, Count: faulty, Parallel: faulty, Request: 200, Answer: 200, Midway: silence(forgotten), Want: Broken}},
 		},
+		{
+			// With four hops the packet ends on the real server, at its second visit.
+			Name:    "ipvs-loop",
+			Summary: "The real server runs IPVS with the same VIP, and sends the packets back to the director.",
+			Code:    "ipvs-loop",
+			Inject: slices.Concat([]Step{
+				sysctl(Client, "net/ipv4/ip_default_ttl", "4"), linkUp(Director, "tunl0"),
+				run(RealServer, "ipvsadm", "-C"),
+			}, sendBack("-t"), sendBack("-u")),
+			Undo: []Step{
+				run(RealServer, "ipvsadm", "-C"), linkDown(Director, "tunl0"),
+				sysctl(Client, "net/ipv4/ip_default_ttl", "64"),
+			},
+			Traffic: expectExpired(),
+		},
+	}
+}
+
+// sendBack has the real server's IPVS tunnel a service to the director; protocol is ipvsadm's flag.
+func sendBack(protocol string) []Step {
+	service := VIP.String() + ":80"
+	return []Step{
+		run(RealServer, "ipvsadm", "-A", protocol, service, "-s", "rr"),
+		run(RealServer, "ipvsadm", "-a", protocol, service, "-r", DirectorAddr.String()+":80", "-i"),
 	}
 }
 

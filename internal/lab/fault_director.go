@@ -1,9 +1,15 @@
 package lab
 
+// expectExpired is the ordinary traffic where TTLs expire: UDP does not tell the application of that.
+func expectExpired() []Traffic {
+	expired := expect(Unreachable)
+	expired[1].Deadline, expired[1].Want = unanswered, TimedOut
+	return expired
+}
+
 // directorFaults are those that the packet meets on the director.
 func directorFaults() []Scenario {
-	expired := expect(Unreachable)
-	expired[1].Deadline, expired[1].Want = unanswered, TimedOut // UDP does not tell the application of an expired TTL
+	expired := expectExpired()
 	return []Scenario{
 		{
 			Name:    "no-service",

@@ -36,18 +36,11 @@ func weigh(weight int) Step {
 	})
 }
 
-// almostFull lets the real server have one connection more than it has.
-func almostFull() Step {
-	return directorStep("room for one connection", func(h *ipvs.Handle, proto uint16) error {
+// narrow lets the real server have one connection at a time: with those that IPVS remembers it has more.
+func narrow() Step {
+	return directorStep("an upper threshold of 1", func(h *ipvs.Handle, proto uint16) error {
 		d := destination()
-		all, err := h.GetDestinations(virtualService(proto))
-		if err != nil {
-			return err
-		}
 		d.UpperThreshold = 1
-		for _, x := range all {
-			d.UpperThreshold += uint32(x.ActiveConnections + x.InactiveConnections)
-		}
 		return h.UpdateDestination(virtualService(proto), d)
 	})
 }

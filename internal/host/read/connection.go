@@ -1,6 +1,7 @@
 package read
 
 import (
+	"bufio"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -168,31 +169,49 @@ func bigEndian(text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b)), uint16(p)), nil
 }
 
-// ipvsConnections reads "TCP 0A000007 9C40 0A630001 0050 0A00000B 0050 ESTABLISHED 899".
+// ipvsConnections reads "TCP 0A000007 9C40 0A630001 0050 0A00000B 0050 ESTABLISHED 899". First come those whose real
+// server is in no service: only they explain a loss.
 func (r *reader) ipvsConnections() error {
-	text, err := os.ReadFile(netFile("ip_vs_conn"))
+	file, err := os.Open(netFile("ip_vs_conn"))
 	if err != nil {
 		return err
 	}
-	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line)
-		if len(f) < 9 || protocols[f[0]] == 0 {
+	defer file.Close()
+	v := r.s.IPVS
+	var others []host.IPVSConn
+	lines := bufio.NewScanner(file)
+	for lines.Scan() && r.ctx.Err() == nil {
+		c, ok := ipvsConnection(lines.Text())
+		if !ok || !slices.Contains(r.options.VIPs, c.Virtual.Addr()) {
 			continue
 		}
-		client, err1 := bigEndian(f[1] + ":" + f[2])
-		virtual, err2 := bigEndian(f[3] + ":" + f[4])
-		dest, err3 := bigEndian(f[5] + ":" + f[6])
-		if errors.Join(err1, err2, err3) != nil || !slices.Contains(r.options.VIPs, virtual.Addr()) {
-			continue
+		to := &v.Conns
+		own := func(s host.Service) bool {
+			return s.Proto == protocols[strings.ToUpper(c.Proto)] && s.Addr == c.Virtual && s.Has(c.Dest)
 		}
-		if len(r.s.IPVS.Conns) >= maxConnections {
-			r.s.IPVS.MoreConns++
-			continue
+		if slices.ContainsFunc(v.Services, own) {
+			to = &others
 		}
-		expires, _ := strconv.ParseUint(f[8], 10, 32)
-		r.s.IPVS.Conns = append(r.s.IPVS.Conns, host.IPVSConn{
-			Proto: strings.ToLower(f[0]), Client: client, Virtual: virtual, Dest: dest, State: f[7], Expires: uint32(expires),
-		})
+		if len(*to) < maxConnections {
+			*to = append(*to, c)
+		} else {
+			v.MoreConns++
+		}
 	}
-	return nil
+	room := min(maxConnections-len(v.Conns), len(others))
+	v.Conns, v.MoreConns = append(v.Conns, others[:room]...), v.MoreConns+len(others)-room
+	return errors.Join(lines.Err(), r.ctx.Err())
+}
+
+func ipvsConnection(line string) (c host.IPVSConn, ok bool) {
+	f := strings.Fields(line)
+	if len(f) < 9 || protocols[f[0]] == 0 {
+		return c, false
+	}
+	client, err1 := bigEndian(f[1] + ":" + f[2])
+	virtual, err2 := bigEndian(f[3] + ":" + f[4])
+	dest, err3 := bigEndian(f[5] + ":" + f[6])
+	expires, _ := strconv.ParseUint(f[8], 10, 32)
+	c = host.IPVSConn{Proto: strings.ToLower(f[0]), Client: client, Virtual: virtual, Dest: dest, State: f[7], Expires: uint32(expires)}
+	return c, errors.Join(err1, err2, err3) == nil
 }

@@ -66,11 +66,19 @@ func (r rule) String() string {
 	return s + ": " + r.Text
 }
 
-// sayings of a scenario's losses, each once, in an order that does not depend on time.
+// sayings of a scenario's losses, each once, in an order that does not depend on time. A journey with a gap is told
+// with less certainty, and rightly: where others of its kind have none, they are heard.
 func sayings(lost []line) string {
+	whole := map[string]bool{}
+	kind := func(j line) string { return j.Inner.Proto + j.Direction + j.Fate }
+	for _, j := range lost {
+		whole[kind(j)] = whole[kind(j)] || j.Gaps == 0
+	}
 	var all []string
 	for _, j := range lost {
-		all = append(all, j.saying())
+		if j.Gaps == 0 || !whole[kind(j)] {
+			all = append(all, j.saying())
+		}
 	}
 	slices.Sort(all)
 	return strings.Join(slices.Compact(all), "")
