@@ -171,7 +171,7 @@ func (q question) isDirector() bool {
 // directs reports whether the packet was lost where it should have been sent on: IPVS is there, it came as its
 // client sent it, and the VIP is not on a tunnel's device.
 func (q question) directs() bool {
-	if q.host == nil || q.host.IPVS == nil || q.Outer != nil {
+	if q.host == nil || q.host.IPVS == nil || q.Outer != nil || q.reply() {
 		return false
 	}
 	return !q.behindTunnel()

@@ -36,7 +36,7 @@ func balanceFaults() []Scenario {
 			Name:    "ipvs-destination-removed",
 			Summary: "The real server was removed from the service while connections to it were open.",
 			Code:    "ipvs-destination-removed",
-			Undo:    []Step{stopListening(), removeServices(), addServices(), listen()},
+			Undo:    []Step{stopListening(), hangUp(), removeServices(), addServices(), listen()},
 			Traffic: []Traffic{{Proto: TCP, Count: faulty, Parallel: faulty, Request: 200, Answer: 200, Deadline: unanswered, Midway: removeDestinationOf(unix.IPPROTO_TCP), Want: TimedOut}},
 		},
 		{
@@ -45,7 +45,7 @@ func balanceFaults() []Scenario {
 			Code:    "ipvs-no-connection",
 			Inject:  []Step{run(Director, "ipvsadm", "--set", "1", "1", "1")},
 			Undo: []Step{
-				stopListening(),
+				stopListening(), hangUp(),
 				run(Director, "ipvsadm", "--set", "900", "120", "300"), sysctl(Director, "net/ipv4/vs/sloppy_tcp", "0"),
 				removeServices(), addServices(), listen(),
 			},

@@ -34,8 +34,8 @@ func replyFaults() []Scenario {
 			Name:    "netem-loss",
 			Summary: "The emulated network of eth0 loses everything.",
 			Code:    "qdisc-drop",
-			Inject:  []Step{run(RealServer, "tc", "qdisc", "replace", "dev", "eth0", "root", "netem", "loss", "100%")},
-			Undo:    []Step{noRoot(), stopListening(), listen()},
+			Inject:  append(neighbours(), run(RealServer, "tc", "qdisc", "replace", "dev", "eth0", "root", "netem", "loss", "100%")),
+			Undo:    append(noNeighbours(), noRoot(), stopListening(), listen()),
 			Traffic: expect(TimedOut),
 		},
 		{
@@ -62,10 +62,8 @@ func replyFaults() []Scenario {
 			Name:    "qdisc-drop",
 			Summary: "The queue of eth0 has no room for a packet.",
 			Code:    "qdisc-drop",
-			Inject:  []Step{run(RealServer, "tc", "qdisc", "replace", "dev", "eth0", "root", "bfifo", "limit", "1")},
-			Undo: []Step{
-				noRoot(), stopListening(), listen(),
-			},
+			Inject:  append(neighbours(), run(RealServer, "tc", "qdisc", "replace", "dev", "eth0", "root", "bfifo", "limit", "1")),
+			Undo:    append(noNeighbours(), noRoot(), stopListening(), listen()),
 			Traffic: expect(TimedOut),
 		},
 		{
@@ -91,6 +89,15 @@ func replyFaults() []Scenario {
 // noRoot takes away eth0's own queueing discipline.
 func noRoot() Step {
 	return unless("Invalid", unless("No such file", unless("Cannot delete", unless("Cannot find", run(RealServer, "tc", "qdisc", "del", "dev", "eth0", "root")))))
+}
+
+// neighbours are known without ARP: what is lost of everything that leaves the real server must not be its answers to that.
+func neighbours() []Step {
+	return []Step{resolve(Director, RealServerAddr), resolve(RealServer, ClientAddr)}
+}
+
+func noNeighbours() []Step {
+	return []Step{unresolve(Director, RealServerAddr), unresolve(RealServer, ClientAddr)}
 }
 
 // refusedReturn is a route to the client that refuses, as silent as no route at all: the kernel looks for the

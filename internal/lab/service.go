@@ -38,6 +38,8 @@ type service struct {
 	// held are sockets that a fault needs in place of those, or beside them.
 	held []io.Closer
 	busy sync.WaitGroup
+	// open are the connections that it serves, answered when it last answered a datagram, by the client's port.
+	open, answered sync.Map
 }
 
 func startService(n *Node) (*service, error) {
@@ -69,7 +71,7 @@ func (s *service) listen() error {
 	// The goroutines keep the sockets that were opened for them: stop may come before they begin.
 	tcp, udp := s.tcp, s.udp
 	s.busy.Go(func() { s.accept(tcp) })
-	s.busy.Go(func() { echo(udp) })
+	s.busy.Go(func() { s.echo(udp) })
 	return nil
 }
 
@@ -144,7 +146,11 @@ func (s *service) accept(l net.Listener) {
 			time.Sleep(time.Millisecond)
 			continue
 		}
-		s.busy.Go(func() { answer(c.(*net.TCPConn)) })
+		s.busy.Go(func() {
+			s.open.Store(c, nil)
+			answer(c.(*net.TCPConn))
+			s.open.Delete(c)
+		})
 	}
 }
 
@@ -169,7 +175,8 @@ func answer(c *net.TCPConn) {
 	io.Copy(io.Discard, c)
 }
 
-func echo(p net.PacketConn) {
+// echo answers datagrams with themselves, and notes when it did.
+func (s *service) echo(p net.PacketConn) {
 	b := make([]byte, 64<<10)
 	for {
 		n, from, err := p.ReadFrom(b)
@@ -177,7 +184,29 @@ func echo(p net.PacketConn) {
 			return
 		}
 		if err == nil {
+			s.answered.Store(from.(*net.UDPAddr).Port, time.Now())
 			p.WriteTo(b[:n], from)
 		}
 	}
+}
+
+// Answered is when the service last answered a datagram from a port of the client, or tried to; ok is false if it never did.
+func (l *Lab) Answered(port int) (at time.Time, ok bool) {
+	last, ok := l.service.answered.Load(port)
+	if ok {
+		at = last.(time.Time)
+	}
+	return at, ok
+}
+
+// hangUp ends the connections that the service still has with resets.
+func hangUp() Step {
+	return Step{What: "real-server: end all connections", Do: func(_ context.Context, l *Lab) error {
+		l.service.open.Range(func(c, _ any) bool {
+			c.(*net.TCPConn).SetLinger(0)
+			c.(*net.TCPConn).Close()
+			return true
+		})
+		return nil
+	}}
 }

@@ -139,7 +139,7 @@ func (s *service) also(n *Node, at netip.AddrPort) error {
 		}
 		s.held = append(s.held, tcp, udp)
 		s.busy.Go(func() { s.accept(tcp) })
-		s.busy.Go(func() { echo(udp) })
+		s.busy.Go(func() { s.echo(udp) })
 		return nil
 	})
 }

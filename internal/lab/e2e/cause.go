@@ -76,7 +76,7 @@ func sayings(lost []line) string {
 	}
 	var all []string
 	for _, j := range lost {
-		if j.Gaps == 0 || !whole[kind(j)] {
+		if j.lost() && (j.Gaps == 0 || !whole[kind(j)]) {
 			all = append(all, j.saying())
 		}
 	}

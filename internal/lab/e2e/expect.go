@@ -23,6 +23,8 @@ type loss struct {
 	at lab.Role
 	// blind is the fate where functions can't be watched and nothing shows the loss; empty: it is shown there, too.
 	blind string
+	// late are journeys that arrived, as far as ipiptrace can wait for their answers.
+	late func(line) bool
 	// answerless: there the answer that the kernel gives is not seen, and the packet only dropped.
 	answerless bool
 }
@@ -98,7 +100,7 @@ func refusedSYN(scenario string) loss {
 
 // unanswerable is a datagram that its socket got, and whose answer never became a packet.
 func unanswerable(scenario string) loss {
-	return loss{scenario: scenario, proto: lab.UDP, fate: "delivered, reply lost", blind: "delivered"}
+	return loss{scenario: scenario, proto: lab.UDP, fate: replyLost, blind: "delivered"}
 }
 
 // expected is the row for a scenario's traffic.

@@ -103,7 +103,8 @@ func (o options) lab(ctx context.Context, r *report, l *lab.Lab, only *regexp.Re
 	for _, s := range lab.Scenarios() {
 		if only.MatchString(s.Name) {
 			before := readTraces(l, tracesOf(s.Name))
-			r.check("lab/"+s.Name, o.play(ctx, r, l, s))
+			_, err := o.play(ctx, r, l, s)
+			r.check("lab/"+s.Name, err)
 			r.check("lab/"+s.Name+"/counters", before.rise(3))
 			r.check("lab/"+s.Name+"/undo", o.repair(ctx, l, s))
 		}
@@ -114,10 +115,14 @@ func (o options) lab(ctx context.Context, r *report, l *lab.Lab, only *regexp.Re
 	return err
 }
 
-// play injects the fault and checks that the client sees what the scenario says.
-func (o options) play(ctx context.Context, r *report, l *lab.Lab, s lab.Scenario) error {
-	if err := l.Inject(ctx, s); err != nil {
-		return err
+// play injects the fault and checks that the client sees what the scenario says. The window is the traffic's: what
+// injecting needs itself may be lost, too.
+func (o options) play(ctx context.Context, r *report, l *lab.Lab, s lab.Scenario) (during window, err error) {
+	during = window{scenario: s}
+	err = l.Inject(ctx, s)
+	during.from = time.Now()
+	if err != nil {
+		return during, err
 	}
 	var errs []error
 	results, err := l.Traffics(ctx, s.Traffic)
@@ -128,7 +133,8 @@ func (o options) play(ctx context.Context, r *report, l *lab.Lab, s lab.Scenario
 			errs = append(errs, fmt.Errorf("%s: %w", t.Proto, err))
 		}
 	}
-	return errors.Join(errs...)
+	during.to = time.Now()
+	return during, errors.Join(errs...)
 }
 
 // repair undoes the fault and checks that every request is answered again.

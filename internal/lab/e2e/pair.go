@@ -59,16 +59,17 @@ func (o options) pair(ctx context.Context, r *report, l *lab.Lab, w *watch, name
 			return err
 		}
 		began.to = time.Now()
+		late := lateAnswer(l)
 		var lost []line
 		for _, t := range s.Traffic {
-			found := w.await(began, t.Count, func(j line) bool { return j.lost() && j.Inner.Proto == wire(t.Proto) })
+			found := w.await(began, t.Count, func(j line) bool { return (j.lost() || late(j)) && j.Inner.Proto == wire(t.Proto) })
 			if len(found) < t.Count {
 				return fmt.Errorf("%s: of %d losses by %s %d were told", t.Proto, t.Count, s.Name, len(found))
 			}
 			lost = append(lost, found...)
 		}
 		for _, j := range lost {
-			if j.Cause == nil || j.Cause.Code != s.Code {
+			if !late(j) && (j.Cause == nil || j.Cause.Code != s.Code) {
 				return fmt.Errorf("step %d: want the cause %s, got\n%s\nin %s", i+1, s.Code, j.saying(), j.raw)
 			}
 		}

@@ -171,9 +171,9 @@ func (o options) scenario(ctx context.Context, r *report, l *lab.Lab, w *watch, 
 	if !rd.before {
 		name += "/" + s.Name
 	}
-	began := window{scenario: s, from: time.Now()}
-	r.check(name+"/client", o.play(ctx, r, l, s))
-	began.to = time.Now()
+	started := time.Now()
+	began, err := o.play(ctx, r, l, s)
+	r.check(name+"/client", err)
 	var lost []line
 	for _, t := range s.Traffic {
 		found, err := o.verdict(l, w, rd, began, t)
@@ -188,7 +188,7 @@ func (o options) scenario(ctx context.Context, r *report, l *lab.Lab, w *watch, 
 		}
 	}
 	r.check(name+"/undo", o.repair(ctx, l, s))
-	r.note("%s took %v", name, time.Since(began.from).Round(10*time.Millisecond))
+	r.note("%s took %v", name, time.Since(started).Round(10*time.Millisecond))
 	return began
 }
 

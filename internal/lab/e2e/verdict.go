@@ -22,6 +22,7 @@ func (o options) verdict(l *lab.Lab, w *watch, rd round, during window, t lab.Tr
 		return nil, errors.New("no row says how its journeys end")
 	}
 	want = want.in(rd.tier)
+	want.late = lateAnswer(l)
 	ours := want.ours
 	found := w.await(during, t.Count, ours)
 	if len(found) < t.Count {
@@ -43,6 +44,7 @@ func (o options) nothingElse(l *lab.Lab, w *watch, rd round, during window, miss
 	for _, t := range during.scenario.Traffic {
 		want, _ := expected(during.scenario.Name, t.Proto)
 		want = want.in(rd.tier)
+		want.late = lateAnswer(l)
 		flows := map[flow]bool{}
 		journeys = slices.DeleteFunc(journeys, func(j line) bool {
 			// One that was sent again may have been explained when the fault was repaired already.
@@ -73,7 +75,19 @@ func list(all []line) (s string) {
 
 // ours reports whether a journey is one that the row is about.
 func (l loss) ours(j line) bool {
-	return j.is(l) && (j.lost() || l.blind != "" && j.Fate == l.blind)
+	return j.is(l) && (j.lost() || l.blind != "" && j.Fate == l.blind || l.fate == replyLost && l.late(j))
+}
+
+// replyLost is the fate of a datagram whose answer never became a packet.
+const replyLost = "delivered, reply lost"
+
+// lateAnswer tells the datagrams whose answer ipiptrace does not wait for: the service took that long to try.
+func lateAnswer(l *lab.Lab) func(line) bool {
+	const soon = 700 * time.Millisecond
+	return func(j line) bool {
+		at, ok := l.Answered(j.Inner.Sport)
+		return ok && j.Inner.Proto == string(lab.UDP) && j.Direction == "request" && j.arrived() && at.Sub(j.Start) > soon
+	}
 }
 
 // is reports whether the journey is of the packets that the row is about.
@@ -105,8 +119,12 @@ func (o options) match(l *lab.Lab, j line, want loss, code string) error {
 	if functions == nil {
 		functions, netns = []string{""}, ""
 	}
+	fates := []string{want.fate}
 	if !j.lost() {
 		code = ""
+		if want.fate == replyLost && want.late(j) {
+			fates = append(fates, "delivered")
+		}
 	}
 	var errs []error
 	for _, c := range []struct {
@@ -114,7 +132,7 @@ func (o options) match(l *lab.Lab, j line, want loss, code string) error {
 		want      []string
 		ask       bool
 	}{
-		{"fate", got.fate, []string{want.fate}, true},
+		{"fate", got.fate, fates, true},
 		{"function", got.function, functions, true},
 		{"reason", got.reason, reasons, true},
 		{"dev", got.dev, []string{want.dev}, want.dev != ""},
