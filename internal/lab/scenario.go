@@ -49,11 +49,14 @@ const faulty = 3
 // retransmission, at 1 s, that a slow guest, too, is done before.
 const unanswered = 700 * time.Millisecond
 
+// noAnswer is how long a request waits that nothing answers; what becomes of it in the kernel is decided long before.
+const noAnswer = 500 * time.Millisecond
+
 // expect is the ordinary traffic of both protocols, each connection of which ends as said.
 func expect(end Outcome) []Traffic {
 	deadline := 10 * time.Second
 	if end == TimedOut {
-		deadline = unanswered
+		deadline = noAnswer
 	}
 	return []Traffic{
 		{Proto: TCP, Count: faulty, Request: 3000, Answer: 9000, Deadline: deadline, Want: end},

@@ -31,7 +31,8 @@ const everywhere lab.Role = "all"
 type set struct {
 	// forced are the faults under a forced tier; empty is all.
 	forced []string
-	// connections is the number of healthy connections, and of exchanges, in each round that has them.
+	// connections is the number of healthy connections, and of exchanges, in each round that watches everything; one
+	// that watches a single namespace has half of them.
 	connections int
 }
 
@@ -77,8 +78,8 @@ func (s set) rounds(tier string) []round {
 	if tier == auto {
 		rounds = []round{
 			{tier: tier, watched: everywhere, scenarios: faultsOf(lab.Switch, faults), healthy: s.connections},
-			{tier: tier, watched: lab.RealServer, scenarios: faultsOf(lab.RealServer, faults), healthy: s.connections},
-			{tier: tier, watched: lab.Director, scenarios: faultsOf(lab.Director, faults), healthy: s.connections},
+			{tier: tier, watched: lab.RealServer, scenarios: faultsOf(lab.RealServer, faults), healthy: s.connections / 2},
+			{tier: tier, watched: lab.Director, scenarios: faultsOf(lab.Director, faults), healthy: s.connections / 2},
 		}
 	}
 	for _, f := range modules {
