@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sync"
 
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/journey"
@@ -35,6 +36,7 @@ func Explain(j journey.Journey, s *host.Snapshot) Verdict {
 		return v
 	}
 	q := question{Journey: j, host: s}
+	q.rules = sync.OnceValues(q.evaluated)
 	var best *answer
 	for _, r := range rows {
 		if a, ok := q.ask(r); ok && (best == nil || a.before(*best)) {

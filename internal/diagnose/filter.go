@@ -120,13 +120,19 @@ func byNetfilter(q question) sight {
 	return absent
 }
 
-// filtered is the packet as the hook sees it.
-func (q question) filtered() ruleset.Packet {
+// hooked is the header that the hook sees.
+func (q question) hooked() ruleset.Packet {
 	p := headers(q.now())
 	p.Hook = q.Drop.NfHook
 	if o := q.Outer; o != nil && q.tunnelled() {
 		p.Src, p.Dst, p.Proto, p.TTL, p.Length, p.HasPorts, p.Fragment = o.Src, o.Dst, protoIPIP, o.TTL, o.Len, false, o.Frag&0x1fff != 0
 	}
+	return p
+}
+
+// filtered is the packet as the hook sees it: with its devices, and what connection tracking has made of it.
+func (q question) filtered() ruleset.Packet {
+	p := q.hooked()
 	switch p.Hook {
 	case "output", "postrouting", "egress":
 		p.OIF = q.dev()
@@ -175,10 +181,10 @@ func (q question) evaluated() (ruleset.Packet, ruleset.Outcome) {
 // firewallState finds the rule, or the policy, that drops the packet, or rejects it. Of those that may have, only
 // ones that answer count if the packet was answered.
 func firewallState(q question, rejects bool) *finding {
-	p, o := q.evaluated()
+	p, o := q.rules()
 	verb := map[bool]string{true: "reject", false: "drop"}[rejects]
 	if q.Reject != nil {
-		o.Candidates = slices.DeleteFunc(o.Candidates, func(r ruleset.Rule) bool { return !r.Rejects })
+		o.Candidates = slices.DeleteFunc(slices.Clone(o.Candidates), func(r ruleset.Rule) bool { return !r.Rejects })
 	}
 	rule, summary := o.Rule, "%s %ss the packet"
 	if rule == nil && len(o.Candidates) == 1 {

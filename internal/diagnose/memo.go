@@ -52,7 +52,8 @@ func (s *state) explain(j journey.Journey) Verdict {
 	if !ok {
 		return Explain(j, s.host)
 	}
-	k.ct = question{Journey: j, host: s.host}.filtered().CT
+	q := question{Journey: j, host: s.host}
+	k.ct = q.tracking(q.hooked())
 	if v, known := s.said[k]; known {
 		v.Journey = j
 		return v

@@ -37,6 +37,8 @@ type question struct {
 	journey.Journey
 	// host is the state where the journey was lost; nil if it was not read.
 	host *host.Snapshot
+	// rules evaluates netfilter's rules for the packet, once for all rows. It is only asked with a snapshot.
+	rules func() (ruleset.Packet, ruleset.Outcome)
 }
 
 // finding is what the state, or the journey alone, says about a cause.

@@ -14,7 +14,11 @@ func (q question) tracking(p ruleset.Packet) ruleset.CT {
 	if q.host == nil || !q.host.Knows(host.PartConntrack) || p.Fragment {
 		return 0
 	}
-	entry, back := q.tracked(p)
+	src, dst := netip.AddrPortFrom(p.Src, p.Sport), netip.AddrPortFrom(p.Dst, p.Dport)
+	if !p.HasPorts {
+		src, dst = netip.AddrPortFrom(p.Src, 0), netip.AddrPortFrom(p.Dst, 0)
+	}
+	entry, back := q.host.Conntrack.Find(p.Proto, src, dst)
 	switch {
 	case entry == nil && q.host.Conntrack != nil && q.host.Conntrack.MoreConns > 0:
 		return 0
@@ -28,27 +32,6 @@ func (q question) tracking(p ruleset.Packet) ruleset.CT {
 		return ruleset.Established
 	}
 	return ruleset.New | ruleset.Established
-}
-
-// tracked is the packet's entry; back says that the packet is an answer.
-func (q question) tracked(p ruleset.Packet) (c *host.Connection, back bool) {
-	if q.host.Conntrack == nil {
-		return nil, false
-	}
-	src, dst := netip.AddrPortFrom(p.Src, p.Sport), netip.AddrPortFrom(p.Dst, p.Dport)
-	if !p.HasPorts {
-		src, dst = netip.AddrPortFrom(p.Src, 0), netip.AddrPortFrom(p.Dst, 0)
-	}
-	for i := range q.host.Conntrack.Conns {
-		switch c := &q.host.Conntrack.Conns[i]; {
-		case c.Proto != p.Proto:
-		case c.From == src && c.To == dst:
-			return c, false
-		case c.Back == src && c.BackTo == dst:
-			return c, true
-		}
-	}
-	return nil, false
 }
 
 // trackingTCP follows tcp_new and nf_conntrack_tcp_packet. What is in the middle of a connection may also be out of

@@ -270,6 +270,8 @@ type Conntrack struct {
 	// Conns are the entries of VIPs and of IPIP, at most 4,096; MoreConns is the number left out.
 	Conns     []Connection `json:"conns,omitempty"`
 	MoreConns int          `json:"more_conns,omitempty"`
+
+	index trackedIndex
 }
 
 // Connection is an entry of the table of tracked connections. Ports are 0 where the protocol has none.

@@ -50,19 +50,11 @@ func directorFaults() []Scenario {
 			Traffic: expired,
 		},
 		{
-			// Three requests for the gateway's address, one each 0.2 s instead of 1 s.
 			Name:    "director-neighbour-failed",
 			Summary: "The director's gateway to the real server does not answer ARP.",
 			Code:    "neighbour-failed",
-			Inject: []Step{
-				sysctl(Director, "net/ipv4/neigh/eth0/retrans_time_ms", "200"),
-				run(Director, "ip", "route", "replace", RealServerAddr.String(), "via", silentGateway, "dev", "eth0"),
-			},
-			Undo: []Step{
-				unless("No such process", run(Director, "ip", "route", "del", RealServerAddr.String(), "via", silentGateway)),
-				unless("No such file", run(Director, "ip", "neigh", "del", silentGateway, "dev", "eth0")),
-				sysctl(Director, "net/ipv4/neigh/eth0/retrans_time_ms", "1000"),
-			},
+			Inject:  bySilentGateway(Director, RealServerAddr),
+			Undo:    notBySilentGateway(Director, RealServerAddr),
 			Traffic: expect(TimedOut),
 		},
 		{

@@ -30,14 +30,7 @@ func replyFaults() []Scenario {
 			Undo:    []Step{unless("No such file", run(RealServer, "ip", "rule", "del", "pref", "10"))},
 			Traffic: expect(TimedOut),
 		},
-		{
-			Name:    "netem-loss",
-			Summary: "The emulated network of eth0 loses everything.",
-			Code:    "qdisc-drop",
-			Inject:  append(neighbours(), run(RealServer, "tc", "qdisc", "replace", "dev", "eth0", "root", "netem", "loss", "100%")),
-			Undo:    append(noNeighbours(), noRoot(), stopListening(), listen()),
-			Traffic: expect(TimedOut),
-		},
+		lossyQueue("netem-loss", "The emulated network of eth0 loses everything.", "netem", "loss", "100%"),
 		{
 			Name:    "vip-wrong-prefix",
 			Summary: "The VIP has a prefix, and with it a route to the client into the tunnel.",
@@ -58,31 +51,45 @@ func replyFaults() []Scenario {
 			},
 			Traffic: expect(TimedOut),
 		},
+		lossyQueue("qdisc-drop", "The queue of eth0 has no room for a packet.", "bfifo", "limit", "1"),
 		{
-			Name:    "qdisc-drop",
-			Summary: "The queue of eth0 has no room for a packet.",
-			Code:    "qdisc-drop",
-			Inject:  append(neighbours(), run(RealServer, "tc", "qdisc", "replace", "dev", "eth0", "root", "bfifo", "limit", "1")),
-			Undo:    append(noNeighbours(), noRoot(), stopListening(), listen()),
-			Traffic: expect(TimedOut),
-		},
-		{
-			// Three requests for the gateway's address, one each 0.2 s instead of 1 s.
 			Name:    "neighbour-failed",
 			Summary: "The gateway on the way back does not answer ARP.",
 			Code:    "neighbour-failed",
-			Inject: []Step{
-				sysctl(RealServer, "net/ipv4/neigh/eth0/retrans_time_ms", "200"),
-				run(RealServer, "ip", "route", "replace", ClientAddr.String(), "via", silentGateway, "dev", "eth0"),
-			},
-			Undo: []Step{
-				unless("No such process", run(RealServer, "ip", "route", "del", ClientAddr.String(), "via", silentGateway)),
-				unless("No such file", run(RealServer, "ip", "neigh", "del", silentGateway, "dev", "eth0")),
-				sysctl(RealServer, "net/ipv4/neigh/eth0/retrans_time_ms", "1000"),
-				stopListening(), listen(),
-			},
+			Inject:  bySilentGateway(RealServer, ClientAddr),
+			Undo:    append(notBySilentGateway(RealServer, ClientAddr), stopListening(), listen()),
 			Traffic: expect(TimedOut),
 		},
+	}
+}
+
+// bySilentGateway routes a node's packets to a gateway that nobody is. Three requests for its address, one each 0.2 s
+// instead of 1 s.
+func bySilentGateway(r Role, to netip.Addr) []Step {
+	return []Step{
+		sysctl(r, "net/ipv4/neigh/eth0/retrans_time_ms", "200"),
+		run(r, "ip", "route", "replace", to.String(), "via", silentGateway, "dev", "eth0"),
+	}
+}
+
+func notBySilentGateway(r Role, to netip.Addr) []Step {
+	return []Step{
+		unless("No such process", run(r, "ip", "route", "del", to.String(), "via", silentGateway)),
+		unless("No such file", run(r, "ip", "neigh", "del", silentGateway, "dev", "eth0")),
+		sysctl(r, "net/ipv4/neigh/eth0/retrans_time_ms", "1000"),
+	}
+}
+
+// lossyQueue is a queueing discipline of eth0 that loses the replies.
+func lossyQueue(name, summary string, qdisc ...string) Scenario {
+	replace := append([]string{"tc", "qdisc", "replace", "dev", "eth0", "root"}, qdisc...)
+	return Scenario{
+		Name:    name,
+		Summary: summary,
+		Code:    "qdisc-drop",
+		Inject:  append(neighbours(), run(RealServer, replace...)),
+		Undo:    append(noNeighbours(), noRoot(), stopListening(), listen()),
+		Traffic: expect(TimedOut),
 	}
 }
 

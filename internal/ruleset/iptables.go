@@ -72,9 +72,6 @@ var onward = []string{
 	"TTL", "HL", "ECN", "SET", "CHECKSUM", "RATEEST", "SECMARK", "CONNSECMARK", "TEE", "LED", "IDLETIMER", "HMARK", "ACCOUNT",
 }
 
-// translators are the targets that change a packet's destination.
-var translators = []string{"DNAT", "REDIRECT", "NETMAP"}
-
 // targeted is what a target says; unknown: nobody here knows what it does with the packet.
 type targeted struct {
 	verdict
@@ -87,11 +84,12 @@ func (e *evaluation) target(t *host.IPTables, target string, m match, args []str
 		v.kind, v.run = jumps, func(reach match) match { return e.iptables(t, c, reach) }
 		return v
 	}
+	v.kind = targets[target]
 	switch target {
 	case "REJECT":
 		v.rule.Rejects = true
 	case "DNAT", "REDIRECT", "NETMAP":
-		e.natted = !e.nat
+		v.kind = e.translates()
 	case "MARK", "CONNMARK":
 		e.setMark(args, m)
 	case "NOTRACK":
@@ -100,10 +98,6 @@ func (e *evaluation) target(t *host.IPTables, target string, m match, args []str
 		if slices.Contains(args, "--notrack") {
 			e.notrack(m)
 		}
-	}
-	v.kind = targets[target]
-	if e.nat && slices.Contains(translators, target) {
-		v.kind = drops
 	}
 	if v.kind == goesOn && !slices.Contains(onward, target) {
 		v.kind, v.unknown = drops, true

@@ -10,6 +10,16 @@ func Translate(s *host.Snapshot, p Packet) Outcome {
 	return e.outcome()
 }
 
+// translates is what a rule does that gives the packet another destination: it accepts it, unless it is the rule that
+// is looked for.
+func (e *evaluation) translates() kind {
+	if e.nat {
+		return drops
+	}
+	e.natted = true
+	return accepts
+}
+
 // Spare is the command that keeps the packet's service from a rule of NAT, and leaves the rule to others.
 func Spare(r Rule, p Packet) []string {
 	r.Policy = "accept"

@@ -102,10 +102,7 @@ func (e *evaluation) nftVerdict(t *host.NftTable, name string, body json.RawMess
 	case "reject":
 		v.rule.Rejects = true
 	case "dnat", "redirect":
-		e.natted = !e.nat
-		if e.nat {
-			v.kind = drops
-		}
+		v.kind = e.translates()
 	case "jump", "goto":
 		var to struct{ Target string }
 		_ = json.Unmarshal(body, &to)

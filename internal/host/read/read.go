@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -130,17 +131,22 @@ func loadedModules() ([]string, error) {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
+	return append(names, builtIn()...), err
+}
+
+// builtIn stays the same as long as the kernel runs.
+var builtIn = sync.OnceValue(func() (names []string) {
 	var kernel unix.Utsname
 	if unix.Uname(&kernel) != nil {
-		return names, err
+		return nil
 	}
-	builtin, _ := os.ReadFile("/lib/modules/" + unix.ByteSliceToString(kernel.Release[:]) + "/modules.builtin")
-	for path := range strings.Lines(string(builtin)) {
+	list, _ := os.ReadFile("/lib/modules/" + unix.ByteSliceToString(kernel.Release[:]) + "/modules.builtin")
+	for path := range strings.Lines(string(list)) {
 		name := strings.TrimSuffix(filepath.Base(strings.TrimSpace(path)), ".ko")
 		names = append(names, strings.ReplaceAll(name, "-", "_"))
 	}
-	return names, err
-}
+	return names
+})
 
 // Namespace is a way into a network namespace.
 type Namespace struct {
