@@ -39,16 +39,6 @@ struct spot {
 	const unsigned char *ip; /* its IP header */
 };
 
-/* Is it still the packet that is known by its address? On its way to a device NAT may have changed it. */
-static __always_inline bool is_still(const struct track *t, const struct track *now, __u32 place,
-				     __u8 protocol)
-{
-	if (!t || t->core != now->core)
-		return false;
-	return same_ends(&t->ends, &now->ends) ||
-	       (place == PLACE_NET_DEV_QUEUE && rewritten(t, now, protocol));
-}
-
 /* A packet is given an identity, or the one it has is confirmed. */
 static __always_inline int meet(struct sk_buff *skb, const struct spot *at, __u32 place)
 {
@@ -66,7 +56,8 @@ static __always_inline int meet(struct sk_buff *skb, const struct spot *at, __u3
 	t = find(key);
 	if (t && ours) {
 		name(&fresh, &p);
-		still = !(p.flags & PACKET_QUOTED) && is_still(t, &fresh, place, p.inner.protocol);
+		still = !(p.flags & PACKET_QUOTED) &&
+			is_still(t, &fresh, place == PLACE_NET_DEV_QUEUE, p.inner.protocol);
 	}
 	if (ours && !still && !matches(&p)) {
 		if (place == PLACE_NETIF_RECEIVE_SKB && !counters.matched)
@@ -172,9 +163,7 @@ SEC("tp_btf/napi_gro_receive_entry")
 int BPF_PROG(napi_gro_receive_entry, struct sk_buff *skb)
 {
 	struct call *call = call_of(PLACE_GRO_MERGED);
-	struct packet p = {};
-	bool changed;
-	struct track *t = known_for_sure(skb, &p, &changed);
+	struct track *t = known_for_sure(skb);
 
 	if (!call)
 		return 0;

@@ -45,8 +45,9 @@ static __always_inline void emit_drop(void *ctx, struct sk_buff *skb, const stru
 	bpf_ringbuf_submit(r, 0);
 }
 
-static __always_inline void emit_changed(void *ctx, struct sk_buff *skb, const struct track *t,
-					 const struct packet *p, struct sighting *s, __u64 location)
+/* The last of a packet, and what it looks like. */
+static __always_inline void emit_last(void *ctx, struct sk_buff *skb, const struct track *t,
+				      const struct packet *p, struct sighting *s, __u64 location)
 {
 	struct net_device *dev = BPF_CORE_READ(skb, dev);
 	struct death_record *r = bpf_ringbuf_reserve(&events, sizeof(*r), 0);
@@ -90,7 +91,7 @@ static __always_inline int emit_death(void *ctx, struct sk_buff *skb, __u64 loca
 	name(&t, &p);
 	t.ifindex = BPF_CORE_READ(dev, ifindex);
 	t.seen = bpf_ktime_get_ns();
-	emit_changed(ctx, skb, &t, &p, &s, location);
+	emit_last(ctx, skb, &t, &p, &s, location);
 	return 0;
 }
 
@@ -102,12 +103,12 @@ int kfree_skb(__u64 *ctx)
 	struct sighting s = { .place = PLACE_KFREE_SKB, .value = config.has_reason ? ctx[2] : 0 };
 	struct packet p = {};
 	bool changed = false;
-	struct track *t = known_for_sure(skb, &p, &changed);
+	struct track *t = known_as(skb, &p, &changed);
 
 	if (!t)
 		return emit_death(ctx, skb, ctx[1], s.value);
 	if (changed)
-		emit_changed(ctx, skb, t, &p, &s, ctx[1]);
+		emit_last(ctx, skb, t, &p, &s, ctx[1]);
 	else
 		emit_drop(ctx, skb, t, ctx[1], s.value);
 	forget((__u64)skb);
@@ -160,9 +161,7 @@ SEC("tp_btf/consume_skb")
 int BPF_PROG(consume_skb, struct sk_buff *skb)
 {
 	struct sighting s = { .place = PLACE_CONSUME_SKB };
-	struct packet p = {};
-	bool changed;
-	struct track *t = known_for_sure(skb, &p, &changed);
+	struct track *t = known_for_sure(skb);
 
 	if (!t)
 		return 0;

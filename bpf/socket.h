@@ -46,16 +46,14 @@ SEC("tp_btf/sk_data_ready")
 int BPF_PROG(sk_data_ready, struct sock *sk)
 {
 	struct sighting s = { .place = PLACE_UDP_QUEUE_RCV, .flags = EVENT_RETURN };
-	struct packet p = {};
 	struct sk_buff *skb;
 	struct track *t;
-	bool changed;
 
 	if (!counters.in_flight || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_UDP)
 		return 0;
 	skb = BPF_CORE_READ(sk, sk_receive_queue.prev);
 	for (int i = 0; i < TOGETHER; i++) {
-		t = known_for_sure(skb, &p, &changed);
+		t = known_for_sure(skb);
 		if (!t)
 			return 0;
 		emit((__u64)skb, t, &s);

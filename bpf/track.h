@@ -236,12 +236,19 @@ static __always_inline bool rewritten(const struct track *t, const struct track 
 {
 	const struct ends *a = &t->ends, *b = &now->ends;
 
-	if (t->core != now->core || t->last == PLACE_NET_DEV_QUEUE ||
-	    t->last == PLACE_NET_DEV_START_XMIT)
+	if (t->last == PLACE_NET_DEV_QUEUE || t->last == PLACE_NET_DEV_START_XMIT)
 		return false;
 	return (a->saddr == b->saddr && a->sport == b->sport) ||
 	       (a->daddr == b->daddr && a->dport == b->dport) || protocol == IPPROTO_TCP ||
 	       t->last == PLACE_NF_HOOK_SLOW;
+}
+
+/* Is it still the packet that is known by its address? NAT may have changed it where `natted` says so. */
+static __always_inline bool is_still(const struct track *t, const struct track *now, bool natted,
+				     __u8 protocol)
+{
+	return t->core == now->core &&
+	       (same_ends(&t->ends, &now->ends) || (natted && rewritten(t, now, protocol)));
 }
 
 static __always_inline struct track *find(__u64 skb)
@@ -277,8 +284,7 @@ static __always_inline struct track *known(struct sk_buff *skb)
  * The same where the address may have come back with something that is no packet of ours, or none at all.
  * p is what the packet looks like now; `changed` is set if NAT has been at it.
  */
-static __always_inline struct track *known_for_sure(struct sk_buff *skb, struct packet *p,
-						    bool *changed)
+static __always_inline struct track *known_as(struct sk_buff *skb, struct packet *p, bool *changed)
 {
 	struct track *t = find((__u64)skb), now = {};
 
@@ -287,11 +293,19 @@ static __always_inline struct track *known_for_sure(struct sk_buff *skb, struct 
 	if (parse(p, BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header))) {
 		name(&now, p);
 		*changed = !same_ends(&t->ends, &now.ends);
-		if (t->core == now.core && (!*changed || rewritten(t, &now, p->inner.protocol)))
+		if (is_still(t, &now, true, p->inner.protocol))
 			return t;
 	}
 	forget((__u64)skb);
 	return NULL;
+}
+
+static __always_inline struct track *known_for_sure(struct sk_buff *skb)
+{
+	struct packet p = {};
+	bool changed;
+
+	return known_as(skb, &p, &changed);
 }
 
 #endif
