@@ -15,7 +15,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -134,8 +133,7 @@ func loadedModules() ([]string, error) {
 	return append(names, builtIn()...), err
 }
 
-// builtIn stays the same as long as the kernel runs.
-var builtIn = sync.OnceValue(func() (names []string) {
+func builtIn() (names []string) {
 	var kernel unix.Utsname
 	if unix.Uname(&kernel) != nil {
 		return nil
@@ -146,7 +144,7 @@ var builtIn = sync.OnceValue(func() (names []string) {
 		names = append(names, strings.ReplaceAll(name, "-", "_"))
 	}
 	return names
-})
+}
 
 // Namespace is a way into a network namespace.
 type Namespace struct {
