@@ -44,7 +44,7 @@ type Traffic struct {
 	// Idle is how long a TCP client says nothing once it is connected.
 	Idle  time.Duration
 	Close Close
-	// Deadline bounds each connection or exchange; zero is 10 s.
+	// Deadline bounds each handshake, what follows it, and the wait for a datagram's answer; zero is 10 s.
 	Deadline time.Duration
 	// Parallel is how many run at a time; zero is 4.
 	Parallel int
@@ -144,11 +144,10 @@ func (l *Lab) meeting(ctx context.Context, t Traffic) func() error {
 func (l *Lab) dialer(t Traffic) net.Dialer {
 	const first, count = 30000, 35000
 	port := first + int(l.ports.Add(1))%count
-	d := net.Dialer{Deadline: time.Now().Add(t.Deadline), LocalAddr: &net.TCPAddr{Port: port}}
 	if t.Proto == UDP {
-		d.LocalAddr = &net.UDPAddr{Port: port}
+		return net.Dialer{LocalAddr: &net.UDPAddr{Port: port}}
 	}
-	return d
+	return net.Dialer{Timeout: t.Deadline, LocalAddr: &net.TCPAddr{Port: port}}
 }
 
 // address is where the client connects to.
@@ -165,7 +164,7 @@ func connection(ctx context.Context, d net.Dialer, t Traffic, n int) attempt {
 	if met != nil {
 		return attempt{connected: true, err: met}
 	}
-	c.SetDeadline(d.Deadline)
+	c.SetDeadline(time.Now().Add(t.Deadline))
 	time.Sleep(t.Idle)
 	serverFirst := t.Close == ServerFirst || t.Close == Alternate && n%2 == 0
 	return attempt{connected: true, err: converse(c.(*net.TCPConn), t, serverFirst)}
@@ -199,10 +198,11 @@ func exchange(ctx context.Context, d net.Dialer, t Traffic, n int) attempt {
 		return attempt{err: err}
 	}
 	defer c.Close()
-	c.SetDeadline(d.Deadline)
 	if _, err := c.Write(make([]byte, t.Request)); err != nil {
 		return attempt{err: err}
 	}
+	// Only now: on a slow machine nothing may have been sent by then.
+	c.SetReadDeadline(time.Now().Add(t.Deadline))
 	got, err := c.Read(make([]byte, t.Request+1))
 	if err == nil && got != t.Request {
 		err = fmt.Errorf("answer %d has %d bytes instead of %d", n, got, t.Request)
