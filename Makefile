@@ -111,7 +111,7 @@ btf: guest-tools ## read testdata/btf/ out of every kernel again
 	done
 	@go test ./tracer -run TestCommittedObject -count 1 -btf $(CURDIR)/bin/btf -update
 
-BTF_MODULES := ipip ip_vs nf_tables nf_conntrack
+BTF_MODULES := ipip ip_vs nf_tables nf_conntrack nft_reject_inet nft_reject_ipv4 nft_compat
 
 vm: build ## a shell inside the lab's guest: KERNEL=6.1
 	@$(BUILD) -o bin/boot ./internal/vm/boot

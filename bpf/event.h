@@ -36,6 +36,14 @@ enum place {
 	/* netfilter */
 	PLACE_NF_HOOK_SLOW = 20, /* value: 1 = accepted, 0 = stolen or queued, < 0 = dropped; aux: hook | pf << 8 */
 
+	/*
+	 * A rule of nftables drops the packet: by its own verdict, or by what its map or its iptables target said.
+	 * peer: the rule's handle; aux: the handle of the rule behind it in its chain if value is 1; 0 = it is the
+	 * last, -1 = not known
+	 */
+	PLACE_NFT_RULE = 25,
+	PLACE_NFT_RESULT = 26,
+
 	/* director */
 	PLACE_IP_VS_IN = 21, /* returned; value: 1 = not for IPVS, 2 = taken (stolen), 0 = dropped */
 	PLACE_IP_VS_SCHEDULE = 22, /* returned; value: 1 = a destination was chosen, 0 = none */

@@ -40,9 +40,11 @@ struct {
 struct call {
 	__u64 skb;
 	__u64 seen;
-	__u64 sk; /* with instance.sk_arg: the socket, and how many packets it had dropped by then */
+	__u64 sk; /* with instance.sk_arg: the socket, and how many packets it had dropped by then; nftables: the registers */
 	__u32 drops;
 	__u32 answered; /* tcp_conn_request: the SYN/ACK was handed on */
+	__u64 task; /* where softirqs and tasks both call: which of them this is */
+	__u64 expr; /* nftables: the expression */
 };
 
 #define CALLS 64 /* places below 64 can have their return watched; 0 is the packet last taken in */

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Netfilter: nf_hook_slow runs the hooks of one point; it is not called where there are none. */
+/*
+ * Netfilter: nf_hook_slow runs the hooks of one point; it is not called where there are none. And which rule
+ * of nftables drops a packet.
+ */
 #ifndef IPIPTRACE_NETFILTER_H
 #define IPIPTRACE_NETFILTER_H
 
@@ -44,6 +47,201 @@ int BPF_KPROBE(kprobe_nf_hook_slow, struct sk_buff *skb, struct nf_hook_state *s
 	what.aux = hook_of(state) | BPF_CORE_READ(state, pf) << 8;
 	emit((__u64)skb, t, &what);
 	return 0;
+}
+
+/*
+ * nf_tables is a module, and not every kernel has the types of modules. So these are laid out as every kernel
+ * since 4.14 has them; user space believes a handle only if the ruleset has such a rule.
+ */
+struct nft_pktinfo {
+	struct sk_buff *skb;
+};
+
+struct nft_expr_ops {
+	void *eval, *clone;
+	__u32 size; /* of the struct nft_expr and what is behind it */
+};
+
+struct nft_regs {
+	__u32 code; /* of the verdict: NFT_CONTINUE when a rule begins */
+};
+
+struct nft_expr {
+	struct nft_expr_ops *ops;
+	struct { /* nft_immediate_expr */
+		__u32 code;
+		__u64 chain;
+		__u8 dreg;
+	} immediate;
+};
+
+#define NF_DROP 0
+#define NFT_REG_VERDICT 0
+
+/* What an expression has to do with the verdict: aux of the places. */
+enum nft_decides {
+	NFT_ALWAYS = 0, /* it rejects */
+	NFT_IMMEDIATE = 1, /* where its data say so */
+};
+
+#define NFT_RULE_WORDS 256 /* 2 KiB of expressions are looked through */
+
+/*
+ * The rule that ends with an expression, as those with a verdict do. Its header says how long it is:
+ *
+ *  struct nft_rule_dp, from 5.17 on: is_last:1, dlen:12, handle:42; behind it the next rule's, or the end.
+ *  struct nft_rule: next, prev, handle:42, genmask:2, dlen:12; the next rule is in a list.
+ */
+static __always_inline bool rule_that_ends(__u64 end, struct sighting *s)
+{
+	__u64 word, next, back;
+
+	for (__u32 length = 0; length < NFT_RULE_WORDS * 8; length += 8) {
+		__u64 header = end - 8 - length;
+
+		if (bpf_probe_read_kernel(&word, sizeof(word), (void *)header))
+			return false;
+		s->peer = word & ((1ULL << 42) - 1);
+		if ((word >> 44 & 0xfff) == length && s->peer && s->peer >> 32 == 0) {
+			header -= 16;
+			if (!bpf_probe_read_kernel(&next, sizeof(next), (void *)header) &&
+			    !bpf_probe_read_kernel(&back, sizeof(back), (void *)(next + 8)) &&
+			    back == header) {
+				s->value = -1;
+				return true;
+			}
+		}
+		s->peer = word >> 13 & ((1ULL << 42) - 1);
+		if ((word & 1) == 0 && (word >> 1 & 0xfff) == length && s->peer &&
+		    s->peer >> 32 == 0)
+			break;
+		s->peer = 0;
+	}
+	if (!s->peer || bpf_probe_read_kernel(&word, sizeof(word), (void *)end))
+		return false;
+	s->value = !(word & 1);
+	if (s->value)
+		s->aux = word >> 13;
+	return true;
+}
+
+/* As a number: the verifier lets nothing unknown be added to a pointer. */
+static __always_inline __u64 address_of(const void *pointer)
+{
+	__u64 number = 0;
+
+	bpf_probe_read_kernel(&number, sizeof(number), &pointer);
+	return number;
+}
+
+static __always_inline void rule_drops(const struct nft_expr *expr, __u64 skb, __u32 place)
+{
+	struct sighting s = { .place = place };
+	struct nft_expr_ops *ops = NULL;
+	struct track *t = find(skb);
+	__u32 size = 0;
+
+	if (!t)
+		return;
+	bpf_probe_read_kernel(&ops, sizeof(ops), &expr->ops);
+	bpf_probe_read_kernel(&size, sizeof(size), &ops->size);
+	if (rule_that_ends(address_of(expr) + size, &s))
+		emit(skb, t, &s);
+}
+
+static __always_inline __u64 skb_of(const struct nft_pktinfo *pkt)
+{
+	__u64 skb = 0;
+
+	bpf_probe_read_kernel(&skb, sizeof(skb), &pkt->skb);
+	return skb;
+}
+
+/* Expressions whose verdict is known when they begin. */
+static __always_inline int nft_rule(const struct nft_expr *expr, const struct nft_pktinfo *pkt)
+{
+	__u32 code = NF_DROP;
+	__u8 dreg = NFT_REG_VERDICT;
+
+	if (!counters.in_flight)
+		return 0;
+	if (instance.aux == NFT_IMMEDIATE) {
+		bpf_probe_read_kernel(&code, sizeof(code), &expr->immediate.code);
+		bpf_probe_read_kernel(&dreg, sizeof(dreg), &expr->immediate.dreg);
+	}
+	if (code == NF_DROP && dreg == NFT_REG_VERDICT)
+		rule_drops(expr, skb_of(pkt), PLACE_NFT_RULE);
+	return 0;
+}
+
+SEC("fentry/nft_immediate_eval")
+int BPF_PROG(fentry_nft_rule, struct nft_expr *expr, struct nft_regs *regs, struct nft_pktinfo *pkt)
+{
+	return nft_rule(expr, pkt);
+}
+
+SEC("kprobe/nft_immediate_eval")
+int BPF_KPROBE(kprobe_nft_rule, struct nft_expr *expr, struct nft_regs *regs,
+	       struct nft_pktinfo *pkt)
+{
+	return nft_rule(expr, pkt);
+}
+
+/* Those that have to be awaited: a map's element, an iptables target. */
+static __always_inline int nft_result(const struct nft_expr *expr, const struct nft_regs *regs,
+				      __u64 skb)
+{
+	__u32 code;
+
+	if (!bpf_probe_read_kernel(&code, sizeof(code), &regs->code) && code == NF_DROP)
+		rule_drops(expr, skb, PLACE_NFT_RESULT);
+	return 0;
+}
+
+SEC("fexit/nft_lookup_eval")
+int BPF_PROG(fexit_nft_result, struct nft_expr *expr, struct nft_regs *regs,
+	     struct nft_pktinfo *pkt)
+{
+	if (!counters.in_flight)
+		return 0;
+	return nft_result(expr, regs, skb_of(pkt));
+}
+
+/* A task may be moved, or interrupted by another packet, before the function returns: then nothing is said. */
+SEC("kprobe/nft_lookup_eval")
+int BPF_KPROBE(kprobe_nft_result, struct nft_expr *expr, struct nft_regs *regs,
+	       struct nft_pktinfo *pkt)
+{
+	__u64 skb;
+	struct call *call;
+
+	if (!counters.in_flight)
+		return 0;
+	skb = skb_of(pkt);
+	call = find(skb) ? call_of(PLACE_NFT_RESULT) : NULL;
+	if (call) {
+		call->skb = skb;
+		call->sk = (__u64)regs;
+		call->expr = (__u64)expr;
+		call->task = bpf_get_current_pid_tgid();
+	}
+	return 0;
+}
+
+SEC("kretprobe/nft_lookup_eval")
+int kretprobe_nft_result(struct pt_regs *ctx)
+{
+	struct call *call;
+	__u64 skb;
+
+	if (!counters.in_flight)
+		return 0;
+	call = call_of(PLACE_NFT_RESULT);
+	if (!call || !call->skb || call->task != bpf_get_current_pid_tgid())
+		return 0;
+	skb = call->skb;
+	call->skb = 0;
+	return nft_result((struct nft_expr *)call->expr, (struct nft_regs *)call->sk, skb);
 }
 
 #endif

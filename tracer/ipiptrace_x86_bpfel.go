@@ -20,6 +20,8 @@ type ipiptraceCall struct {
 	Sk       uint64
 	Drops    uint32
 	Answered uint32
+	Task     uint64
+	Expr     uint64
 }
 
 type ipiptraceCounts struct {
@@ -94,9 +96,11 @@ const (
 	ipiptraceProgFentryIcmpSend       = "fentry_icmp_send"
 	ipiptraceProgFentryIpLocalOut     = "fentry_ip_local_out"
 	ipiptraceProgFentryMakeSynack     = "fentry_make_synack"
+	ipiptraceProgFentryNftRule        = "fentry_nft_rule"
 	ipiptraceProgFentrySeen           = "fentry_seen"
 	ipiptraceProgFentryTcpDrop        = "fentry_tcp_drop"
 	ipiptraceProgFexitNfHookSlow      = "fexit_nf_hook_slow"
+	ipiptraceProgFexitNftResult       = "fexit_nft_result"
 	ipiptraceProgFexitResult          = "fexit_result"
 	ipiptraceProgFexitReturned        = "fexit_returned"
 	ipiptraceProgFexitRouteOutput     = "fexit_route_output"
@@ -109,9 +113,12 @@ const (
 	ipiptraceProgKprobeIpLocalOut     = "kprobe_ip_local_out"
 	ipiptraceProgKprobeMakeSynack     = "kprobe_make_synack"
 	ipiptraceProgKprobeNfHookSlow     = "kprobe_nf_hook_slow"
+	ipiptraceProgKprobeNftResult      = "kprobe_nft_result"
+	ipiptraceProgKprobeNftRule        = "kprobe_nft_rule"
 	ipiptraceProgKprobeRouteOutput    = "kprobe_route_output"
 	ipiptraceProgKprobeSeen           = "kprobe_seen"
 	ipiptraceProgKprobeTcpDrop        = "kprobe_tcp_drop"
+	ipiptraceProgKretprobeNftResult   = "kretprobe_nft_result"
 	ipiptraceProgKretprobeReturned    = "kretprobe_returned"
 	ipiptraceProgKretprobeRouteOutput = "kretprobe_route_output"
 	ipiptraceProgNapiGroReceiveEntry  = "napi_gro_receive_entry"
@@ -179,9 +186,11 @@ type ipiptraceProgramSpecs struct {
 	FentryIcmpSend       *ebpf.ProgramSpec `ebpf:"fentry_icmp_send"`
 	FentryIpLocalOut     *ebpf.ProgramSpec `ebpf:"fentry_ip_local_out"`
 	FentryMakeSynack     *ebpf.ProgramSpec `ebpf:"fentry_make_synack"`
+	FentryNftRule        *ebpf.ProgramSpec `ebpf:"fentry_nft_rule"`
 	FentrySeen           *ebpf.ProgramSpec `ebpf:"fentry_seen"`
 	FentryTcpDrop        *ebpf.ProgramSpec `ebpf:"fentry_tcp_drop"`
 	FexitNfHookSlow      *ebpf.ProgramSpec `ebpf:"fexit_nf_hook_slow"`
+	FexitNftResult       *ebpf.ProgramSpec `ebpf:"fexit_nft_result"`
 	FexitResult          *ebpf.ProgramSpec `ebpf:"fexit_result"`
 	FexitReturned        *ebpf.ProgramSpec `ebpf:"fexit_returned"`
 	FexitRouteOutput     *ebpf.ProgramSpec `ebpf:"fexit_route_output"`
@@ -194,9 +203,12 @@ type ipiptraceProgramSpecs struct {
 	KprobeIpLocalOut     *ebpf.ProgramSpec `ebpf:"kprobe_ip_local_out"`
 	KprobeMakeSynack     *ebpf.ProgramSpec `ebpf:"kprobe_make_synack"`
 	KprobeNfHookSlow     *ebpf.ProgramSpec `ebpf:"kprobe_nf_hook_slow"`
+	KprobeNftResult      *ebpf.ProgramSpec `ebpf:"kprobe_nft_result"`
+	KprobeNftRule        *ebpf.ProgramSpec `ebpf:"kprobe_nft_rule"`
 	KprobeRouteOutput    *ebpf.ProgramSpec `ebpf:"kprobe_route_output"`
 	KprobeSeen           *ebpf.ProgramSpec `ebpf:"kprobe_seen"`
 	KprobeTcpDrop        *ebpf.ProgramSpec `ebpf:"kprobe_tcp_drop"`
+	KretprobeNftResult   *ebpf.ProgramSpec `ebpf:"kretprobe_nft_result"`
 	KretprobeReturned    *ebpf.ProgramSpec `ebpf:"kretprobe_returned"`
 	KretprobeRouteOutput *ebpf.ProgramSpec `ebpf:"kretprobe_route_output"`
 	NapiGroReceiveEntry  *ebpf.ProgramSpec `ebpf:"napi_gro_receive_entry"`
@@ -290,9 +302,11 @@ type ipiptracePrograms struct {
 	FentryIcmpSend       *ebpf.Program `ebpf:"fentry_icmp_send"`
 	FentryIpLocalOut     *ebpf.Program `ebpf:"fentry_ip_local_out"`
 	FentryMakeSynack     *ebpf.Program `ebpf:"fentry_make_synack"`
+	FentryNftRule        *ebpf.Program `ebpf:"fentry_nft_rule"`
 	FentrySeen           *ebpf.Program `ebpf:"fentry_seen"`
 	FentryTcpDrop        *ebpf.Program `ebpf:"fentry_tcp_drop"`
 	FexitNfHookSlow      *ebpf.Program `ebpf:"fexit_nf_hook_slow"`
+	FexitNftResult       *ebpf.Program `ebpf:"fexit_nft_result"`
 	FexitResult          *ebpf.Program `ebpf:"fexit_result"`
 	FexitReturned        *ebpf.Program `ebpf:"fexit_returned"`
 	FexitRouteOutput     *ebpf.Program `ebpf:"fexit_route_output"`
@@ -305,9 +319,12 @@ type ipiptracePrograms struct {
 	KprobeIpLocalOut     *ebpf.Program `ebpf:"kprobe_ip_local_out"`
 	KprobeMakeSynack     *ebpf.Program `ebpf:"kprobe_make_synack"`
 	KprobeNfHookSlow     *ebpf.Program `ebpf:"kprobe_nf_hook_slow"`
+	KprobeNftResult      *ebpf.Program `ebpf:"kprobe_nft_result"`
+	KprobeNftRule        *ebpf.Program `ebpf:"kprobe_nft_rule"`
 	KprobeRouteOutput    *ebpf.Program `ebpf:"kprobe_route_output"`
 	KprobeSeen           *ebpf.Program `ebpf:"kprobe_seen"`
 	KprobeTcpDrop        *ebpf.Program `ebpf:"kprobe_tcp_drop"`
+	KretprobeNftResult   *ebpf.Program `ebpf:"kretprobe_nft_result"`
 	KretprobeReturned    *ebpf.Program `ebpf:"kretprobe_returned"`
 	KretprobeRouteOutput *ebpf.Program `ebpf:"kretprobe_route_output"`
 	NapiGroReceiveEntry  *ebpf.Program `ebpf:"napi_gro_receive_entry"`
@@ -328,9 +345,11 @@ func (p *ipiptracePrograms) Close() error {
 		p.FentryIcmpSend,
 		p.FentryIpLocalOut,
 		p.FentryMakeSynack,
+		p.FentryNftRule,
 		p.FentrySeen,
 		p.FentryTcpDrop,
 		p.FexitNfHookSlow,
+		p.FexitNftResult,
 		p.FexitResult,
 		p.FexitReturned,
 		p.FexitRouteOutput,
@@ -343,9 +362,12 @@ func (p *ipiptracePrograms) Close() error {
 		p.KprobeIpLocalOut,
 		p.KprobeMakeSynack,
 		p.KprobeNfHookSlow,
+		p.KprobeNftResult,
+		p.KprobeNftRule,
 		p.KprobeRouteOutput,
 		p.KprobeSeen,
 		p.KprobeTcpDrop,
+		p.KretprobeNftResult,
 		p.KretprobeReturned,
 		p.KretprobeRouteOutput,
 		p.NapiGroReceiveEntry,

@@ -122,7 +122,8 @@ func (p probe) functionWay(mechanism, symbol string) way {
 		if p.own != "" {
 			program = "fexit_" + p.own
 		}
-		return way{at(fexit, program, symbol, p.aux)}
+		w := way{at(fexit, program, symbol, p.aux)}
+		return append(w, p.others(func(o also) attachment { return at(fexit, program, o.symbol, o.aux) })...)
 	}
 	entry := h.entryProgram + "_seen"
 	if p.own != "" {
@@ -139,10 +140,19 @@ func (p probe) functionWay(mechanism, symbol string) way {
 	if p.calls != "" {
 		w = append(w, at(h.entry, h.entryProgram+"_make_synack", p.calls, p.aux))
 	}
-	for _, also := range p.also {
-		other := at(h.entry, entry, also.symbol, also.aux)
-		other.optional = true
-		w = append(w, other)
+	w = append(w, p.others(func(o also) attachment { return at(h.entry, entry, o.symbol, o.aux) })...)
+	if p.returns {
+		w = append(w, p.others(func(o also) attachment { return at(h.exit, exit, o.symbol, o.aux) })...)
+	}
+	return w
+}
+
+// others are the attachments to the other functions of a place.
+func (p probe) others(at func(also) attachment) (w way) {
+	for _, o := range p.also {
+		a := at(o)
+		a.optional = true
+		w = append(w, a)
 	}
 	return w
 }

@@ -52,6 +52,12 @@ const (
 	methodDirect = 3
 )
 
+// What an expression of nftables has to do with the verdict: enum nft_decides.
+const (
+	nftAlways    = 0
+	nftImmediate = 1
+)
+
 // probes are the places in the order in which a packet meets them. A tracepoint is the last resort for a
 // place that a function shows better: icmp_send is silent when a rate limit keeps the answer back,
 // tcp_send_reset before 6.10 when there is no socket.
@@ -77,6 +83,12 @@ var probes = []probe{
 		why: "a fragment waits for the rest without any event"},
 	{place: event.NfHookSlow, symbols: []string{"nf_hook_slow"}, own: "nf_hook_slow", result: true,
 		why: "netfilter's verdict, and which hook it was"},
+	{place: event.NftRule, symbols: []string{"nft_immediate_eval"}, own: "nft_rule", aux: nftImmediate,
+		also: []also{{"nft_reject_ipv4_eval", nftAlways}, {"nft_reject_inet_eval", nftAlways}},
+		why:  "the very rule of nftables that drops the packet"},
+	{place: event.NftResult, symbols: []string{"nft_lookup_eval"}, own: "nft_result", result: true, returns: true,
+		also: []also{{symbol: "nft_target_eval_xt"}},
+		why:  "the same where a verdict map or an iptables target decides"},
 	{place: event.IPRouteInput, symbols: []string{"ip_route_input_noref"},
 		why: "the routing decision: local, forward or not at all"},
 	{place: event.IPLocalDeliver, symbols: []string{"ip_local_deliver"}, full: true,

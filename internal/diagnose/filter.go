@@ -175,6 +175,9 @@ func (q question) evaluated() (ruleset.Packet, ruleset.Outcome) {
 			o.Candidates, o.Rule = []ruleset.Rule{*o.Rule}, nil
 		}
 	}
+	if r := q.Drop.Rule; r != nil {
+		o = o.Confirm(q.host, ruleset.Seen{Handle: r.Handle, Next: r.Next, NextKnown: r.NextKnown})
+	}
 	return p, o
 }
 
@@ -189,12 +192,15 @@ func firewallState(q question, rejects bool) *finding {
 	rule, summary := o.Rule, "%s %ss the packet"
 	if rule == nil && len(o.Candidates) == 1 {
 		rule, summary = &o.Candidates[0], "of the rules at the hook "+p.Hook+" only %s can %s the packet"
+		if o.Against {
+			summary = "%s %ss the packet, as the kernel was seen doing, though by what was read of it it would not"
+		}
 	}
 	switch {
 	case rule != nil && rule.Rejects == rejects:
 		return &finding{
 			summary:  fmt.Sprintf(summary, where(*rule), verb),
-			evidence: append(evidenceOf(*rule), trackedAs(p, o)...), fix: ruleset.Fix(*rule, p), rule: rule, doubtful: o.Rule == nil,
+			evidence: slices.Concat(evidenceOf(*rule), trackedAs(p, o), q.gone(o)), fix: ruleset.Fix(*rule, p), rule: rule, doubtful: o.Rule == nil,
 		}
 	case rule != nil, len(o.Candidates) == 0, o.Candidates[0].Rejects != rejects, rejects && q.Reject == nil:
 		return nil
@@ -233,6 +239,14 @@ func trackedAs(p ruleset.Packet, o ruleset.Outcome) []string {
 		return nil
 	}
 	return []string{"/proc/net/nf_conntrack: to connection tracking the packet is " + p.CT.String()}
+}
+
+// gone says that the kernel used a rule that was not there any more when the ruleset was read.
+func (q question) gone(o ruleset.Outcome) []string {
+	if !o.Gone {
+		return nil
+	}
+	return []string{fmt.Sprintf("the kernel was seen using a rule with handle %d, which the ruleset did not have when it was read", q.Drop.Rule.Handle)}
 }
 
 func xfrmState(q question) *finding {

@@ -21,6 +21,7 @@ type sameToRules struct {
 	by                           string
 	kind, code                   uint8
 	ct                           ruleset.CT
+	rule                         journey.NftRule
 }
 
 // maxRemembered bounds what is remembered of one state.
@@ -39,6 +40,9 @@ func rememberable(j journey.Journey) (k sameToRules, ok bool) {
 	}
 	if j.Outer != nil {
 		k.outerSrc, k.outerDst = j.Outer.Src, j.Outer.Dst
+	}
+	if j.Drop.Rule != nil {
+		k.rule = *j.Drop.Rule
 	}
 	if j.Reject != nil {
 		k.by, k.kind, k.code = j.Reject.By, j.Reject.Type, j.Reject.Code

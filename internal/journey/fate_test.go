@@ -163,6 +163,19 @@ func TestEveryPacketGetsTheFateItHad(t *testing.T) {
 			k.packet(1, syn()).tunnelled().at(event.IPLocalDeliver).kfree("nft_do_chain", "NETFILTER_DROP",
 				"nft_do_chain+0x46f", "nft_do_chain_inet+0x80", "nf_hook_slow+0x42", "ip_local_deliver+0xd0", "ip_rcv+0x11")
 		}, fate: Dropped, is: func(j Journey) bool { return j.Drop.NfHook == "input" }},
+		"the kernel was seen using a rule": {does: func(k *kernel) {
+			s := k.packet(1, syn()).tunnelled().at(event.IPLocalDeliver).uses(event.NftRule, 7, 1, 9)
+			s.kfree("nft_do_chain", "NETFILTER_DROP", "nft_do_chain+0x46f", "nf_hook_slow+0x42", "ip_local_deliver+0xd0")
+		}, fate: Dropped, is: func(j Journey) bool {
+			return j.Drop.Rule != nil && *j.Drop.Rule == NftRule{Handle: 7, Next: 9, NextKnown: true} && len(j.Steps) == 10
+		}},
+		"the last rule of its chain, and what is returned says so": {does: func(k *kernel) {
+			e := k.packet(1, syn()).tunnelled().at(event.IPLocalDeliver).uses(event.NftResult, 7, 0, 0).event(event.NfHookSlow)
+			e.Returned, e.Value, e.Aux = true, -1, 1|2<<8
+		}, fate: Dropped, is: func(j Journey) bool { return j.Drop.Rule != nil && *j.Drop.Rule == NftRule{Handle: 7, NextKnown: true} }},
+		"a rule says nothing of a drop elsewhere": {does: func(k *kernel) {
+			k.packet(1, syn()).tunnelled().at(event.IPLocalDeliver).uses(event.NftRule, 7, -1, 0).kfree("tcp_v4_rcv", "NO_SOCKET")
+		}, fate: Dropped, is: func(j Journey) bool { return j.Drop.Rule == nil }},
 		"memory used again after TCP had it: delivered": {does: func(k *kernel) {
 			s := k.packet(1, data()).tunnelled().at(event.TCPRcv, event.TCPDoRcv)
 			reuse(k, s)

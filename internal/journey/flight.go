@@ -87,6 +87,10 @@ type flight struct {
 	number   uint64 // counts the flights of a run
 	fragment *datagram
 
+	// rule drops it, in the sk_buff ruled.
+	rule  *NftRule
+	ruled key
+
 	reject    *Reject
 	freed     *Drop // of the sk_buff seen last
 	lostCopy  *Drop // of another one, which matters only if none gets further
@@ -316,6 +320,9 @@ func (f *flight) relatedID() uint64 {
 // dropIn is a drop that a place's return tells of, not the freeing.
 func (f *flight) dropIn(p event.Place, hook string) *Drop {
 	d := &Drop{Drop: event.Drop{Function: p.String()}, Dev: f.dev, Netns: f.netns, NfHook: hook}
+	if p == event.NfHookSlow {
+		d.Rule = f.rule
+	}
 	if f.director.drops() && p == event.NfHookSlow {
 		d.NfHook, d.Decider = "input", event.IPVSIn.String()
 	}

@@ -16,6 +16,10 @@ func (a *Assembler) follow(f *flight, e event.Event) {
 		return
 	}
 	f.last = max(f.last, e.Time)
+	if e.Place == event.NftRule || e.Place == event.NftResult {
+		f.ruledBy(e)
+		return
+	}
 	if a.late(f, e) {
 		f.step(e, true)
 		return

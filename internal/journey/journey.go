@@ -130,6 +130,16 @@ type Drop struct {
 	NfHook string
 	// Decider is who in that hook decided, if that was seen: "ip_vs_in".
 	Decider string
+	// Rule is the rule of nftables that was seen dropping the packet; nil if that was not seen.
+	Rule *NftRule
+}
+
+// NftRule is a rule as the kernel knows it: by its number in its table, and by the rule behind it.
+type NftRule struct {
+	Handle uint64
+	// Next is the handle of the rule behind it in its chain, 0 if it is the last; valid with NextKnown.
+	Next      uint64
+	NextKnown bool
 }
 
 // Reject is the answer that the kernel chose to give to a packet that it freed.

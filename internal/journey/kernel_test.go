@@ -140,6 +140,13 @@ func (s *skb) kfree(function, reason string, stack ...string) *skb {
 	return s
 }
 
+// uses is a rule of nftables that drops the packet.
+func (s *skb) uses(p event.Place, handle uint64, value int32, next uint32) *skb {
+	e := s.event(p)
+	e.Peer, e.Value, e.Aux = handle, value, next
+	return s
+}
+
 func (s *skb) icmpSend(icmp, code uint32) *skb {
 	s.event(event.ICMPSend).Aux = icmp<<8 | code
 	return s

@@ -51,6 +51,15 @@ func nfHook(d event.Drop) string {
 	return ""
 }
 
+// ruledBy takes that a rule of nftables drops the packet. It will be freed next, so this is no step of its way.
+func (f *flight) ruledBy(e event.Event) {
+	f.ruled = key{e.Skb, e.Seen}
+	f.rule = &NftRule{Handle: e.Peer, NextKnown: e.Value >= 0}
+	if e.Value > 0 {
+		f.rule.Next = uint64(e.Aux)
+	}
+}
+
 // function is a symbol without module, offset and the compiler's suffixes.
 func function(symbol string) string {
 	symbol, _, _ = strings.Cut(symbol, "+0x")

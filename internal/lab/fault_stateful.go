@@ -48,5 +48,22 @@ func statefulFaults(
 				type filter hook input priority filter; policy accept;
 				ip daddr 10.99.0.1 limit rate over 8 bytes/second burst 8 bytes drop
 			}`),
+		// What the rules say does not tell which of them it was, the kernel alone knows.
+		table("firewall-limits", "Of several nftables rules with limits one drops the packet.", RealServer, "ip", `
+			chain input {
+				type filter hook input priority filter; policy accept;
+				ip daddr 10.99.0.1 limit rate over 9 mbytes/second drop
+				jump services
+				ip daddr 10.99.0.1 limit rate over 7 mbytes/second drop
+			}
+			chain services {
+				udp dport 80 limit rate over 8 bytes/second burst 8 bytes ip protocol vmap { 6 : accept, 17 : drop }
+				tcp dport 80 limit rate over 8 bytes/second burst 8 bytes drop
+				ip daddr 10.99.0.1 limit rate over 5 mbytes/second drop
+			}`),
+		rejects(legacy("firewall-iptables-nft-statistic", "Of several rules of iptables-nft that go by chance or count one rejects the packet.", "iptables-nft",
+			[]string{"-A", "INPUT", "-m", "statistic", "--mode", "random", "--probability", "0", "-j", "REJECT"},
+			[]string{"-A", "INPUT", "-d", VIP.String(), "-m", "statistic", "--mode", "nth", "--every", "1", "--packet", "0", "-j", "REJECT"},
+			[]string{"-A", "INPUT", "-m", "statistic", "--mode", "random", "--probability", "0", "-j", "DROP"})),
 	}
 }

@@ -51,13 +51,20 @@ func (e *evaluation) iptables(t *host.IPTables, c *host.IPTablesChain, reach mat
 		if v.kind == jumps && isGoto {
 			v.kind = goes
 		}
-		v.rule.Backend, v.rule.Family, v.rule.Table, v.rule.Chain = t.Backend, "ip", t.Table, c.Name
-		v.rule.Number, v.rule.Args, v.rule.Text = i+1, r.Args, "-A "+c.Name+" "+Quote(r.Args)
+		rejects := v.rule.Rejects
+		v.rule = ruleOf(t, c, i)
+		v.rule.Rejects = rejects
 		if v.unknown {
 			hit = hit.and(may)
 		}
 		return e.follow(v.verdict, reach, hit)
 	})
+}
+
+// ruleOf is rule i of a chain.
+func ruleOf(t *host.IPTables, c *host.IPTablesChain, i int) Rule {
+	args := c.Rules[i].Args
+	return Rule{Backend: t.Backend, Family: "ip", Table: t.Table, Chain: c.Name, Number: i + 1, Args: args, Text: "-A " + c.Name + " " + Quote(args)}
 }
 
 // targets are those that end a rule. NAT's accept the packet, and are only in tables that see a connection begin.

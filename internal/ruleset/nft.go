@@ -55,7 +55,7 @@ func (e *evaluation) nftRule(t *host.NftTable, c *host.NftChain, i int, reach ma
 		case verdicts[name] != goesOn:
 			return e.follow(e.nftVerdict(t, name, body, rule), reach, hit)
 		case name == "xt":
-			v, m := e.xt(body, rule)
+			v, m := xt(body, rule)
 			if v.kind != goesOn {
 				return e.follow(v, reach, hit.and(m))
 			}
@@ -119,7 +119,7 @@ func (e *evaluation) nftVerdict(t *host.NftTable, name string, body json.RawMess
 }
 
 // xt is an extension of iptables in a rule that iptables-nft does not show: only its name can be read.
-func (e *evaluation) xt(body json.RawMessage, rule Rule) (v verdict, m match) {
+func xt(body json.RawMessage, rule Rule) (v verdict, m match) {
 	var x struct{ Type, Name string }
 	_ = json.Unmarshal(body, &x)
 	if x.Type == "match" {

@@ -68,6 +68,9 @@ type Outcome struct {
 	Candidates []Rule
 	// Tracked: a rule was asked that looks at the packet's state in connection tracking.
 	Tracked bool
+	// Against: the kernel was seen using the Candidates, by whose text they do not drop the packet. Gone: the rule
+	// that it used is not in the ruleset. See [Outcome.Confirm].
+	Against, Gone bool
 }
 
 // Evaluate runs all chains of the packet's hook, in the order of their priorities, and before them those of the hooks

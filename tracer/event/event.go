@@ -49,7 +49,7 @@ type Event struct {
 	Seen time.Duration
 	// ID is the hash of the inner header: the same wherever the packet is seen, also in another sk_buff.
 	ID uint64
-	// Peer is the sk_buff that this one was merged into (GroMerged), 0 if not known.
+	// Peer is the sk_buff that this one was merged into (GroMerged), 0 if not known; the rule's handle (NftRule, NftResult).
 	Peer uint64
 
 	Netns   uint32

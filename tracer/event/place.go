@@ -24,6 +24,8 @@ const (
 	IPRouteOutput  Place = 17
 
 	NfHookSlow Place = 20
+	NftRule    Place = 25
+	NftResult  Place = 26
 
 	IPVSIn       Place = 21
 	IPVSSchedule Place = 22
@@ -72,6 +74,8 @@ var names = map[Place]string{
 	IPLocalOut:       "ip_local_out",
 	IPRouteOutput:    "ip_route_output",
 	NfHookSlow:       "nf_hook_slow",
+	NftRule:          "nft_rule",
+	NftResult:        "nft_result",
 	IPVSIn:           "ip_vs_in",
 	IPVSSchedule:     "ip_vs_schedule",
 	IPVSXmit:         "ip_vs_xmit",

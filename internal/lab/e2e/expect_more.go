@@ -15,6 +15,7 @@ func moreLosses() (all []loss) {
 		"firewall-policy", "firewall-jump", "firewall-goto", "firewall-vmap", "firewall-set", "firewall-inet",
 		"firewall-legacy-chain", "firewall-legacy-policy", "firewall-iptables-nft",
 		"firewall-stateful", "firewall-ct-new", "firewall-legacy-conntrack", "firewall-limit",
+		"firewall-limits",
 	} {
 		both(loss{scenario: name, fate: "dropped", functions: nft, reasons: nfDrop, dev: "tunl0", hook: "input"})
 	}
@@ -26,6 +27,7 @@ func moreLosses() (all []loss) {
 	all = append(all,
 		loss{scenario: "firewall-legacy-reject", proto: lab.TCP, fate: "rejected", functions: nft, reasons: nfDrop, dev: "tunl0", hook: "input", reject: "rst 0/0"},
 		loss{scenario: "firewall-legacy-reject", proto: lab.UDP, fate: "rejected", functions: nft, reasons: nfDrop, dev: "tunl0", hook: "input", reject: "icmp 3/3"})
+	both(loss{scenario: "firewall-iptables-nft-statistic", fate: "rejected", functions: nft, reasons: nfDrop, dev: "tunl0", hook: "input", reject: "icmp 3/3"})
 	both(loss{scenario: "firewall-iptables-nft-reject", fate: "rejected", functions: nft, reasons: nfDrop, dev: "tunl0", hook: "input", reject: "icmp 3/3"})
 	both(loss{scenario: "firewall-postrouting", reply: true, fate: "dropped", functions: nft, reasons: nfDrop, dev: "eth0", hook: "postrouting"})
 	both(loss{scenario: "director-firewall-input", at: lab.Director, fate: "dropped", functions: nft, reasons: nfDrop, dev: "eth0", hook: "input"})

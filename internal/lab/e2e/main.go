@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"regexp"
 	"strings"
@@ -54,6 +55,9 @@ func (o options) test(ctx context.Context, r *report) error {
 	if o.reasons, err = hasReasons(); err != nil {
 		return err
 	}
+	if err := firewall(ctx); err != nil {
+		return err
+	}
 	started := time.Now()
 	l, err := lab.Build(ctx)
 	if err != nil {
@@ -71,6 +75,16 @@ func (o options) test(ctx context.Context, r *report) error {
 			o.besides(ctx, r, l, only)
 		}
 		r.note("%s took %v", tier, time.Since(began).Round(100*time.Millisecond))
+	}
+	return nil
+}
+
+// firewall loads what every machine has loaded whose firewall is nftables or iptables-nft: a rule is seen deciding only
+// where its module was there before ipiptrace.
+func firewall(ctx context.Context) error {
+	out, err := exec.CommandContext(ctx, "modprobe", "-a", "nf_tables", "nft_reject_inet", "nft_reject_ipv4", "nft_compat").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("modprobe: %w: %s", err, out)
 	}
 	return nil
 }
