@@ -200,7 +200,7 @@ func firewallState(q question, rejects bool) *finding {
 	case rule != nil && rule.Rejects == rejects:
 		return &finding{
 			summary:  fmt.Sprintf(summary, where(*rule), verb),
-			evidence: slices.Concat(evidenceOf(*rule), trackedAs(p, o), q.gone(o)), fix: ruleset.Fix(*rule, p), rule: rule, doubtful: o.Rule == nil,
+			evidence: slices.Concat(evidenceOf(*rule), trackedAs(p, o), q.gone(o)), fix: q.letPass(*rule, p), rule: rule, doubtful: o.Rule == nil,
 		}
 	case rule != nil, len(o.Candidates) == 0, o.Candidates[0].Rejects != rejects, rejects && q.Reject == nil:
 		return nil
@@ -209,6 +209,28 @@ func firewallState(q question, rejects bool) *finding {
 		summary:    fmt.Sprintf("one of %d rules at the hook %s %ss the packet", len(o.Candidates), p.Hook, verb),
 		candidates: o.Candidates, doubtful: true,
 	}
+}
+
+// letPass are the commands that take back what the rule does to the packet. The policy that drops it in its outer
+// header is met again when that is gone.
+func (q question) letPass(r ruleset.Rule, p ruleset.Packet) []string {
+	fix := ruleset.Fix(r, p)
+	if r.Policy == "" || p.Proto != protoIPIP {
+		return fix
+	}
+	inner := headers(q.now())
+	inner.Hook = p.Hook
+	for _, l := range tunnels(q.host) {
+		if l.Up && takes(l, q) {
+			inner.IIF = l.Name
+		}
+	}
+	inner.CT = q.tracking(inner)
+	if o := ruleset.Evaluate(q.host, inner); o.Rule != nil && o.Rule.Policy != "" && o.Rule.Backend == r.Backend && o.Rule.Family == r.Family &&
+		o.Rule.Table == r.Table && o.Rule.Chain == r.Chain {
+		fix = append(fix, ruleset.Fix(*o.Rule, inner)...)
+	}
+	return fix
 }
 
 // where names a rule in a sentence.

@@ -3,6 +3,7 @@ package diagnose
 import (
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -112,6 +113,27 @@ func TestAStatefulFirewallIsUnderstood(t *testing.T) {
 			c := Explain(j, test.s).Cause
 			if c.Code != "firewall-drop" || c.Certainty != test.certainty || !strings.Contains(c.Summary, test.says) {
 				t.Errorf("%s, %s: %s; want %s: %s", c.Code, c.Certainty, c.Summary, test.certainty, test.says)
+			}
+		})
+	}
+}
+
+// A policy that drops IPIP drops what is in it, too; one of ingress sees the outer header alone.
+func TestAPolicyLetsTheInnerHeaderPassToo(t *testing.T) {
+	const accept80 = `[{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":80}},{"accept":null}]`
+	const outer, inner = "nft insert rule inet f input ip saddr 10.0.0.2 ip protocol 4 accept", "nft insert rule inet f input ip daddr 10.99.0.1 tcp dport 80 accept"
+	for what, test := range map[string]struct {
+		rules []string
+		fix   []string
+	}{
+		"both":              {nil, []string{outer, inner}},
+		"the inner one may": {[]string{accept80}, []string{outer}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			j := dropped("nft_do_chain", "NETFILTER_DROP", "eth0", true)
+			j.Packet.TCPFlags, j.Drop.NfHook = event.SYN, "input"
+			if c := Explain(j, realServer(stateful(t, "drop", test.rules...))).Cause; !slices.Equal(c.Fix, test.fix) {
+				t.Errorf("%s: %q, want %q", c.Code, c.Fix, test.fix)
 			}
 		})
 	}

@@ -61,6 +61,11 @@ func firewallFaults() []Scenario {
 				iifname "lo" accept
 				iifname "eth0" tcp dport 80 accept
 			}`),
+		table("firewall-policy-outer", "The policy of an nftables chain drops IPIP packets, and would drop what is in them.", RealServer, "inet", `
+			chain input {
+				type filter hook input priority filter; policy drop;
+				iif "lo" accept
+			}`),
 		table("firewall-jump", "An nftables rule in a chain that input jumps to drops the packet.", RealServer, "ip", `
 			chain services {
 				tcp dport 443 accept

@@ -19,6 +19,7 @@ func moreLosses() (all []loss) {
 	} {
 		both(loss{scenario: name, fate: "dropped", functions: nft, reasons: nfDrop, dev: "tunl0", hook: "input"})
 	}
+	both(loss{scenario: "firewall-policy-outer", fate: "dropped", functions: nft, reasons: nfDrop, dev: "eth0", hook: "input"})
 	both(loss{scenario: "firewall-netdev", fate: "dropped", functions: nft, reasons: nfDrop, dev: "eth0", hook: "ingress"})
 	both(loss{scenario: "firewall-prerouting", fate: "dropped", functions: nft, reasons: nfDrop, dev: "tunl0", hook: "prerouting"})
 	all = append(all,
