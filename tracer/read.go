@@ -60,12 +60,12 @@ func (r *reader) drain(ctx context.Context) {
 			records = make([]byte, 0, chunkBytes)
 		}
 	}
-	wake := context.AfterFunc(ctx, func() { ring.SetDeadline(time.Now()) })
-	defer wake()
 	for {
-		if ctx.Err() == nil {
-			ring.SetDeadline(time.Now().Add(idle))
+		wait := idle
+		if ctx.Err() != nil {
+			wait = 0
 		}
+		ring.SetDeadline(time.Now().Add(wait))
 		err := ring.ReadInto(&record)
 		switch {
 		case err == nil:
