@@ -87,9 +87,11 @@ test-lab: build guest-tools ## the lab inside each of LAB_KERNELS, LAB_GUESTS at
 	@for kernel in $(LAB_KERNELS); do bin/boot --kernel $$kernel --fetch; done
 	@printf '%s\n' $(LAB_KERNELS) | xargs -P $(LAB_GUESTS) -I{} bash -c "$$LAB" lab {}
 
-test-modules: build guest-tools ## modules that come and go under a run, in a guest: KERNEL=6.1
-	$(call say,modules in a $(KERNEL) guest)
-	@bin/boot --kernel $(KERNEL) --file bin/ipiptrace:/bin/ipiptrace --file cmd/ipiptrace/testdata/guest/modules.sh:/modules.sh -- bash /modules.sh
+test-modules: build guest-tools ## modules that come and go under a run, in a guest of each kernel, or of KERNEL=6.1
+	@for kernel in $(if $(filter file,$(origin KERNEL)),$(LAB_KERNELS),$(KERNEL)); do \
+		echo "==> modules in a $$kernel guest" >&2; \
+		bin/boot --kernel $$kernel --file bin/ipiptrace:/bin/ipiptrace --file cmd/ipiptrace/testdata/guest/modules.sh:/modules.sh -- bash /modules.sh; \
+	done
 
 test-matrix: ## the long run before a release: every fault, kernel and back-end
 	@$(MAKE) --no-print-directory test-lab LAB_KERNELS="5.10 6.1 6.12 newest" GUESTTIME=4h E2EFLAGS="-set full"

@@ -25,14 +25,13 @@ type programs struct {
 	settings ipiptraceSettings
 	symbols  *symbols
 	maps     *ebpf.Collection
+	// ringBytes is the size of the ring, 0 for the one in spec.
+	ringBytes int
 	// loading: copies of a spec decode its types lazily, in a map that they share.
 	loading sync.Mutex
 }
 
 func newPrograms(spec *ebpf.CollectionSpec, k *kernel, opts Options) (*programs, error) {
-	if opts.RingBytes > 0 {
-		spec.Maps["events"].MaxEntries = uint32(opts.RingBytes)
-	}
 	settings, err := settingsFor(opts.Filter)
 	if err != nil {
 		return nil, err
@@ -40,7 +39,8 @@ func newPrograms(spec *ebpf.CollectionSpec, k *kernel, opts Options) (*programs,
 	if k.hasDropReason() {
 		settings.HasReason = 1
 	}
-	p := &programs{spec: spec, kernel: k, settings: settings, symbols: &symbols{proc: "/proc"}}
+	p := &programs{settings: settings, symbols: &symbols{proc: "/proc"}, ringBytes: opts.RingBytes}
+	p.know(spec, k)
 	only := spec.Copy()
 	clear(only.Programs)
 	p.maps, err = ebpf.NewCollectionWithOptions(only, ebpf.CollectionOptions{Cache: k.cache})
@@ -161,7 +161,15 @@ func (p *programs) replacements() map[string]*ebpf.Map {
 	return maps
 }
 
-// forget lets go of our programs and the kernel's types: nothing more will be attached.
+// know takes our programs and the kernel's types: now something can be attached.
+func (p *programs) know(spec *ebpf.CollectionSpec, k *kernel) {
+	if p.ringBytes > 0 {
+		spec.Maps["events"].MaxEntries = uint32(p.ringBytes)
+	}
+	p.spec, p.kernel = spec, k
+}
+
+// forget lets go of them until something is to be attached again.
 func (p *programs) forget() { p.spec, p.kernel = nil, nil }
 
 func (p *programs) Close() { p.maps.Close() }

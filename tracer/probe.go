@@ -33,6 +33,8 @@ type probe struct {
 	full bool
 	// required: without this place there is nothing to tell.
 	required bool
+	// module is the kernel module that symbols are in, where they are not built in: it may come and go.
+	module string
 	// unless names a place that makes this one needless: it is watched only where that one can't be.
 	unless event.Place
 	// why we look here.
@@ -98,19 +100,19 @@ var probes = []probe{
 	{place: event.IPError, symbols: []string{"ip_error"}, full: true,
 		why: "there is no route"},
 
-	{place: event.IPVSIn, symbols: []string{"ip_vs_in_hook", "ip_vs_remote_request4"}, skbArg: 1, args: 3, result: true,
+	{place: event.IPVSIn, symbols: []string{"ip_vs_in_hook", "ip_vs_remote_request4"}, module: "ip_vs", skbArg: 1, args: 3, result: true,
 		why: "the director looks at the packet"},
-	{place: event.IPVSSchedule, symbols: []string{"ip_vs_schedule"}, skbArg: 1, args: 5, returns: true,
+	{place: event.IPVSSchedule, symbols: []string{"ip_vs_schedule"}, module: "ip_vs", skbArg: 1, args: 5, returns: true,
 		why: "the director chooses a real server, or finds none"},
-	{place: event.IPVSXmit, symbols: []string{"ip_vs_tunnel_xmit"}, aux: methodTunnel,
+	{place: event.IPVSXmit, symbols: []string{"ip_vs_tunnel_xmit"}, module: "ip_vs", aux: methodTunnel,
 		also: []also{{"ip_vs_nat_xmit", methodNAT}, {"ip_vs_dr_xmit", methodDirect}},
 		why:  "the director sends the packet on, and by which method"},
-	{place: event.IPVSLeave, symbols: []string{"ip_vs_leave"}, skbArg: 1,
+	{place: event.IPVSLeave, symbols: []string{"ip_vs_leave"}, module: "ip_vs", skbArg: 1,
 		why: "the director has nowhere to send the packet to"},
 
-	{place: event.Tunnel4Rcv, symbols: []string{"tunnel4_rcv"},
+	{place: event.Tunnel4Rcv, symbols: []string{"tunnel4_rcv"}, module: "tunnel4",
 		why: "IPIP is looked for a tunnel"},
-	{place: event.IPTunnelRcv, symbols: []string{"ip_tunnel_rcv"}, skbArg: 1, full: true,
+	{place: event.IPTunnelRcv, symbols: []string{"ip_tunnel_rcv"}, module: "ip_tunnel", skbArg: 1, full: true,
 		why: "a tunnel was found"},
 	{place: event.GroCellsReceive, symbols: []string{"gro_cells_receive"}, skbArg: 1, full: true,
 		why: "the outer header is gone"},

@@ -60,12 +60,12 @@ func (r *reader) drain(ctx context.Context) {
 			records = make([]byte, 0, chunkBytes)
 		}
 	}
-	wake := context.AfterFunc(ctx, func() { ring.SetDeadline(time.Now()) })
-	defer wake()
 	for {
-		if ctx.Err() == nil {
-			ring.SetDeadline(time.Now().Add(idle))
+		wait := idle
+		if ctx.Err() != nil {
+			wait = 0
 		}
+		ring.SetDeadline(time.Now().Add(wait))
 		err := ring.ReadInto(&record)
 		switch {
 		case err == nil:
@@ -99,7 +99,7 @@ func (r *reader) deliver(yield func(event.Event, error) bool, stop func()) {
 			stop()
 		}
 	}
-	if more {
+	if more && r.deliverWatch(monotonic(), yield) {
 		totals := r.tracer.totals()
 		yield(event.Event{Kind: event.End, Time: monotonic(), Totals: &totals}, nil)
 	}
@@ -117,6 +117,9 @@ func (r *reader) deliverChunk(c chunk, yield func(event.Event, error) bool) bool
 		}
 		c.now, rest = e.Time, rest[4+size:]
 	}
+	if !r.deliverWatch(c.now, yield) {
+		return false
+	}
 	if c.lost > r.lost {
 		lost := c.lost - r.lost
 		r.lost = c.lost
@@ -131,6 +134,14 @@ func (r *reader) deliverChunk(c chunk, yield func(event.Event, error) bool) bool
 		return yield(event.Event{Kind: event.Tick, Time: c.now}, nil)
 	}
 	return true
+}
+
+// deliverWatch says what is watched from now on, if that has changed.
+func (r *reader) deliverWatch(now time.Duration, yield func(event.Event, error) bool) bool {
+	if !r.tracer.hasChanged() {
+		return true
+	}
+	return yield(event.Event{Kind: event.Watch, Time: now, Probes: r.tracer.rows()}, nil)
 }
 
 // missedMore asks the kernel now and then whether it has missed probes since it was last asked.
@@ -168,15 +179,36 @@ func (t *Tracer) totals() event.Totals {
 // missed is how often the kernel did not run a program because it was already running on that CPU, or
 // could not run a kprobe; nil if a program is attached in a way for which the kernel does not count.
 func (t *Tracer) missed() *uint64 {
-	var missed uint64
-	for _, a := range t.attached {
-		n, ok := t.missedBy(a)
-		if !ok {
-			return nil
-		}
-		missed += n
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	m := t.past
+	for _, w := range t.watching {
+		m.add(t.missedAt(w.attached))
 	}
-	return &missed
+	if m.uncounted {
+		return nil
+	}
+	return &m.count
+}
+
+// misses are how often the kernel did not run programs.
+type misses struct {
+	count uint64
+	// uncounted: one is attached in a way for which the kernel does not count.
+	uncounted bool
+}
+
+func (m *misses) add(n misses) {
+	m.count += n.count
+	m.uncounted = m.uncounted || n.uncounted
+}
+
+func (t *Tracer) missedAt(all []attached) (m misses) {
+	for _, a := range all {
+		n, ok := t.missedBy(a)
+		m.add(misses{n, !ok})
+	}
+	return m
 }
 
 func (t *Tracer) missedBy(a attached) (n uint64, ok bool) {

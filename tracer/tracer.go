@@ -42,19 +42,36 @@ type Options struct {
 	Full bool
 	// RingBytes is the size of the ring, a power of two; 0 is the default, 8 MiB.
 	RingBytes int
+	// Privileged runs what needs the privileges of Open again, later: to watch the places in a module that comes.
+	// Nil: the process keeps them.
+	Privileged func(func())
 	// Log hears why a place is not watched; nil is silent.
 	Log *slog.Logger
 }
 
 // Tracer is a running trace: attached from Open to Close.
 type Tracer struct {
-	run      event.Run
-	programs *programs
-	attached []attached
-	ring     *ringbuf.Reader
-	decoder  decoder
+	run        event.Run
+	programs   *programs
+	ring       *ringbuf.Reader
+	decoder    decoder
+	modules    modules
+	log        *slog.Logger
+	privileged func(func())
 	// countsKprobes: this kernel says how often it missed a kprobe.
 	countsKprobes bool
+
+	// adapting is held while places in modules are attached or let go; then nothing is, once it is closed.
+	adapting sync.Mutex
+	closed   bool
+
+	// mu guards what follows: modules come and go while events are read.
+	mu       sync.Mutex
+	watching []watching
+	// changed: who reads the events does not know of the last change of watching.
+	changed bool
+	// past is what was missed by what is no longer attached.
+	past misses
 }
 
 // attached is one program at one point of the kernel.
@@ -73,6 +90,9 @@ func Open(opts Options) (*Tracer, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
+	if opts.Privileged == nil {
+		opts.Privileged = func(do func()) { do() }
+	}
 	spec, kernel, err := read()
 	if err != nil {
 		return nil, err
@@ -84,13 +104,13 @@ func Open(opts Options) (*Tracer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tracer{programs: programs, countsKprobes: kernel.countsMissedKprobes()}
+	t := &Tracer{programs: programs, log: opts.Log, privileged: opts.Privileged, countsKprobes: kernel.countsMissedKprobes()}
 	t.decoder = decoder{symbols: programs.symbols, reasons: kernel.dropReasons()}
 	if err := t.open(kernel, opts); err != nil {
 		t.Close()
 		return nil, err
 	}
-	go t.settle()
+	go t.attend()
 	return t, nil
 }
 
@@ -123,6 +143,9 @@ func (t *Tracer) open(kernel *kernel, opts Options) error {
 		return fmt.Errorf("open ring: %w", err)
 	}
 	t.ring = ring
+	if t.modules, err = openModules(); err != nil { // before the first place is tried: none comes unheard
+		return err
+	}
 	if err := t.attach(plan(probes, kernel, opts.Backend, opts.Full), opts); err != nil {
 		return err
 	}
@@ -163,8 +186,7 @@ func (t *Tracer) attach(candidates []candidate, opts Options) error {
 		if candidates[i].probe.unless != event.NoPlace && watched[candidates[i].probe.unless] {
 			continue
 		}
-		t.attached = append(t.attached, r.attached...)
-		t.run.Probes = append(t.run.Probes, r.row())
+		t.watching = append(t.watching, r)
 		if len(r.attached) > 0 && r.way[0].mechanism != tracepoint {
 			functions++
 		}
@@ -231,9 +253,14 @@ func (p *programs) attachAll(w way) ([]attached, error) {
 
 func (w watching) row() event.Probe {
 	row := event.Probe{Place: w.candidate.probe.place, Name: w.candidate.probe.place.String(), Why: w.candidate.why}
-	if len(w.attached) > 0 {
+	module := w.candidate.probe.module
+	switch {
+	case len(w.attached) > 0:
 		row.Mechanism, row.Symbol = w.way[0].mechanism, w.way[0].symbol
-	} else if w.err != nil {
+	case w.err == nil:
+	case errors.Is(w.err, os.ErrNotExist) && module != "" && !isLoaded(module):
+		row.Why = "module " + module + " is not loaded"
+	default:
 		row.Why = reason(w.err)
 	}
 	return row
@@ -265,7 +292,7 @@ func (w watching) fatal() error {
 }
 
 func (t *Tracer) firstWhy() string {
-	for _, p := range t.run.Probes {
+	for _, p := range t.rows() {
 		if !p.Attached() {
 			return p.Why
 		}
@@ -274,12 +301,33 @@ func (t *Tracer) firstWhy() string {
 }
 
 // Run describes what is traced and where.
-func (t *Tracer) Run() event.Run { return t.run }
+func (t *Tracer) Run() event.Run {
+	run := t.run
+	run.Probes = t.rows()
+	return run
+}
+
+// rows are the places as they are watched now.
+func (t *Tracer) rows() (rows []event.Probe) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, w := range t.watching {
+		rows = append(rows, w.row())
+	}
+	return rows
+}
 
 // Close detaches everything. The links die with the process as well.
 func (t *Tracer) Close() error {
-	detach(t.attached)
-	t.attached = nil
+	t.modules.close()
+	t.adapting.Lock()
+	defer t.adapting.Unlock()
+	t.closed = true
+	var all []attached
+	for _, w := range t.watching {
+		all = append(all, w.attached...)
+	}
+	detach(all)
 	if t.ring != nil {
 		t.ring.Close()
 	}

@@ -24,14 +24,14 @@ func (x *explaining) define(cmd *cobra.Command) {
 // source is a live run's, with the machine's state if losses are to be explained. The process keeps the
 // privileges that it needs for that, and no others.
 func (x *explaining) source(live *liveRun) (source, *diagnose.Inquiry) {
-	needed := attachedWith(x.noDiagnose)
+	live.rights.attached(x.noDiagnose)
 	if x.noDiagnose {
 		return source{events: live.events()}, nil
 	}
 	filter := live.Run().Filter
 	m := &machine{
 		options: read.Options{VIPs: filter.VIPs, Ports: filter.Ports, Client: filter.Client},
-		needed:  needed,
+		rights:  live.rights,
 		asked:   make(chan uint32, 1<<10),
 		read:    make(chan event.Event),
 	}
@@ -42,10 +42,9 @@ func (x *explaining) source(live *liveRun) (source, *diagnose.Inquiry) {
 // machine reads the state of the machine beside a run: a loss waits for it, the ring does not.
 type machine struct {
 	options read.Options
-	// needed are the privileges of the run when nothing is being read.
-	needed capabilities
-	asked  chan uint32
-	read   chan event.Event
+	rights  *rights
+	asked   chan uint32
+	read    chan event.Event
 	// due is the number of states that were asked for and not handed on.
 	due int
 }
@@ -70,18 +69,18 @@ func (m *machine) ask(netns []uint32) {
 // work reads what is asked for, for as long as the process lives.
 func (m *machine) work() {
 	for inode := range m.asked {
-		m.read <- m.state(inode)
+		var e event.Event
+		m.rights.during(func() { e = m.state(inode) })
+		m.read <- e
 		time.Sleep(readPause)
 	}
 }
 
-// state reads a namespace, with all privileges that the process may have.
+// state reads a namespace.
 func (m *machine) state(inode uint32) event.Event {
 	var now unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
 	e := event.Event{Kind: event.State, Time: time.Duration(now.Nano()), Netns: inode}
-	effective(everything)
-	defer effective(m.needed)
 	ctx, cancel := context.WithTimeout(context.Background(), lastWait)
 	defer cancel()
 	var s *host.Snapshot

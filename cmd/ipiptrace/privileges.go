@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -25,9 +26,26 @@ func effective(wanted capabilities) {
 	_ = setCapabilities(given&wanted, given) // what can't be lowered is as it was
 }
 
-// attachedWith leaves a run that is attached with what it needs from now on, and says what that is. If for
-// good, the rest can't be had back.
-func attachedWith(forGood bool) capabilities {
+// rights are what a run may do: everything up to the moment when it is attached, then little, but for moments.
+type rights struct {
+	mu sync.Mutex
+	// least is what is effective between those moments.
+	least capabilities
+}
+
+// during runs do with all that the process may have. Only one may at a time, the others wait.
+func (r *rights) during(do func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	effective(everything)
+	defer effective(r.least)
+	do()
+}
+
+// attached leaves a run with what it needs from now on. If for good, the rest can't be had back.
+func (r *rights) attached(forGood bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	need := reading
 	effective(need)
 	if bpfIsRefused() {
@@ -37,7 +55,7 @@ func attachedWith(forGood bool) capabilities {
 	if given := permitted() & need; forGood {
 		_ = setCapabilities(given, given)
 	}
-	return need
+	r.least = need
 }
 
 // bpfIsRefused reports whether this process may not even ask about what it has open: kernels before 6.0

@@ -77,8 +77,9 @@ func (t *traceCommand) netnsNames() func(uint32) string {
 // liveRun is a tracer with what ends its run.
 type liveRun struct {
 	*tracer.Tracer
-	ctx  context.Context
-	stop context.CancelFunc
+	ctx    context.Context
+	stop   context.CancelFunc
+	rights *rights
 }
 
 // thrift has memory given back sooner than Go does by itself: a run lives beside what it watches.
@@ -89,11 +90,13 @@ func attach(ctx context.Context, opts tracer.Options, f *following, talk *talkin
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(thrift)
 	}
+	live := &liveRun{rights: &rights{least: everything}}
+	opts.Privileged = live.rights.during
 	opened, err := tracer.Open(opts)
 	if err != nil {
 		return nil, err
 	}
-	live := &liveRun{Tracer: opened}
+	live.Tracer = opened
 	if live.ctx, live.stop = context.WithCancel(ctx); f.duration > 0 {
 		live.ctx, live.stop = context.WithTimeout(ctx, time.Duration(f.duration))
 	}

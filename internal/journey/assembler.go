@@ -82,7 +82,6 @@ func New(opts Options) *Assembler {
 	}
 	a := &Assembler{
 		opts:      opts,
-		watched:   watchedPlaces(opts.Run.Probes),
 		byKey:     map[key]*flight{},
 		bySkb:     map[uint64]key{},
 		byID:      map[uint64][]*flight{},
@@ -94,9 +93,14 @@ func New(opts Options) *Assembler {
 		fragments: map[datagram][]*flight{},
 	}
 	a.tally.sites = Sites{}
-	a.tally.account.Probes = opts.Run.Probes
+	a.watch(opts.Run.Probes)
 	a.tally.account.Filter = opts.Run.Filter
 	return a
+}
+
+// watch says which places are watched from now on.
+func (a *Assembler) watch(probes []event.Probe) {
+	a.watched, a.tally.account.Probes = watchedPlaces(probes), probes
 }
 
 // watchedPlaces is nil if the run doesn't say: then everything counts as watched.
@@ -158,6 +162,8 @@ func (a *Assembler) Add(e event.Event) []Journey {
 	case event.Sighting:
 		a.tally.account.Events++
 		a.sight(e)
+	case event.Watch:
+		a.watch(e.Probes)
 	case event.End:
 		a.tally.end(e.Totals)
 	}

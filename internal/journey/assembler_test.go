@@ -444,3 +444,19 @@ func TestTheAccountAddsUp(t *testing.T) {
 		t.Errorf("%+v", acc.Sites)
 	}
 }
+
+func TestWhatIsWatchedMayChangeUnderARun(t *testing.T) {
+	a := New(Options{Run: tracepointTier()})
+	if a.watches(event.IPVSIn) || !a.watches(event.KfreeSkb) {
+		t.Fatal("before the module came")
+	}
+	now := append(tracepointTier().Probes, event.Probe{Place: event.IPVSIn, Name: "ip_vs_in", Mechanism: "fexit", Symbol: "ip_vs_in_hook"})
+	a.Add(event.Event{Kind: event.Watch, Time: 1, Probes: now})
+	if !a.watches(event.IPVSIn) || !a.watches(event.KfreeSkb) || len(a.Account().Probes) != len(now) {
+		t.Errorf("after it came: %+v", a.Account().Probes)
+	}
+	a.Add(event.Event{Kind: event.Watch, Time: 2, Probes: tracepointTier().Probes})
+	if a.watches(event.IPVSIn) {
+		t.Error("after it went")
+	}
+}

@@ -28,6 +28,8 @@ const (
 	End
 	// State is the machine's state in Netns at Time, read because a packet was lost there; Host is there.
 	State
+	// Watch says that other places are watched from now on, since a module came or went; Probes is there.
+	Watch
 )
 
 // Event is one thing that happened in the kernel.
@@ -70,6 +72,8 @@ type Event struct {
 	Totals *Totals
 	// Host is a snapshot of the machine's state (internal/host) as JSON, with Kind State.
 	Host json.RawMessage
+	// Probes are the places and how each is watched, in the place of [Run]'s, with Kind Watch.
+	Probes []Probe
 }
 
 // Header is an IPv4 header.

@@ -107,10 +107,15 @@ func NewReader(r io.Reader) (*Reader, error) {
 		return nil, in.wrong(fmt.Errorf("version %d", header.Version))
 	}
 	in.run = header.Run
-	for i, p := range in.run.Probes {
-		in.run.Probes[i].Place, _ = PlaceNamed(p.Name)
-	}
+	findPlaces(in.run.Probes)
 	return in, nil
+}
+
+// findPlaces finds the place of each probe by its name.
+func findPlaces(probes []Probe) {
+	for i, p := range probes {
+		probes[i].Place, _ = PlaceNamed(p.Name)
+	}
 }
 
 // Run is the run that was recorded. The Place of each probe is found by its name.
@@ -215,7 +220,8 @@ type record struct {
 	Count    uint64        `json:"ct,omitzero"`
 	Totals   *Totals       `json:"to,omitempty"`
 
-	Host json.RawMessage `json:"h,omitempty"`
+	Host   json.RawMessage `json:"h,omitempty"`
+	Probes []Probe         `json:"pr,omitempty"`
 }
 
 type packetRecord struct {
@@ -273,7 +279,7 @@ func (a *address) UnmarshalText(text []byte) error {
 }
 
 // kinds are the names of the kinds in a recording, by Kind; a sighting has none.
-var kinds = []string{Sighting: "", Tick: "tick", Lost: "lost", End: "end", State: "state"}
+var kinds = []string{Sighting: "", Tick: "tick", Lost: "lost", End: "end", State: "state", Watch: "watch"}
 
 func encode(e Event) record {
 	return record{
@@ -282,7 +288,7 @@ func encode(e Event) record {
 		Skb: address(e.Skb), Seen: e.Seen, ID: address(e.ID), Peer: address(e.Peer),
 		Netns: e.Netns, Ifindex: e.Ifindex, CPU: e.CPU, Value: e.Value, Aux: e.Aux,
 		Packet: encodePacket(e.Packet), Drop: (*dropRecord)(e.Drop), Count: e.Count, Totals: e.Totals,
-		Host: e.Host,
+		Host: e.Host, Probes: e.Probes,
 	}
 }
 
@@ -304,8 +310,9 @@ func (r record) event() (Event, error) {
 		Skb: uint64(r.Skb), Seen: r.Seen, ID: uint64(r.ID), Peer: uint64(r.Peer),
 		Netns: r.Netns, Ifindex: r.Ifindex, CPU: r.CPU, Value: r.Value, Aux: r.Aux,
 		Packet: r.Packet.packet(), Drop: (*Drop)(r.Drop), Count: r.Count, Totals: r.Totals,
-		Host: r.Host,
+		Host: r.Host, Probes: r.Probes,
 	}
+	findPlaces(e.Probes)
 	kind, err := kindNamed(r.Kind)
 	if err != nil {
 		return Event{}, err

@@ -61,6 +61,7 @@ func sampleEvents() []Event {
 			Lost: 1 << 60, Missed: &missed, Untracked: 2, IPIP: 100,
 			Inner: []Destination{{Addr: vip, Port: 8080, Protocol: 6, Tunnelled: true, Count: 9}},
 		}},
+		{Kind: Watch, Time: 80 * time.Second, Probes: []Probe{{Place: IPTunnelRcv, Name: "ip_tunnel_rcv", Mechanism: "fentry", Symbol: "ip_tunnel_rcv"}}},
 		{Kind: State, Time: 81 * time.Second, Netns: 4026532244, Host: []byte(`{"netns":4026532244}`)},
 	}
 }
@@ -151,8 +152,8 @@ func parts(e Event) []any {
 func TestATruncatedRecordingSaysSoAfterWhatCameBefore(t *testing.T) {
 	data := write(t, sampleRun(), sampleEvents())
 	_, events, err := read(t, data[:len(data)-10])
-	if !errors.Is(err, ErrTruncated) || !strings.Contains(err.Error(), "line 11") {
-		t.Errorf("%v, want truncated in line 11", err)
+	if !errors.Is(err, ErrTruncated) || !strings.Contains(err.Error(), "line 12") {
+		t.Errorf("%v, want truncated in line 12", err)
 	}
 	if len(events) != len(sampleEvents())-1 {
 		t.Errorf("%d events before the end", len(events))

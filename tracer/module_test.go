@@ -1,0 +1,54 @@
+package tracer
+
+import (
+	"maps"
+	"os"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestAMessageIsOfAModuleOnlyIfItIsOfTheModuleItself(t *testing.T) {
+	for message, want := range map[string][2]string{
+		"add@/module/ipip\x00ACTION=add\x00DEVPATH=/module/ipip\x00": {"add", "ipip"},
+		"remove@/module/ip_vs\x00":                                   {"remove", "ip_vs"},
+		"add@/module/ipip/drivers/x\x00":                             {},
+		"add@/devices/virtual/net/tunl0\x00":                         {},
+		"libudev\x00\xfe\xed":                                        {},
+		"":                                                           {},
+	} {
+		if action, module := parseUevent([]byte(message)); action != want[0] || module != want[1] {
+			t.Errorf("%q is %s of %q, want %q", message, action, module, want)
+		}
+	}
+}
+
+func TestModulesThatComeTogetherAreOneChange(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernel := os.NewFile(uintptr(fds[0]), "kernel")
+	defer kernel.Close()
+	m := modules{os.NewFile(uintptr(fds[1]), "uevents")}
+	for _, message := range []string{"add@/module/dummy", "remove@/module/tunnel4", "add@/module/tunnel4", "add@/module/ip_vs", "remove@/module/ip_vs"} {
+		if _, err := kernel.WriteString(message + "\x00"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := m.next(map[string]bool{"tunnel4": true, "ip_vs": true, "ip_tunnel": true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if came := slices.Collect(maps.Keys(c.came)); !slices.Equal(came, []string{"tunnel4"}) {
+		t.Errorf("came: %v", came)
+	}
+	if gone := slices.Sorted(maps.Keys(c.gone)); !slices.Equal(gone, []string{"ip_vs", "tunnel4"}) {
+		t.Errorf("gone: %v: what was loaded anew has gone, too", gone)
+	}
+	m.close()
+	if _, err := m.next(nil); err == nil {
+		t.Error("there is something to wait for on a closed socket")
+	}
+}
