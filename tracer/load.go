@@ -40,6 +40,9 @@ func newPrograms(spec *ebpf.CollectionSpec, k *kernel, opts Options) (*programs,
 	if k.hasDropReason() {
 		settings.HasReason = 1
 	}
+	if k.saysWhereConsumed() {
+		settings.HasLocation = 1
+	}
 	p := &programs{spec: spec, kernel: k, settings: settings, symbols: &symbols{proc: "/proc"}}
 	only := spec.Copy()
 	clear(only.Programs)
