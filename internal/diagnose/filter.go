@@ -125,7 +125,7 @@ func (q question) hooked() ruleset.Packet {
 	p := headers(q.now())
 	p.Hook = q.Drop.NfHook
 	if o := q.Outer; o != nil && q.tunnelled() {
-		p.Src, p.Dst, p.Proto, p.TTL, p.Length, p.HasPorts, p.Fragment = o.Src, o.Dst, protoIPIP, o.TTL, o.Len, false, o.Frag&0x1fff != 0
+		p.Src, p.Dst, p.Proto, p.TTL, p.Length, p.HasPorts, p.Fragment = o.Src, o.Dst, o.Protocol, o.TTL, o.Len, false, o.Frag&0x1fff != 0
 	}
 	return p
 }
@@ -243,7 +243,7 @@ func xfrmState(q question) *finding {
 	for _, p := range q.host.XFRM {
 		proto := q.Packet.Inner.Protocol
 		if q.tunnelled() {
-			proto = protoIPIP
+			proto = q.outerProto()
 		}
 		if p.Dir != dir || p.Action != "block" && p.Templates == 0 || !p.Src.Contains(src) || !p.Dst.Contains(dst) || p.Proto != 0 && p.Proto != proto {
 			continue

@@ -14,7 +14,7 @@ func packetRows() []row {
 			code: "bad-checksum", stage: transport, needs: []host.Part{host.PartCounters},
 			seen: func(q question) sight {
 				switch {
-				case q.reason("IP_CSUM", "TCP_CSUM", "UDP_CSUM", "ICMP_CSUM", "SKB_CSUM"):
+				case q.reason("IP_CSUM", "TCP_CSUM", "UDP_CSUM", "ICMP_CSUM", "SKB_CSUM"), q.droppedIn("udp_recvmsg"):
 					return shown
 				case q.droppedIn("ip_rcv_core") && q.short():
 					return absent // its length is wrong, whatever was counted before
@@ -105,6 +105,9 @@ func packetRows() []row {
 				return absent
 			},
 			state: func(q question) *finding {
+				if f := overlapState(q); f != nil {
+					return f
+				}
 				f := lostFragment(q)
 				f.evidence = []string{q.says("net/ipv4/ipfrag_time"), q.says("net/ipv4/ipfrag_high_thresh")}
 				if high, ok := q.host.Sysctl("net/ipv4/ipfrag_high_thresh"); ok && high == 0 {
@@ -129,6 +132,19 @@ func tooLong(q question) finding {
 	return finding{
 		summary:  fmt.Sprintf("the packet of %d bytes may not be fragmented and does not fit, with 20 bytes of outer header, into the way to the real server: %s, or make the MTU larger", q.Packet.Inner.Len, smaller),
 		evidence: []string{"ICMP 3/4 (fragmentation needed) to " + q.client().String()},
+	}
+}
+
+// overlapState: without a timeout fragments are given up if two of them overlap, or are too far apart.
+func overlapState(q question) *finding {
+	n := q.host.Counters["IpExt.ReasmOverlaps"]
+	if !q.droppedIn("inet_frag_rbtree_purge") || n == 0 {
+		return nil
+	}
+	return &finding{
+		summary:  fmt.Sprintf("two fragments of the packet from %s overlap, which no sound host makes (RFC 5722): the kernel frees all of them", q.src()),
+		evidence: []string{fmt.Sprintf("nstat -az IpExtReasmOverlaps: %d", n)},
+		doubtful: true, // another packet may have been counted
 	}
 }
 
