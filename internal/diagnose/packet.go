@@ -24,6 +24,9 @@ func packetRows() []row {
 				return absent
 			},
 			state: func(q question) *finding {
+				if q.reason("") && q.proto() != "" && !q.droppedIn("ip_rcv_core") && !q.served() {
+					return nil // there is no socket for it either
+				}
 				for _, c := range []string{"Tcp.InCsumErrors", "Udp.InCsumErrors", "Icmp.InCsumErrors", "IpExt.InCsumErrors"} {
 					if n := q.host.Counters[c]; n > 0 && strings.HasPrefix(c, counterOf(q)) {
 						f := badChecksum(q)
@@ -166,6 +169,12 @@ func badChecksum(q question) finding {
 	return finding{summary: fmt.Sprintf("the %s checksum is wrong: whoever sent the packet, or something on its way, has damaged it", what)}
 }
 
+// served reports whether a socket is there for what the packet asks for.
+func (q question) served() bool {
+	serving, _ := q.host.Serves(q.proto(), q.asked(), q.link())
+	return len(serving) > 0
+}
+
 // counterOf is the group of counters of the packet's protocol.
 func counterOf(q question) string {
 	if q.droppedIn("ip_rcv_core") {
@@ -178,7 +187,7 @@ func counterOf(q question) string {
 func (q question) short() bool {
 	p := q.Packet
 	if q.Outer != nil && q.tunnelled() {
-		return uint32(q.Outer.Len) > p.SkbLen
+		return p.Outer != nil && uint32(q.Outer.Len) > p.SkbLen // it may have got its outer header since
 	}
 	if q.Outer != nil {
 		return uint32(p.Inner.Len)+20 > uint32(q.Outer.Len)

@@ -16,6 +16,7 @@ func vrfFaults() []Scenario {
 			Inject: []Step{
 				unless("File exists", run(RealServer, "ip", "link", "add", vrf, "type", "vrf", "table", vrfTable)),
 				linkUp(RealServer, vrf),
+				unless("File exists", run(RealServer, "ip", "rule", "add", "pref", "1000", "l3mdev")), // the first VRF makes it, later ones don't
 				run(RealServer, "ip", "link", "set", "tunl0", "master", vrf),
 				run(RealServer, "ip", "route", "replace", "10.0.0.0/24", "dev", "eth0", "table", vrfTable),
 			},
@@ -25,7 +26,7 @@ func vrfFaults() []Scenario {
 				run(RealServer, "ip", "link", "set", "tunl0", "nomaster"),
 				unless("does not exist", unless("No such process", run(RealServer, "ip", "route", "del", "10.0.0.0/24", "dev", "eth0", "table", vrfTable))),
 				linkGone(RealServer, vrf),
-				unless("No such file", run(RealServer, "ip", "rule", "del", "l3mdev")),
+				unless("No such file", run(RealServer, "ip", "rule", "del", "pref", "1000", "l3mdev")),
 				giveAddr(RealServer, "tunl0", VIP),
 			},
 			Traffic: expect(Refused),

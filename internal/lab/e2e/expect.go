@@ -21,6 +21,8 @@ type loss struct {
 	reject    string
 	// notice: the journey arrives, and has the notice of that code.
 	notice string
+	// unforced: a forced tier, which watches everything at once and perhaps no function, sees it differently.
+	unforced bool
 	// at is where; empty is the real server. watched is what is watched meanwhile, if it is not that alone.
 	at, watched lab.Role
 	// blind is the fate where functions can't be watched and nothing shows the loss; empty: it is shown there, too.

@@ -62,12 +62,12 @@ func (r round) String() string {
 
 // rounds of auto watch each fault in the namespace in which it is, and the whole chain when all is well, or if a
 // packet is lost where it should not be.
-// A forced tier watches everything at once, where nothing is only noticed.
+// A forced tier watches everything at once.
 func (s set) rounds(tier string) []round {
 	var faults, modules []lab.Scenario
 	for _, f := range lab.Scenarios() {
 		switch {
-		case f.Code == "" || tier != auto && (f.Notice || len(s.forced) > 0 && !slices.Contains(s.forced, f.Name)):
+		case f.Code == "" || tier != auto && (unforced(f) || len(s.forced) > 0 && !slices.Contains(s.forced, f.Name)):
 		case pinned(f):
 			modules = append(modules, f)
 		default:
@@ -90,6 +90,12 @@ func (s set) rounds(tier string) []round {
 
 // pinned says that the fault can't come about while ipiptrace is attached: a probe in a module keeps it loaded.
 func pinned(s lab.Scenario) bool { return strings.HasPrefix(s.Name, "tunnel-module-missing") }
+
+// unforced are the faults that only auto is to show: a notice depends on what is watched, too.
+func unforced(s lab.Scenario) bool {
+	want, _ := expected(s.Name, s.Traffic[0].Proto)
+	return s.Notice || want.unforced
+}
 
 // faultsOf are those for which the role is to be watched.
 func faultsOf(watched lab.Role, all []lab.Scenario) (of []lab.Scenario) {
