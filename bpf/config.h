@@ -18,6 +18,7 @@ struct settings {
 	__u32 netns; /* inode number, 0: all */
 	__u32 proto; /* IP protocol number, 0: any */
 	__u32 has_reason; /* the kfree_skb tracepoint has a reason as third argument */
+	__u32 has_location; /* the consume_skb tracepoint says where, as second argument */
 };
 
 /* The instance of a program that several places share. */

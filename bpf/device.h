@@ -51,7 +51,8 @@ static __always_inline int meet(struct sk_buff *skb, const struct spot *at, __u3
 	if (!ready)
 		return 0;
 	ours = parse(&p, at->ip);
-	if (ours && place == PLACE_NETIF_RECEIVE_SKB && p.flags & PACKET_TUNNELLED)
+	if (ours && place == PLACE_NETIF_RECEIVE_SKB && p.flags & PACKET_TUNNELLED &&
+	    p.outer.protocol == IPPROTO_IPIP)
 		count(&counters.ipip);
 	t = find(key);
 	if (t && ours) {

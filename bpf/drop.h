@@ -31,16 +31,15 @@ static __always_inline void fill_drop(void *ctx, struct drop_section *s, __u64 l
 }
 
 static __always_inline void emit_drop(void *ctx, struct sk_buff *skb, const struct track *t,
-				      __u64 location, __s32 reason)
+				      const struct sighting *s, __u64 location)
 {
-	struct sighting s = { .place = PLACE_KFREE_SKB, .value = reason };
 	struct drop_record *r = bpf_ringbuf_reserve(&events, sizeof(*r), 0);
 
 	if (!r) {
 		count(&counters.lost);
 		return;
 	}
-	fill_event(&r->event, sizeof(*r), (__u64)skb, t, &s);
+	fill_event(&r->event, sizeof(*r), (__u64)skb, t, s);
 	fill_drop(ctx, &r->drop, location);
 	bpf_ringbuf_submit(r, 0);
 }
@@ -85,8 +84,9 @@ static __always_inline int emit_death(void *ctx, struct sk_buff *skb, __u64 loca
 		return 0;
 	if (!dev)
 		dev = dst_dev(skb);
+	/* In a socket's queue a datagram has neither device nor route left: 0 says that its namespace is not known. */
 	t.netns = BPF_CORE_READ(dev, nd_net.net, ns.inum);
-	if (config.netns && t.netns != config.netns)
+	if (config.netns && t.netns != config.netns && (t.netns || p.inner.protocol != IPPROTO_UDP))
 		return 0;
 	name(&t, &p);
 	t.ifindex = BPF_CORE_READ(dev, ifindex);
@@ -110,21 +110,36 @@ int kfree_skb(__u64 *ctx)
 	if (changed)
 		emit_last(ctx, skb, t, &p, &s, ctx[1]);
 	else
-		emit_drop(ctx, skb, t, ctx[1], s.value);
+		emit_drop(ctx, skb, t, &s, ctx[1]);
 	forget((__u64)skb);
 	return 0;
 }
 
-/* Is this CPU in a call in which the packet's socket has counted a drop? */
-static __always_inline bool socket_dropped(struct sk_buff *skb, const struct track *t, __u32 place)
+/* The packet's socket, if it has counted a drop in the call that this CPU is in. */
+static __always_inline struct sock *socket_dropped(struct sk_buff *skb, const struct track *t,
+						   __u32 place)
 {
 	struct call *call = call_of(place);
 	struct sock *sk;
 
 	if (!call || call->skb != (__u64)skb || call->seen != t->seen || !call->sk)
-		return false;
+		return NULL;
 	sk = (struct sock *)call->sk;
-	return BPF_CORE_READ(sk, sk_drops.counter) != call->drops;
+	return BPF_CORE_READ(sk, sk_drops.counter) != call->drops ? sk : NULL;
+}
+
+/* What tcp_validate_incoming minds, in its order. The option is still what the segment had. */
+static __always_inline __u32 refusal(struct sock *sk, struct sk_buff *skb)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	__u32 end = BPF_CORE_READ(tp, rcv_wup) + BPF_CORE_READ(tp, rcv_wnd), seq;
+
+	if (BPF_CORE_READ_BITFIELD_PROBED(tp, rx_opt.saw_tstamp) &&
+	    (__s32)(BPF_CORE_READ(tp, rx_opt.ts_recent) - BPF_CORE_READ(tp, rx_opt.rcv_tsval)) > 1)
+		return TCP_REFUSAL_PAWS;
+	if (tcp_seq(skb, &seq) && (__s32)(seq - end) > 0)
+		return TCP_REFUSAL_SEQUENCE;
+	return TCP_REFUSAL_UNSAID;
 }
 
 /*
@@ -133,14 +148,19 @@ static __always_inline bool socket_dropped(struct sk_buff *skb, const struct tra
  */
 static __always_inline int tcp_drop(void *ctx, struct sk_buff *skb)
 {
+	struct sighting s = { .place = PLACE_KFREE_SKB };
 	struct track *t = known(skb);
+	struct sock *sk;
 
 	if (!t)
 		return 0;
-	if (!socket_dropped(skb, t, PLACE_TCP_V4_DO_RCV) &&
-	    !socket_dropped(skb, t, PLACE_TCP_CHILD_PROCESS))
+	sk = socket_dropped(skb, t, PLACE_TCP_V4_DO_RCV);
+	if (!sk)
+		sk = socket_dropped(skb, t, PLACE_TCP_CHILD_PROCESS);
+	if (!sk)
 		return 0;
-	emit_drop(ctx, skb, t, 0, 0);
+	s.aux = refusal(sk, skb);
+	emit_drop(ctx, skb, t, &s, 0);
 	forget((__u64)skb);
 	return 0;
 }
@@ -157,15 +177,25 @@ int BPF_KPROBE(kprobe_tcp_drop, struct sk_buff *skb)
 	return tcp_drop(ctx, skb);
 }
 
+/*
+ * Kernels that say so much (inet_frag_destroy, SKB_CONSUMED) free the fragments of a datagram that will never be
+ * whole as if they had done their work: user space knows where that is.
+ */
 SEC("tp_btf/consume_skb")
-int BPF_PROG(consume_skb, struct sk_buff *skb)
+int consume_skb(__u64 *ctx)
 {
+	struct sk_buff *skb = (struct sk_buff *)ctx[0];
 	struct sighting s = { .place = PLACE_CONSUME_SKB };
-	struct track *t = known_for_sure(skb);
+	struct packet p = {};
+	bool changed;
+	struct track *t = known_as(skb, &p, &changed);
 
 	if (!t)
 		return 0;
-	emit((__u64)skb, t, &s);
+	if (config.has_location && is_fragment(&p))
+		emit_drop(ctx, skb, t, &s, ctx[1]);
+	else
+		emit((__u64)skb, t, &s);
 	forget((__u64)skb);
 	return 0;
 }

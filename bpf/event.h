@@ -70,8 +70,8 @@ enum place {
 	PLACE_TCP_DEFER_ACCEPT = 51, /* the listener waits for data: it frees the ACK that ends a handshake */
 
 	/* the end */
-	PLACE_KFREE_SKB = 60, /* value: enum skb_drop_reason of this kernel, 0 where it has none */
-	PLACE_CONSUME_SKB = 61,
+	PLACE_KFREE_SKB = 60, /* value: enum skb_drop_reason of this kernel, 0 where it has none; aux: enum tcp_refusal */
+	PLACE_CONSUME_SKB = 61, /* of a fragment with a drop section, where the kernel says so much */
 	PLACE_TCP_DROP = 63, /* a drop without an event of its own: seen as PLACE_KFREE_SKB */
 	PLACE_LEFT_NETNS = 62, /* with --netns: first seen in another namespace; ends the journey */
 
@@ -87,6 +87,13 @@ enum ip_vs_method {
 	IP_VS_METHOD_TUNNEL = 2,
 	IP_VS_METHOD_DIRECT = 3,
 	IP_VS_METHOD_BYPASS = 4,
+};
+
+/* Why TCP did not like a segment, where the kernel does not say. */
+enum tcp_refusal {
+	TCP_REFUSAL_UNSAID = 0,
+	TCP_REFUSAL_PAWS = 1, /* tcp_paws_discard: its timestamp is older than the last one */
+	TCP_REFUSAL_SEQUENCE = 2, /* tcp_sequence: it begins behind the receive window */
 };
 
 enum event_flag {
@@ -134,10 +141,11 @@ struct ip_header {
 };
 
 enum packet_flag {
-	PACKET_TUNNELLED = 1, /* outer is valid: IPIP around inner */
+	PACKET_TUNNELLED = 1, /* outer is valid: IPIP, GRE or GUE around inner */
 	PACKET_QUOTED = 2, /* an ICMP error: inner is the header it quotes, outer the error's own */
 	PACKET_FLOW = 4, /* no packet: only addresses, ports and protocol of inner are valid */
 	PACKET_PORTS = 8, /* sport and dport are valid (first fragment of TCP or UDP) */
+	PACKET_OPTIONS = 16, /* inner has IP options */
 };
 
 /* What a packet looks like: on first sight and whenever its device or its outer header changed. */

@@ -99,6 +99,19 @@ struct inet_sock {
 	__be16 inet_sport; /* the local port; stays when the socket has given it back, skc_num does not */
 };
 
+struct tcp_options_received {
+	__u32 ts_recent; /* the last timestamp that was good */
+	__u32 rcv_tsval; /* of the segment that is being looked at, if saw_tstamp */
+	__u16 saw_tstamp : 1;
+};
+
+/* The receive window ends at rcv_wup + rcv_wnd (tcp_receive_window). */
+struct tcp_sock {
+	struct tcp_options_received rx_opt;
+	__u32 rcv_wup;
+	__u32 rcv_wnd;
+};
+
 struct request_sock_queue {
 	__u8 rskq_defer_accept; /* how many timeouts a request without data may wait */
 };
@@ -147,7 +160,17 @@ struct nf_hook_state {
 #define IPPROTO_IPIP 4
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
+#define IPPROTO_GRE 47
+#define ETH_P_IP 0x0800
 #define IP_OFFSET 0x1fff
+#define IP_MF 0x2000
+#define GUE_PORT 6080
+#define GUE_NOT_DATA 0xe0 /* another version, or a control message */
+#define GUE_LENGTH 0x1f /* of what follows the first four bytes, in words */
+#define GRE_CSUM 0x8000
+#define GRE_KEY 0x2000
+#define GRE_SEQ 0x1000
+#define GRE_VERSION 0x0007
 #define MAX_ERRNO 4095
 
 #endif

@@ -193,10 +193,8 @@ static __always_inline int check_req(struct sock *sk, struct sk_buff *skb, struc
 	if (BPF_CORE_READ_BITFIELD_PROBED(req, num_timeout) >=
 	    BPF_CORE_READ(listener, icsk_accept_queue.rskq_defer_accept))
 		return 0;
-	if (bpf_probe_read_kernel(&seq, sizeof(seq),
-				  BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, transport_header) +
-					  offsetof(union l4, tcp.seq)) ||
-	    __builtin_bswap32(seq) != BPF_CORE_READ((struct tcp_request_sock *)req, rcv_isn) + 1)
+	if (!tcp_seq(skb, &seq) ||
+	    seq != BPF_CORE_READ((struct tcp_request_sock *)req, rcv_isn) + 1)
 		return 0;
 	return see(skb, PLACE_TCP_DEFER_ACCEPT, 0, NULL);
 }

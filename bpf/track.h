@@ -68,6 +68,59 @@ static __always_inline bool is_icmp_error(__u8 type)
 
 #define IS_FRAGMENT(ip) ((ip)->frag_off & __builtin_bswap16(IP_OFFSET))
 
+/* Is the packet part of a larger datagram, the outer one as long as there is one? */
+static __always_inline bool is_fragment(const struct packet *p)
+{
+	const struct ipv4 *ip = p->flags & PACKET_TUNNELLED ? &p->outer : &p->inner;
+
+	return ip->frag_off & __builtin_bswap16(IP_OFFSET | IP_MF);
+}
+
+/*
+ * What is behind a UDP header to GUE's port, if that is a GUE header (draft-ietf-intarea-gue) and an IPv4 packet; else NULL.
+ */
+static __always_inline const unsigned char *behind_gue(const unsigned char *udp)
+{
+	__u8 gue[2]; /* version, control and length; protocol */
+
+	if (bpf_probe_read_kernel(gue, sizeof(gue), udp + 8) || gue[0] & GUE_NOT_DATA ||
+	    gue[1] != IPPROTO_IPIP)
+		return NULL;
+	return udp + 8 + 4 + (gue[0] & GUE_LENGTH) * 4;
+}
+
+static __always_inline bool is_gue(const struct ipv4 *ip, const unsigned char *udp)
+{
+	__be16 dport;
+
+	return ip->protocol == IPPROTO_UDP && !IS_FRAGMENT(ip) &&
+	       !bpf_probe_read_kernel(&dport, sizeof(dport), udp + 2) &&
+	       dport == __builtin_bswap16(GUE_PORT);
+}
+
+/* What is behind a GRE header (RFC 2784, RFC 2890), if that is an IPv4 packet; else NULL. */
+static __always_inline const unsigned char *behind_gre(const unsigned char *gre)
+{
+	struct {
+		__be16 flags, protocol;
+	} h;
+	__u16 flags;
+
+	if (bpf_probe_read_kernel(&h, sizeof(h), gre) || h.protocol != __builtin_bswap16(ETH_P_IP))
+		return NULL;
+	flags = __builtin_bswap16(h.flags);
+	if (flags & GRE_VERSION)
+		return NULL;
+	gre += sizeof(h);
+	if (flags & GRE_CSUM)
+		gre += 4;
+	if (flags & GRE_KEY)
+		gre += 4;
+	if (flags & GRE_SEQ)
+		gre += 4;
+	return gre;
+}
+
 /*
  * Nearly all packets: one read, into a struct that is laid out as a tunnelled packet is. False says that it
  * is another one.
@@ -87,6 +140,9 @@ static __always_inline bool parse_plainly(struct packet *p, const unsigned char 
 	    (last->protocol != IPPROTO_TCP && last->protocol != IPPROTO_UDP))
 		return false;
 	if (!tunnelled) {
+		if (p->outer.protocol == IPPROTO_UDP &&
+		    ((union l4 *)&p->inner)->udp.dport == __builtin_bswap16(GUE_PORT))
+			return false;
 		__builtin_memcpy(&p->l4, &p->inner, sizeof(p->l4));
 		p->inner = p->outer;
 	}
@@ -100,7 +156,7 @@ static __always_inline bool parse_plainly(struct packet *p, const unsigned char 
  */
 static __always_inline bool parse(struct packet *p, const unsigned char *ip)
 {
-	const unsigned char *l4;
+	const unsigned char *l4, *next = NULL;
 
 	if (parse_plainly(p, ip))
 		return true;
@@ -121,8 +177,14 @@ static __always_inline bool parse(struct packet *p, const unsigned char *ip)
 				return false;
 		}
 	}
-	if (p->inner.protocol == IPPROTO_IPIP) {
-		ip += header_len(&p->inner);
+	if (p->inner.protocol == IPPROTO_IPIP)
+		next = ip + header_len(&p->inner);
+	else if (p->inner.protocol == IPPROTO_GRE && !IS_FRAGMENT(&p->inner))
+		next = behind_gre(ip + header_len(&p->inner));
+	else if (is_gue(&p->inner, ip + header_len(&p->inner)))
+		next = behind_gue(ip + header_len(&p->inner));
+	if (next) {
+		ip = next;
 		if (!(p->flags & PACKET_QUOTED)) {
 			p->outer = p->inner;
 			p->flags |= PACKET_TUNNELLED;
@@ -131,6 +193,8 @@ static __always_inline bool parse(struct packet *p, const unsigned char *ip)
 			return false;
 	}
 	l4 = ip + header_len(&p->inner);
+	if (header_len(&p->inner) > 20)
+		p->flags |= PACKET_OPTIONS;
 	if (IS_FRAGMENT(&p->inner)) {
 		__builtin_memset(&p->l4, 0, sizeof(p->l4));
 		return true;
@@ -139,6 +203,17 @@ static __always_inline bool parse(struct packet *p, const unsigned char *ip)
 		return false;
 	if (p->inner.protocol == IPPROTO_TCP || p->inner.protocol == IPPROTO_UDP)
 		p->flags |= PACKET_PORTS;
+	return true;
+}
+
+/* The sequence number of a segment that TCP has. */
+static __always_inline bool tcp_seq(struct sk_buff *skb, __u32 *seq)
+{
+	const unsigned char *tcp = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, transport_header);
+
+	if (bpf_probe_read_kernel(seq, sizeof(*seq), tcp + offsetof(union l4, tcp.seq)))
+		return false;
+	*seq = __builtin_bswap32(*seq);
 	return true;
 }
 

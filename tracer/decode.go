@@ -28,6 +28,7 @@ const (
 	packetQuoted    = 2
 	packetFlow      = 4
 	packetPorts     = 8
+	packetOptions   = 16
 )
 
 // decoder turns records of the ring into events.
@@ -80,6 +81,9 @@ func (d *decoder) sections(e *event.Event, b []byte) error {
 			e.Packet = decodePacket(b)
 		case kind == sectionDrop && size == dropSize:
 			e.Drop = d.drop(b, uint32(e.Value))
+			if e.Place == event.ConsumeSkb {
+				e.Drop.Reason = "" // it is not for one that the kernel consumes a packet
+			}
 		default:
 			return fmt.Errorf("decode section %d: unknown, %d bytes", kind, size)
 		}
@@ -97,6 +101,7 @@ func decodePacket(b []byte) *event.Packet {
 		Quoted:   flags&packetQuoted != 0,
 		FlowOnly: flags&packetFlow != 0,
 		HasPorts: flags&packetPorts != 0,
+		Options:  flags&packetOptions != 0,
 		Seq:      be.Uint32(b[60:]),
 		Ack:      be.Uint32(b[64:]),
 		TCPFlags: event.TCPFlags(b[68]),

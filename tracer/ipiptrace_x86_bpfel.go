@@ -42,16 +42,17 @@ type ipiptraceDestination struct {
 }
 
 type ipiptraceSettings struct {
-	_          structs.HostLayout
-	Vips       [16]uint32
-	Ports      [16]uint16
-	VipCount   uint32
-	PortCount  uint32
-	Client     uint32
-	ClientMask uint32
-	Netns      uint32
-	Proto      uint32
-	HasReason  uint32
+	_           structs.HostLayout
+	Vips        [16]uint32
+	Ports       [16]uint16
+	VipCount    uint32
+	PortCount   uint32
+	Client      uint32
+	ClientMask  uint32
+	Netns       uint32
+	Proto       uint32
+	HasReason   uint32
+	HasLocation uint32
 }
 
 type ipiptraceTrack struct {

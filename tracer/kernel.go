@@ -50,6 +50,12 @@ func (k *kernel) hasDropReason() bool {
 	return proto != nil && len(proto.Params) >= 4
 }
 
+// saysWhereConsumed reports whether consume_skb says where, since 6.3: its parameters are a context, the packet and the location.
+func (k *kernel) saysWhereConsumed() bool {
+	proto := k.tracepoint("consume_skb")
+	return proto != nil && len(proto.Params) >= 3
+}
+
 // countsMissedKprobes reports whether a link says how often its kprobe was not run (since 6.7).
 func (k *kernel) countsMissedKprobes() bool {
 	var info *btf.Struct

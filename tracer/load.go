@@ -39,6 +39,9 @@ func newPrograms(spec *ebpf.CollectionSpec, k *kernel, opts Options) (*programs,
 	if k.hasDropReason() {
 		settings.HasReason = 1
 	}
+	if k.saysWhereConsumed() {
+		settings.HasLocation = 1
+	}
 	p := &programs{settings: settings, symbols: &symbols{proc: "/proc"}, ringBytes: opts.RingBytes}
 	p.know(spec, k)
 	only := spec.Copy()

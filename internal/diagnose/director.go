@@ -278,11 +278,18 @@ func noServiceState(q question) *finding {
 	if q.virtual() != nil {
 		return nil
 	}
+	if f := markedState(q); f != nil {
+		return f
+	}
 	f := &finding{
 		summary:  fmt.Sprintf("IPVS has no service %s %s: the director takes the packet for its own", q.proto(), q.service()),
 		evidence: []string{fmt.Sprintf("ipvsadm -Ln: no %s %s", q.proto(), q.service())},
 	}
 	for _, s := range q.host.IPVS.Services {
+		if s.Mark != 0 {
+			f.evidence = append(f.evidence, fmt.Sprintf("ipvsadm -Ln: FWM %d", s.Mark))
+			continue
+		}
 		f.evidence = append(f.evidence, fmt.Sprintf("ipvsadm -Ln: %s %s", map[uint8]string{protoTCP: "TCP", protoUDP: "UDP"}[s.Proto], s.Addr))
 	}
 	return f

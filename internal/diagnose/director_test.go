@@ -39,6 +39,7 @@ func TestCausesOfADirector(t *testing.T) {
 	expired := rejected(dropped("ip_vs_tunnel_xmit", "NOT_SPECIFIED", "tunl0", false), journey.ByICMP, 11, 0)
 	sentOn := expired
 	sentOn.Steps = []journey.Step{{Place: event.NetifReceiveSkb, Netns: here, Tunnelled: true}, {Place: event.NetifReceiveSkb, Netns: here}, {Place: event.IPVSXmit, Netns: here}}
+	marked := func(s *host.Snapshot) { s.IPVS.Services = []host.Service{{Mark: 7}} }
 	onTunnel := func(s *host.Snapshot) {
 		s.Links = append(s.Links, host.Link{Index: 3, Name: "tunl0", Type: "ipip", Up: true, Tunnel: &host.Tunnel{Proto: 4}})
 		s.Addrs[1].Link = 3
@@ -60,7 +61,11 @@ func TestCausesOfADirector(t *testing.T) {
 		"backup, later":              {later, balancer(set("net/ipv4/vs/backup_only", "1"), server(1, 0, 0)), "ipvs-backup", "sysctl -w net.ipv4.vs.backup_only=0"},
 		"forgotten":                  {later, balancer(as, server(1, 0, 0)), "ipvs-no-connection", "sysctl -w net.ipv4.vs.sloppy_tcp=1"},
 		"forgotten, one of two":      {later, balancer(as, server(1, 0, 0), other), "ipvs-no-connection", ""},
-		"too long":                   {tooLong, balancer(as, server(1, 0, 0)), "mtu-exceeded", "sysctl -w net.ipv4.vs.pmtu_disc=0"},
+		"defended":                   {byIPVS, balancer(set("net/ipv4/vs/drop_packet", "3"), server(1, 0, 0)), "ipvs-defence", "sysctl -w net.ipv4.vs.drop_packet=0"},
+		"defended, and at rest":      {byIPVS, balancer(set("net/ipv4/vs/drop_packet", "3"), server(0, 0, 0)), "ipvs-no-destination", "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"},
+		"without the mark": {noSocket, balancer(marked), "ipvs-no-service",
+			"nft add table ip ipvs; nft add chain ip ipvs prerouting '{ type filter hook prerouting priority mangle; }'; nft add rule ip ipvs prerouting ip daddr 10.99.0.1 tcp dport 80 meta mark set 7"},
+		"too long": {tooLong, balancer(as, server(1, 0, 0)), "mtu-exceeded", "sysctl -w net.ipv4.vs.pmtu_disc=0"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			c := Explain(test.j, test.s).Cause
@@ -69,4 +74,37 @@ func TestCausesOfADirector(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAPacketLostBehindAnotherMethodIsNotRedirected(t *testing.T) {
+	j := rejected(dropped("udp_rcv", "NO_SOCKET", "eth0", false), journey.ByICMP, 3, 3)
+	j.Outer, j.Packet.Inner.Protocol = nil, protoUDP
+	changed := j.Packet
+	changed.Inner.Dst = rip
+	j.Changed = &changed
+	j.Steps = append([]journey.Step{{Place: event.IPVSXmit, Netns: 1, Method: "nat"}}, j.Steps...)
+	serving := realServer(func(s *host.Snapshot) {
+		s.Sockets = append(s.Sockets, host.Socket{Proto: "udp", State: "close", Local: netip.AddrPortFrom(vip, 80)})
+	})
+	for what, s := range map[string]*host.Snapshot{"state read": serving, "not read": nil} {
+		if c := Explain(j, s).Cause; c.Code != "ipvs-wrong-method" || c.Certainty != Inferred || !strings.Contains(c.Summary, "Masq") {
+			t.Errorf("%s: %s, %s: %s", what, c.Code, c.Certainty, c.Summary)
+		}
+	}
+	j.Steps = j.Steps[1:]
+	if c := Explain(j, serving).Cause; c.Code != "redirected" {
+		t.Errorf("without IPVS: %s", c.Code)
+	}
+}
+
+func TestAPortUsedAgainIsOnlyInferred(t *testing.T) {
+	j := dropped("nf_hook_slow", "NETFILTER_DROP", "eth0", false)
+	j.Outer, j.Drop.Decider = nil, "ip_vs_in"
+	tracks := func(mode string) *host.Snapshot {
+		return balancer(func(s *host.Snapshot) {
+			s.Sysctls["net/ipv4/vs/conntrack"], s.Sysctls["net/ipv4/vs/conn_reuse_mode"] = "1", mode
+		}, host.Destination{Addr: netip.AddrPortFrom(rip, 80), Method: "tunnel", Weight: 1})
+	}
+	found(t, Explain(j, tracks("1")), "ipvs-port-reuse", Inferred, "sysctl -w net.ipv4.vs.conn_reuse_mode=0")
+	found(t, Explain(j, tracks("0")), unknown, NotKnown, "")
 }

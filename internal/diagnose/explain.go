@@ -15,7 +15,7 @@ import (
 const unknown = "unknown"
 
 // rows are all causes.
-var rows = slices.Concat(linkRows(), tunnelRows(), routingRows(), natRows(), filterRows(), optionRows(), socketRows(), packetRows(), replyRows(), directorRows())
+var rows = slices.Concat(linkRows(), tunnelRows(), routingRows(), natRows(), filterRows(), optionRows(), socketRows(), packetRows(), replyRows(), directorRows(), balanceRows())
 
 // answer is a row that a journey may have ended by, with what is said of it.
 type answer struct {

@@ -95,6 +95,20 @@ func TestCausesAreFound(t *testing.T) {
 	atTunnel := rejected(dropped("tunnel4_rcv", "NOT_SPECIFIED", "eth0", true), journey.ByICMP, 3, 3)
 	noSocket := rejected(dropped("tcp_v4_rcv", "NO_SOCKET", "tunl0", false), journey.ByRST, 0, 0)
 	refused := dropped("tcp_conn_request", "", "tunl0", false)
+	byGRE := dropped("ip_local_deliver_finish", "IP_NOPROTO", "eth0", true)
+	byGRE.Outer.Protocol = protoGRE
+	byGUE := dropped("udp_rcv", "NO_SOCKET", "eth0", true)
+	byGUE.Outer.Protocol = protoUDP
+	optional := func(reason string) journey.Journey {
+		j := dropped("ip_rcv_finish_core", reason, "tunl0", false)
+		j.Packet.Options = true
+		return j
+	}
+	decided := func(by string) journey.Journey {
+		j := dropped("tcp_validate_incoming", "", "tunl0", false)
+		j.Drop.Decider = by
+		return j
+	}
 	for what, test := range map[string]struct {
 		j         journey.Journey
 		s         *host.Snapshot
@@ -113,6 +127,7 @@ func TestCausesAreFound(t *testing.T) {
 			s.Addrs = append(s.Addrs, host.Addr{Link: 1, Prefix: netip.PrefixFrom(client, 32)})
 		}), "martian-source", Observed, "ip addr del 10.0.0.7/32 dev lo"},
 		"tunl0 is down":              {atTunnel, realServer(tunl0Down), "tunnel-device-down", Observed, "ip link set tunl0 up"},
+		"tunl0 is down, sit0 is up":  {dropped("sit_tunnel_rcv", "NOT_SPECIFIED", "eth0", true), realServer(tunl0Down), "tunnel-device-down", Observed, "ip link set tunl0 up"},
 		"ipip is not loaded, sit is": {atTunnel, realServer(func(s *host.Snapshot) { s.Modules, s.Links = []string{"sit", "tunnel4"}, s.Links[:2] }), "tunnel-module-missing", Observed, "modprobe ipip; ip link set tunl0 up"},
 		"tunnel for another director": {atTunnel, realServer(tunl0Down, func(s *host.Snapshot) {
 			s.Links = append(s.Links, host.Link{Index: 4, Name: "lvs0", Type: "ipip", Up: true, Tunnel: &host.Tunnel{Proto: 4, Local: rip, Remote: netip.MustParseAddr("10.0.0.99")}})
@@ -125,17 +140,37 @@ func TestCausesAreFound(t *testing.T) {
 			s.Rules[0].Priority = 100
 			s.Rules = append(s.Rules, host.Rule{Priority: 10, IIF: "tunl0", Action: "blackhole", Suppress: -1})
 		}), "route-reject", Observed, "ip rule del pref 10 iif tunl0 blackhole"},
-		"nobody listens":                   {noSocket, realServer(func(s *host.Snapshot) { s.Sockets = nil }), "no-listener", Observed, ""},
-		"bound to another address":         {noSocket, realServer(func(s *host.Snapshot) { s.Sockets[0].Local = netip.AddrPortFrom(rip, 80) }), "listener-wrong-address", Observed, ""},
-		"bound to another device":          {noSocket, realServer(func(s *host.Snapshot) { s.Sockets[0].Device = 2 }), "listener-wrong-device", Observed, ""},
-		"it listens by now":                {noSocket, realServer(), "no-listener", Inferred, ""},
-		"the accept queue is full":         {refused, realServer(func(s *host.Snapshot) { s.Sockets[0].RecvQueue = 129 }), "accept-queue-full", Observed, ""},
-		"no way back":                      {refused, realServer(withoutRoute("10.0.0.0/24")), "no-return-route", Observed, "ip route add 10.0.0.0/24 dev eth0"},
-		"refused for no reason":            {refused, realServer(), unknown, NotKnown, ""},
-		"IPVS on a real server":            {noSocket, realServer(func(s *host.Snapshot) { s.Sockets, s.IPVS = nil, &host.IPVS{} }), "no-listener", Observed, ""},
-		"checksum":                         {dropped("tcp_v4_rcv", "TCP_CSUM", "tunl0", false), realServer(), "bad-checksum", Inferred, ""},
-		"a place that nobody knows":        {dropped("warp_core_dump", "NOT_SPECIFIED", "eth0", true), realServer(), unknown, NotKnown, ""},
-		"forwarding is off, and no matter": {rpf, realServer(strict, set("net/ipv4/ip_forward", "0")), "rp-filter", Observed, "sysctl -w net.ipv4.conf.tunl0.rp_filter=2"},
+		"nobody listens":                    {noSocket, realServer(func(s *host.Snapshot) { s.Sockets = nil }), "no-listener", Observed, ""},
+		"bound to another address":          {noSocket, realServer(func(s *host.Snapshot) { s.Sockets[0].Local = netip.AddrPortFrom(rip, 80) }), "listener-wrong-address", Observed, ""},
+		"bound to another device":           {noSocket, realServer(func(s *host.Snapshot) { s.Sockets[0].Device = 2 }), "listener-wrong-device", Observed, ""},
+		"it listens by now":                 {noSocket, realServer(), "no-listener", Inferred, ""},
+		"the accept queue is full":          {refused, realServer(func(s *host.Snapshot) { s.Sockets[0].RecvQueue = 129 }), "accept-queue-full", Observed, ""},
+		"no way back":                       {refused, realServer(withoutRoute("10.0.0.0/24")), "no-return-route", Observed, "ip route add 10.0.0.0/24 dev eth0"},
+		"refused for no reason":             {refused, realServer(), unknown, NotKnown, ""},
+		"IPVS on a real server":             {noSocket, realServer(func(s *host.Snapshot) { s.Sockets, s.IPVS = nil, &host.IPVS{} }), "no-listener", Observed, ""},
+		"the VIP is missing, in a circle":   {rejected(dropped("ip_forward", "IP_INHDR", "tunl0", false), journey.ByICMP, 11, 0), realServer(noVIP), "vip-missing", Observed, "ip addr add 10.99.0.1/32 dev tunl0"},
+		"in a circle, and the VIP is there": {rejected(dropped("ip_forward", "IP_INHDR", "tunl0", false), journey.ByICMP, 11, 0), realServer(), "ttl-expired", Inferred, ""},
+		"the tunnel is in a VRF": {noSocket, realServer(set("net/ipv4/tcp_l3mdev_accept", "0"), func(s *host.Snapshot) {
+			s.Links[2].Master, s.Links[2].MasterKind = 9, "vrf"
+		}), "listener-wrong-device", Observed, "sysctl -w net.ipv4.tcp_l3mdev_accept=1"},
+		"a mark of congestion":          {dropped("ip_tunnel_rcv", "NOT_SPECIFIED", "eth0", true), realServer(), "ecn-mismatch", Inferred, ""},
+		"by GRE":                        {rejected(byGRE, journey.ByICMP, 3, 2), realServer(), "tunnel-mode-mismatch", Observed, ""},
+		"by GUE":                        {rejected(byGUE, journey.ByICMP, 3, 3), realServer(), "tunnel-mode-mismatch", Observed, ""},
+		"by GRE, and a tunnel is there": {byGRE, realServer(func(s *host.Snapshot) { s.Links[2].Type = "gre" }), "tunnel-mode-mismatch", Inferred, ""},
+		"a source route": {optional("NOT_SPECIFIED"), realServer(set("net/ipv4/conf/all/accept_source_route", "0"), set("net/ipv4/conf/tunl0/accept_source_route", "1")),
+			"source-route", Observed, "sysctl -w net.ipv4.conf.all.accept_source_route=1"},
+		"options, and they may come":             {optional("NOT_SPECIFIED"), realServer(set("net/ipv4/conf/all/accept_source_route", "1"), set("net/ipv4/conf/tunl0/accept_source_route", "1")), unknown, NotKnown, ""},
+		"options, and a strict filter":           {optional(""), realServer(strict, set("net/ipv4/conf/all/accept_source_route", "0")), "rp-filter", Observed, "sysctl -w net.ipv4.conf.tunl0.rp_filter=2"},
+		"an old timestamp":                       {dropped("tcp_validate_incoming", "TCP_RFC7323_PAWS", "tunl0", false), realServer(), "tcp-paws", Inferred, ""},
+		"an old timestamp, no reasons":           {decided("tcp_paws_discard"), realServer(), "tcp-paws", Inferred, ""},
+		"beyond the window, no reasons":          {decided("tcp_sequence"), realServer(), "tcp-out-of-window", Inferred, ""},
+		"refused by TCP for no reason":           {decided(""), realServer(), unknown, NotKnown, ""},
+		"fragments overlap":                      {dropped("inet_frag_rbtree_purge", "", "eth0", true), realServer(func(s *host.Snapshot) { s.Counters["IpExt.ReasmOverlaps"] = 1 }), "fragment-lost", Inferred, ""},
+		"the reader finds it damaged":            {dropped("udp_recvmsg", "NOT_SPECIFIED", "tunl0", false), realServer(), "bad-checksum", Inferred, ""},
+		"checksum":                               {dropped("tcp_v4_rcv", "TCP_CSUM", "tunl0", false), realServer(), "bad-checksum", Inferred, ""},
+		"an outer header that it got on its way": {dropped("ip_rcv_core", "", "eth0", true), realServer(), unknown, NotKnown, ""},
+		"a place that nobody knows":              {dropped("warp_core_dump", "NOT_SPECIFIED", "eth0", true), realServer(), unknown, NotKnown, ""},
+		"forwarding is off, and no matter":       {rpf, realServer(strict, set("net/ipv4/ip_forward", "0")), "rp-filter", Observed, "sysctl -w net.ipv4.conf.tunl0.rp_filter=2"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			found(t, Explain(test.j, test.s), test.code, test.certainty, test.fix)

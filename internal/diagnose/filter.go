@@ -99,17 +99,42 @@ func filterRows() []row {
 			bare: func(question) finding { return finding{summary: "a program at a cgroup drops what leaves"} },
 		},
 		{
-			code: "security-module", stage: filter,
+			code: "security-module", stage: filter, needs: []host.Part{host.PartSockets, host.PartCgroups},
 			seen: func(q question) sight {
-				if q.reason("SECURITY_HOOK") {
+				switch {
+				case q.reason("SECURITY_HOOK"):
 					return shown
+				case q.reason("SOCKET_FILTER"):
+					return possible
 				}
 				return absent
 			},
+			state: securityState,
 			bare: func(question) finding {
 				return finding{summary: "a security module (SELinux, AppArmor) refuses the packet: its log says which policy (ausearch -m avc)"}
 			},
 		},
+	}
+}
+
+// securityState: older kernels give one reason for what a socket's filter, a cgroup's program and a security module
+// refuse (sk_filter_trim_cap). Whether a socket has a filter is only known with its owner.
+func securityState(q question) *finding {
+	s := q.serving()
+	if !q.reason("SOCKET_FILTER") || s == nil || len(s.Owners) == 0 || s.Filter {
+		return nil
+	}
+	for _, c := range q.host.Cgroups {
+		if c.Attach == "ingress" {
+			return nil
+		}
+	}
+	return &finding{
+		summary: "neither a filter of the service's own socket nor a program at a cgroup is there to refuse the packet: a security module is left (SELinux, AppArmor), whose log says which policy (ausearch -m avc)",
+		evidence: []string{
+			fmt.Sprintf("getsockopt SO_GET_FILTER on %s %s: there is none", q.proto(), s.Local), "bpftool cgroup tree: no ingress",
+		},
+		doubtful: true,
 	}
 }
 
@@ -125,7 +150,7 @@ func (q question) hooked() ruleset.Packet {
 	p := headers(q.now())
 	p.Hook = q.Drop.NfHook
 	if o := q.Outer; o != nil && q.tunnelled() {
-		p.Src, p.Dst, p.Proto, p.TTL, p.Length, p.HasPorts, p.Fragment = o.Src, o.Dst, protoIPIP, o.TTL, o.Len, false, o.Frag&0x1fff != 0
+		p.Src, p.Dst, p.Proto, p.TTL, p.Length, p.HasPorts, p.Fragment = o.Src, o.Dst, o.Protocol, o.TTL, o.Len, false, o.Frag&0x1fff != 0
 	}
 	return p
 }
@@ -279,7 +304,7 @@ func xfrmState(q question) *finding {
 	for _, p := range q.host.XFRM {
 		proto := q.Packet.Inner.Protocol
 		if q.tunnelled() {
-			proto = protoIPIP
+			proto = q.outerProto()
 		}
 		if p.Dir != dir || p.Action != "block" && p.Templates == 0 || !p.Src.Contains(src) || !p.Dst.Contains(dst) || p.Proto != 0 && p.Proto != proto {
 			continue

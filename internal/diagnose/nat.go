@@ -24,6 +24,9 @@ func natRows() []row {
 		{
 			code: "redirected", stage: routing, needs: needs,
 			seen: func(q question) sight {
+				if _, byIPVS := q.sentPlain(); byIPVS {
+					return absent
+				}
 				if q.redirected() && (opensNoSocket(q) != absent || atNoRoute(q) != absent) {
 					return shown
 				}

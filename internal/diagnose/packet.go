@@ -14,7 +14,7 @@ func packetRows() []row {
 			code: "bad-checksum", stage: transport, needs: []host.Part{host.PartCounters},
 			seen: func(q question) sight {
 				switch {
-				case q.reason("IP_CSUM", "TCP_CSUM", "UDP_CSUM", "ICMP_CSUM", "SKB_CSUM"):
+				case q.reason("IP_CSUM", "TCP_CSUM", "UDP_CSUM", "ICMP_CSUM", "SKB_CSUM"), q.droppedIn("udp_recvmsg"):
 					return shown
 				case q.droppedIn("ip_rcv_core") && q.short():
 					return absent // its length is wrong, whatever was counted before
@@ -24,6 +24,9 @@ func packetRows() []row {
 				return absent
 			},
 			state: func(q question) *finding {
+				if q.reason("") && q.proto() != "" && !q.droppedIn("ip_rcv_core") && !q.served() {
+					return nil // there is no socket for it either
+				}
 				for _, c := range []string{"Tcp.InCsumErrors", "Udp.InCsumErrors", "Icmp.InCsumErrors", "IpExt.InCsumErrors"} {
 					if n := q.host.Counters[c]; n > 0 && strings.HasPrefix(c, counterOf(q)) {
 						f := badChecksum(q)
@@ -105,6 +108,9 @@ func packetRows() []row {
 				return absent
 			},
 			state: func(q question) *finding {
+				if f := overlapState(q); f != nil {
+					return f
+				}
 				f := lostFragment(q)
 				f.evidence = []string{q.says("net/ipv4/ipfrag_time"), q.says("net/ipv4/ipfrag_high_thresh")}
 				if high, ok := q.host.Sysctl("net/ipv4/ipfrag_high_thresh"); ok && high == 0 {
@@ -132,6 +138,19 @@ func tooLong(q question) finding {
 	}
 }
 
+// overlapState: without a timeout fragments are given up if two of them overlap, or are too far apart.
+func overlapState(q question) *finding {
+	n := q.host.Counters["IpExt.ReasmOverlaps"]
+	if !q.droppedIn("inet_frag_rbtree_purge") || n == 0 {
+		return nil
+	}
+	return &finding{
+		summary:  fmt.Sprintf("two fragments of the packet from %s overlap, which no sound host makes (RFC 5722): the kernel frees all of them", q.src()),
+		evidence: []string{fmt.Sprintf("nstat -az IpExtReasmOverlaps: %d", n)},
+		doubtful: true, // another packet may have been counted
+	}
+}
+
 func lostFragment(q question) finding {
 	return finding{summary: fmt.Sprintf("a fragment of the packet from %s did not arrive in time: let fragments pass on the way, or keep the packets small enough", q.src())}
 }
@@ -150,6 +169,12 @@ func badChecksum(q question) finding {
 	return finding{summary: fmt.Sprintf("the %s checksum is wrong: whoever sent the packet, or something on its way, has damaged it", what)}
 }
 
+// served reports whether a socket is there for what the packet asks for.
+func (q question) served() bool {
+	serving, _ := q.host.Serves(q.proto(), q.asked(), q.link())
+	return len(serving) > 0
+}
+
 // counterOf is the group of counters of the packet's protocol.
 func counterOf(q question) string {
 	if q.droppedIn("ip_rcv_core") {
@@ -162,7 +187,7 @@ func counterOf(q question) string {
 func (q question) short() bool {
 	p := q.Packet
 	if q.Outer != nil && q.tunnelled() {
-		return uint32(q.Outer.Len) > p.SkbLen
+		return p.Outer != nil && uint32(q.Outer.Len) > p.SkbLen // it may have got its outer header since
 	}
 	if q.Outer != nil {
 		return uint32(p.Inner.Len)+20 > uint32(q.Outer.Len)

@@ -18,6 +18,7 @@ const (
 	protoIPIP = 4
 	protoTCP  = 6
 	protoUDP  = 17
+	protoGRE  = 47
 )
 
 // droppedIn reports whether the packet was freed in one of the functions.
@@ -153,9 +154,17 @@ func (q question) flow() host.Flow {
 	p := q.now()
 	f := host.Flow{Src: q.src(), Dst: q.dst(), IIF: q.dev(), Proto: p.Inner.Protocol, Sport: p.SrcPort, Dport: p.DstPort}
 	if q.tunnelled() {
-		f.Proto, f.Sport, f.Dport = protoIPIP, 0, 0
+		f.Proto, f.Sport, f.Dport = q.outerProto(), 0, 0
 	}
 	return f
+}
+
+// outerProto is the protocol by which the packet is tunnelled: IPIP, or GRE.
+func (q question) outerProto() uint8 {
+	if q.Outer == nil {
+		return protoIPIP
+	}
+	return q.Outer.Protocol
 }
 
 // back is the lookup for an answer to the client.

@@ -52,6 +52,16 @@ func routingRows() []row {
 			},
 		},
 		{
+			code: "source-route", stage: routing, needs: withSysctls,
+			seen: func(q question) sight {
+				if q.Packet.Options && !q.tunnelled() && q.noReason() && q.Reject == nil && q.droppedIn(sourceCheck...) {
+					return possible
+				}
+				return absent
+			},
+			state: sourceRouteState,
+		},
+		{
 			code: "route-reject", stage: routing, needs: lookups,
 			seen:  atNoRoute,
 			state: rejectState,
@@ -59,8 +69,11 @@ func routingRows() []row {
 		{
 			code: "vip-missing", stage: routing, needs: lookups,
 			seen: func(q question) sight {
-				if q.reply() || q.tunnelled() || q.redirected() {
+				switch {
+				case q.reply() || q.tunnelled() || q.redirected():
 					return absent
+				case q.icmp(11, 0) && q.droppedIn("ip_forward"):
+					return possible // it goes in a circle
 				}
 				return atNoRoute(q)
 			},
@@ -147,6 +160,22 @@ func rpFilterState(q question) *finding {
 	default:
 		// Without any way back no mode but 0 lets it in, and the larger of the two settings counts.
 		f.fix = []string{command("sysctl", "-w", setting(all)+"=0"), command("sysctl", "-w", setting(own)+"=0")}
+	}
+	return f
+}
+
+// sourceRouteState: both settings have to let such a packet in (IN_DEV_SOURCE_ROUTE).
+func sourceRouteState(q question) *finding {
+	f := &finding{summary: fmt.Sprintf("the packet has IP options by which its sender chooses its way (source route), and %s does not let such packets in", q.dev())}
+	for _, dev := range []string{"all", q.dev()} {
+		name := "net/ipv4/conf/" + dev + "/accept_source_route"
+		if on, ok := q.host.Sysctl(name); ok && on == 0 {
+			f.evidence = append(f.evidence, q.says(name))
+			f.fix = append(f.fix, command("sysctl", "-w", setting(name)+"=1"))
+		}
+	}
+	if len(f.fix) == 0 {
+		return nil
 	}
 	return f
 }

@@ -13,7 +13,7 @@ func socketRows() []row {
 	sockets := []host.Part{host.PartSockets, host.PartLinks}
 	return []row{
 		{
-			code: "listener-wrong-device", stage: transport, needs: sockets,
+			code: "listener-wrong-device", stage: transport, needs: append([]host.Part{host.PartSysctls}, sockets...),
 			seen:  opensNoSocket,
 			state: func(q question) *finding { return nearState(q, "device") },
 		},
@@ -125,17 +125,17 @@ func socketRows() []row {
 			},
 			bare: bufferFull,
 		},
-		reasonRow("tcp-paws", "the segment's timestamp is older than that of what the connection had before (PAWS, RFC 7323)", "TCP_RFC7323_PAWS", "TCP_RFC7323_TW_PAWS", "TCP_RFC7323_PAWS_ACK", "TCP_RFC7323_TSECR"),
-		reasonRow("tcp-out-of-window", "the segment lies outside of what the connection expects: its client began anew, or two hosts use one address", "TCP_INVALID_SEQUENCE", "TCP_INVALID_END_SEQUENCE", "TCP_INVALID_SYN", "TCP_OLD_ACK", "TCP_TOO_OLD_ACK", "TCP_ACK_UNSENT_DATA", "TCP_OVERWINDOW", "TCP_OLD_SEQUENCE", "TCP_INVALID_ACK_SEQUENCE"),
+		reasonRow("tcp-paws", "tcp_paws_discard", "the segment's timestamp is older than that of what the connection had before (PAWS, RFC 7323)", "TCP_RFC7323_PAWS", "TCP_RFC7323_TW_PAWS", "TCP_RFC7323_PAWS_ACK", "TCP_RFC7323_TSECR"),
+		reasonRow("tcp-out-of-window", "tcp_sequence", "the segment lies outside of what the connection expects: its client began anew, or two hosts use one address", "TCP_INVALID_SEQUENCE", "TCP_INVALID_END_SEQUENCE", "TCP_INVALID_SYN", "TCP_OLD_ACK", "TCP_TOO_OLD_ACK", "TCP_ACK_UNSENT_DATA", "TCP_OVERWINDOW", "TCP_OLD_SEQUENCE", "TCP_INVALID_ACK_SEQUENCE"),
 	}
 }
 
-// reasonRow is a cause that the kernel names, and no state explains better.
-func reasonRow(code, summary string, reasons ...string) row {
+// reasonRow is a cause that the kernel names, and no state explains better. Where it names none, who decided was seen.
+func reasonRow(code, decider, summary string, reasons ...string) row {
 	return row{
 		code: code, stage: transport,
 		seen: func(q question) sight {
-			if q.reason(reasons...) {
+			if q.reason(reasons...) || q.reason("") && q.Drop.Decider == decider {
 				return shown
 			}
 			return absent
@@ -146,6 +146,9 @@ func reasonRow(code, summary string, reasons ...string) row {
 
 // opensNoSocket: a packet that begins something found no socket.
 func opensNoSocket(q question) sight {
+	if q.tunnelled() && q.outerProto() != protoIPIP {
+		return absent // the outer header's socket
+	}
 	if q.Packet.Inner.Protocol == protoTCP && !q.isSYN() || q.reply() {
 		return absent
 	}
@@ -166,7 +169,7 @@ func nearState(q question, why string) *finding {
 		return q.hiddenDevice(serving[0], why)
 	}
 	for _, n := range near {
-		if n.Why != why && !(n.Why == "ipv6" && why == "address") {
+		if n.Why != why && !(n.Why == "ipv6" && why == "address") && !(n.Why == "vrf" && why == "device") {
 			continue
 		}
 		dev := ""
@@ -177,6 +180,14 @@ func nearState(q question, why string) *finding {
 		switch n.Why {
 		case "device":
 			f.summary = fmt.Sprintf("the service on port %d is bound to %s, and the packet comes by %s: bind it to that, or to none", q.port(), strings.TrimPrefix(dev, "%"), q.dev())
+		case "vrf":
+			accept := "net/ipv4/" + q.proto() + "_l3mdev_accept"
+			f.summary = fmt.Sprintf("the packet comes by %s, which belongs to a VRF, and the service on port %d is bound to none", q.dev(), q.port())
+			if master := q.host.Link(q.link().Master); master != nil {
+				f.evidence = append(f.evidence, fmt.Sprintf("ip link show %s: master %s", q.dev(), master.Name))
+			}
+			f.evidence = append(f.evidence, q.says(accept))
+			f.fix = []string{command("sysctl", "-w", setting(accept)+"=1")}
 		case "ipv6":
 			f.summary = fmt.Sprintf("the service on port %d is bound to %s and takes IPv6 only (IPV6_V6ONLY): bind it to the VIP or to 0.0.0.0, too", q.port(), n.Socket.Local.Addr())
 		default:

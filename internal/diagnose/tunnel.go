@@ -41,6 +41,8 @@ func tunnelRows() []row {
 			code: "tunnel-module-missing", stage: tunnel, needs: append([]host.Part{host.PartModules, host.PartRoutes}, needs...),
 			seen: func(q question) sight {
 				switch {
+				case q.outerProto() != protoIPIP:
+					return absent
 				case q.tunnelled() && q.droppedIn("ip_local_deliver_finish", "ip_protocol_deliver_rcu"):
 					return shown
 				case q.droppedIn("tunnel4_rcv"):
@@ -109,6 +111,35 @@ func tunnelRows() []row {
 			},
 		},
 		{
+			// Nothing else of IPIP is freed there (IP_ECN_decapsulate).
+			code: "ecn-mismatch", stage: tunnel,
+			seen: func(q question) sight {
+				if q.droppedIn("ip_tunnel_rcv") && q.noReason() && q.Outer != nil && q.Outer.Protocol == protoIPIP {
+					return shown
+				}
+				return absent
+			},
+			bare: func(question) finding {
+				return finding{summary: "the outer header says that the packet met congestion (CE), and the inner one that its sender takes no word of that (Not-ECT): IPVS makes no such packet; what marks it on the way from the director must leave packets alone that are Not-ECT (RFC 3168)"}
+			},
+		},
+		{
+			code: "tunnel-mode-mismatch", stage: tunnel, needs: needs,
+			seen: func(q question) sight {
+				switch {
+				case !q.tunnelled():
+					return absent
+				case q.outerProto() == protoGRE && q.droppedIn("ip_local_deliver_finish", "ip_protocol_deliver_rcu", "gre_rcv"):
+					return shown
+				case q.outerProto() == protoUDP && q.droppedIn("__udp4_lib_rcv", "udp_rcv") && (q.reason("NO_SOCKET") || q.icmp(3, 3)):
+					return shown
+				}
+				return absent
+			},
+			state: otherTunnelState,
+			bare:  otherTunnel,
+		},
+		{
 			code: "tunnel-mode-mismatch", stage: tunnel, needs: needs,
 			seen: func(q question) sight {
 				if q.tunnelled() && q.droppedIn("ipip_tunnel_rcv", "ipip_rcv", "tunnel4_rcv") {
@@ -130,6 +161,34 @@ func tunnelRows() []row {
 			},
 		},
 	}
+}
+
+// otherTunnels name the protocols beside IPIP by which a director tunnels, and who takes them here.
+var otherTunnels = map[uint8]struct{ name, takers string }{
+	protoGRE: {"GRE", "ip link show type gre"},
+	protoUDP: {"GUE", "ip fou show"},
+}
+
+func otherTunnel(q question) finding {
+	return finding{
+		summary:  fmt.Sprintf("the director %s sends by %s, and nothing here takes that; on the director: ipvsadm -e … -i --tun-type ipip", q.src(), otherTunnels[q.outerProto()].name),
+		evidence: []string{fmt.Sprintf("outer protocol %d at first sight", q.outerProto())},
+	}
+}
+
+// otherTunnelState: a tunnel for GRE that is up would be one for other addresses.
+func otherTunnelState(q question) *finding {
+	f := otherTunnel(q)
+	for _, l := range q.host.Links {
+		if q.outerProto() == protoGRE && l.Type == "gre" && l.Up {
+			return nil
+		}
+	}
+	f.evidence = append(f.evidence, otherTunnels[q.outerProto()].takers+": none")
+	for _, l := range tunnels(q.host) {
+		f.evidence = append(f.evidence, fmt.Sprintf("ip -d link show %s: %s", l.Name, l.Type))
+	}
+	return &f
 }
 
 // cameFrom is the network namespace in which the packet still had its outer header, if it was lost without it in
@@ -159,9 +218,10 @@ func remade(s *host.Snapshot, l host.Link) []string {
 	return fix
 }
 
-// atTunnel: no device was found that takes the packet; the state tells why.
+// atTunnel: no device was found that takes the packet; the state tells why. IPsec's tunnel, and sit's, are asked after
+// IPIP's, and are silent.
 func atTunnel(q question) sight {
-	if q.droppedIn("tunnel4_rcv") {
+	if q.droppedIn("tunnel4_rcv") || q.tunnelled() && q.outerProto() == protoIPIP && q.droppedIn("xfrm_input", "sit_tunnel_rcv", "ipip_rcv") {
 		return possible
 	}
 	return absent

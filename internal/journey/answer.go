@@ -24,7 +24,8 @@ func isRejection(icmp uint8) bool { return icmp != icmpRedirect }
 func (a *Assembler) answerChosen(f *flight, e event.Event) {
 	if e.Place == event.ICMPSend {
 		if icmp, code := uint8(e.Aux>>8), uint8(e.Aux); isRejection(icmp) {
-			f.choose(Reject{By: ByICMP, Type: icmp, Code: code})
+			// What IPVS has rewritten is quoted so: the answer is not known again, and nothing says that it was kept back.
+			f.choose(Reject{By: ByICMP, Type: icmp, Code: code, Sent: f.balanced && f.changed != nil})
 		}
 		return
 	}

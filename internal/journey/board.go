@@ -10,7 +10,7 @@ import (
 // a journey that is over, or says too little to begin one.
 func (a *Assembler) board(e event.Event, k key) *flight {
 	if old, known := a.bySkb[e.Skb]; known && (old.seen < k.seen || old != k && e.First) {
-		if f := a.byKey[old]; f != nil && f.reassembled && f.id == e.ID && e.Packet != nil {
+		if f := a.byKey[old]; f != nil && f.id == e.ID && e.Packet != nil && (f.reassembled || f.readInVain(e)) {
 			a.rename(f, old, k)
 			return f
 		}
@@ -18,6 +18,9 @@ func (a *Assembler) board(e event.Event, k key) *flight {
 	}
 	if e.Packet == nil {
 		return nil
+	}
+	if e.Netns == 0 && a.opts.Run.Filter.Netns != 0 {
+		return nil // a datagram of a namespace that is not known, and of no journey that is
 	}
 	how, over := a.gone.get(k)
 	if over && how == bySight {
@@ -40,6 +43,12 @@ func (a *Assembler) board(e event.Event, k key) *flight {
 		f.gaps++ // its beginning was not seen
 	}
 	return f
+}
+
+// readInVain reports whether the reader of a socket has freed a datagram that was in its queue: its checksum, which
+// is only looked at when it is copied, is wrong.
+func (f *flight) readInVain(e event.Event) bool {
+	return f.socket && f.packet.Inner.Protocol == protoUDP && e.Place == event.KfreeSkb && e.Drop != nil && function(e.Drop.Function) == "udp_recvmsg"
 }
 
 // rename takes that a flight's sk_buff is known by another identity from here on.

@@ -50,6 +50,20 @@ func TestEveryPacketGetsTheFateItHad(t *testing.T) {
 			k.packet(1, datagramTo(53, 9)).tunnelled().at(event.UDPRcv, event.UDPQueueRcv).
 				kfree("udp_queue_rcv_one_skb", "SOCKET_RCVBUFF")
 		}, fate: Dropped},
+		"a datagram that its reader finds damaged is dropped": {does: func(k *kernel) {
+			k.packet(1, datagramTo(53, 9)).queued().readInVain()
+		}, fate: Dropped, is: func(j Journey) bool {
+			return j.Drop.Function == "udp_recvmsg" && j.Drop.Dev == "tunl0" && j.Drop.Netns == nsRealServer
+		}},
+		"a datagram that its reader finds damaged much later was delivered": {does: func(k *kernel) {
+			s := k.packet(1, datagramTo(53, 9)).queued()
+			k.silence(2 * time.Second)
+			s.readInVain()
+		}, fate: Delivered},
+		"without reasons the kernel half says what TCP minds": {does: func(k *kernel) {
+			s := k.packet(1, data()).tunnelled().at(event.TCPRcv, event.TCPDoRcv).kfree("tcp_validate_incoming", "")
+			s.k.events[len(s.k.events)-1].Aux = 1
+		}, fate: Dropped, is: func(j Journey) bool { return j.Drop.Decider == "tcp_paws_discard" }},
 		"silence on the way is vanished": {does: func(k *kernel) {
 			k.packet(1, syn()).tunnelled()
 			k.silence(6 * time.Second)

@@ -128,7 +128,8 @@ type Drop struct {
 	Netns uint32
 	// NfHook is the netfilter hook that decided, empty if it was not netfilter.
 	NfHook string
-	// Decider is who in that hook decided, if that was seen: "ip_vs_in".
+	// Decider is who decided, if the function that freed is not it and that was seen: in a hook "ip_vs_in"; in TCP,
+	// where the kernel gives no reason, "tcp_paws_discard" or "tcp_sequence".
 	Decider string
 	// Rule is the rule of nftables that was seen dropping the packet; nil if that was not seen.
 	Rule *NftRule

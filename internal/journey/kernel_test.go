@@ -147,6 +147,22 @@ func (s *skb) uses(p event.Place, handle uint64, value int32, next uint32) *skb 
 	return s
 }
 
+// consumed is consume_skb of a kernel that says where.
+func (s *skb) consumed(function string) *skb {
+	s.event(event.ConsumeSkb).Drop = &event.Drop{Function: function}
+	return s
+}
+
+// readInVain is the freeing of a datagram in its socket's queue, of which the kernel half knows no more by then.
+func (s *skb) readInVain() *skb {
+	s.k.at += us
+	p := s.packet
+	e := event.Event{Time: s.k.at, Place: event.KfreeSkb, First: true, Skb: s.addr, Seen: s.k.at, ID: s.id, Packet: &p}
+	e.Drop = &event.Drop{Function: "udp_recvmsg"}
+	s.k.events = append(s.k.events, e)
+	return s
+}
+
 func (s *skb) icmpSend(icmp, code uint32) *skb {
 	s.event(event.ICMPSend).Aux = icmp<<8 | code
 	return s

@@ -117,7 +117,7 @@ func (a *Assembler) arpConflict(f *flight) (Notice, bool) {
 	if _, tunnelled := a.tunnels.get(tunnelTo{f.netns, f.packet.Inner.Dst}); !tunnelled {
 		return Notice{}, false
 	}
-	return Notice{VIPARPConflict, fmt.Sprintf("a packet for %s came to this real server without IPIP, past the director: somebody resolves the VIP to this host (arp_ignore, arp_announce)",
+	return Notice{VIPARPConflict, fmt.Sprintf("a packet for %s came to this real server without IPIP: somebody resolves the VIP to this host (arp_ignore, arp_announce), or the director does not use the method Tunnel",
 		f.packet.Inner.Dst)}, true
 }
 

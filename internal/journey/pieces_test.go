@@ -45,6 +45,12 @@ func TestADatagramInPiecesGetsTheFateItHad(t *testing.T) {
 			k.silence(30 * time.Second)
 			s.kfree("inet_frag_rbtree_purge", "")
 		}, fate: Dropped, drop: "inet_frag_rbtree_purge"},
+		"two pieces overlap, and the kernel calls that consumed": {does: func(k *kernel) {
+			outerFragment(k).returns(event.IPDefrag, inProgress).consumed("inet_frag_rbtree_purge")
+		}, fate: Dropped, drop: "inet_frag_rbtree_purge"},
+		"the kernel consumes a piece elsewhere": {does: func(k *kernel) {
+			outerFragment(k).returns(event.IPDefrag, inProgress).consumed("ip_defrag")
+		}, fate: Consumed},
 		"tracepoints: it waits unseen": {run: tracepointTier, does: func(k *kernel) {
 			outerFragment(k)
 			k.silence(20 * time.Second)

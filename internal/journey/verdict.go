@@ -1,6 +1,13 @@
 package journey
 
-import "ipiptrace/tracer/event"
+import (
+	"slices"
+
+	"ipiptrace/tracer/event"
+)
+
+// refusals are the functions of TCP that say why a segment is dropped, by enum tcp_refusal of bpf/event.h.
+var refusals = map[uint32]string{1: "tcp_paws_discard", 2: "tcp_sequence"}
 
 // freed takes kfree_skb: a drop, unless the packet had done its work, or lives on in another sk_buff.
 func (a *Assembler) freed(f *flight, e event.Event) {
@@ -24,7 +31,7 @@ func (a *Assembler) freed(f *flight, e event.Event) {
 		a.retire(f, bySight) // its journey was before the run, or is over
 		return
 	}
-	drop := &Drop{Drop: d, Dev: f.dev, Netns: f.netns, NfHook: nfHook(d)}
+	drop := &Drop{Drop: d, Dev: f.dev, Netns: f.netns, NfHook: nfHook(d), Decider: refusals[e.Aux]}
 	drop.Function = function(d.Function)
 	if drop.NfHook != "" && f.ruled == (key{e.Skb, e.Seen}) {
 		drop.Rule = f.rule
@@ -73,8 +80,15 @@ func (a *Assembler) mayBeTimeWait(f *flight, d event.Drop) bool {
 		(d.Reason == notSpecified || d.Reason == noReason) && !f.flow.begun && !a.watches(event.TCPTimewait)
 }
 
+// givesUp are the functions that free the fragments of a datagram that will never be whole.
+var givesUp = []string{"inet_frag_rbtree_purge", "inet_frag_destroy"}
+
 // consumed takes consume_skb: the packet has done its work, or goes on in another sk_buff.
 func (a *Assembler) consumed(f *flight, e event.Event) {
+	if e.Drop != nil && slices.Contains(givesUp, function(e.Drop.Function)) {
+		a.freed(f, e)
+		return
+	}
 	f.last = max(f.last, e.Time)
 	current, left := a.release(f, e)
 	if len(f.steps) == 0 {

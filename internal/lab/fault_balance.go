@@ -52,6 +52,63 @@ func balanceFaults() []Scenario {
 			Traffic: []Traffic{{Proto: TCP, Count: faulty, Parallel: faulty, Request: 200, Answer: 200, Midway: silence(forgotten), Want: Broken}},
 		},
 		{
+			Name:    "ipvs-defence",
+			Summary: "The director defends itself against a flood, and turns every new connection away.",
+			Code:    "ipvs-defence",
+			Inject:  []Step{sysctl(Director, "net/ipv4/vs/am_droprate", "1"), sysctl(Director, "net/ipv4/vs/drop_packet", "3")},
+			Undo:    []Step{sysctl(Director, "net/ipv4/vs/drop_packet", "0"), sysctl(Director, "net/ipv4/vs/am_droprate", "10")},
+			Traffic: expect(TimedOut),
+		},
+		{
+			// The client tries again a second later, and that works.
+			Name:    "ipvs-port-reuse",
+			Summary: "The director tracks its connections, and drops the first packet of one from a port that another one had a moment before.",
+			Code:    "ipvs-port-reuse",
+			Inject: []Step{
+				nftIn(Director, "ip", `
+				chain input {
+					type filter hook input priority filter; policy accept;
+					ct state established accept
+				}`),
+				sysctl(Director, "net/ipv4/vs/conntrack", "1"),
+				sysctl(Director, "net/ipv4/vs/conn_reuse_mode", "2"), // in FIN_WAIT, too: the last that is seen without replies
+				usePorts(faulty),
+			},
+			Undo: []Step{
+				sysctl(Director, "net/ipv4/vs/conntrack", "0"), sysctl(Director, "net/ipv4/vs/conn_reuse_mode", "1"),
+				nftGone(Director, "ip"), removeServices(), addServices(), forgetConnections(Director),
+			},
+			Traffic: []Traffic{{Proto: TCP, Count: faulty, Request: 200, Answer: 200, Close: ServerFirst, Want: Answered}},
+		},
+		{
+			Name:    "ipvs-fwmark",
+			Summary: "The director's service is one for packets with a firewall mark, and nothing marks them.",
+			Code:    "ipvs-no-service",
+			Inject: []Step{
+				removeServices(),
+				unless("already exists", run(Director, "ipvsadm", "-A", "-f", "7", "-s", "rr")),
+				unless("already exists", run(Director, "ipvsadm", "-a", "-f", "7", "-r", RealServerAddr.String(), "-i")),
+			},
+			Undo: []Step{
+				unless("No such service", run(Director, "ipvsadm", "-D", "-f", "7")), addServices(),
+				runWith(Director, "table ip ipvs\ndelete table ip ipvs\n", "nft", "-f", "-"),
+			},
+			Traffic: expect(Refused),
+		},
+		{
+			// IPVS takes a packet before connection tracking has it for good.
+			Name:    "director-firewall-conntrack",
+			Summary: "On the director a rule drops what begins no connection and belongs to none, and IPVS keeps connections from being tracked.",
+			Code:    "firewall-drop",
+			Inject: []Step{nftIn(Director, "ip", `
+				chain input {
+					type filter hook input priority filter; policy accept;
+					ct state new tcp flags & (fin|syn|rst|ack) != syn drop
+				}`)},
+			Undo:    []Step{nftGone(Director, "ip"), stopListening(), hangUp(), removeServices(), addServices(), listen(), forgetConnections(Director)},
+			Traffic: []Traffic{{Proto: TCP, Count: faulty, Parallel: faulty, Request: 200, Answer: 200, Deadline: unanswered, Abort: true, Want: TimedOut}},
+		},
+		{
 			// With four hops the packet ends on the real server, at its second visit.
 			Name:    "ipvs-loop",
 			Summary: "The real server runs IPVS with the same VIP, and sends the packets back to the director.",

@@ -9,10 +9,46 @@ func craftFaults() []Scenario {
 		}
 	}
 	return []Scenario{
+		{
+			Name: "bad-checksum-udp", Summary: "The inner UDP checksum is wrong.", Code: "bad-checksum",
+			Traffic: []Traffic{{Proto: CraftedUDP, Count: faulty, Frame: wrongUDPChecksum, Want: Silence}},
+		},
+		{
+			// More than the kernel verifies before it queues a datagram (CHECKSUM_BREAK).
+			Name: "bad-checksum-udp-long", Summary: "The UDP checksum of a datagram is wrong that is long enough for it to be looked at only when the service reads it.", Code: "bad-checksum",
+			Traffic: []Traffic{{Proto: CraftedUDP, Count: faulty, Frame: wrongLongUDPChecksum, Want: Silence}},
+		},
+		{
+			Name: "fragment-overlap", Summary: "Two fragments of the IPIP packet overlap.", Code: "fragment-lost",
+			Traffic: []Traffic{{Proto: Crafted, Count: faulty, Frame: firstFragment, Next: overlappingFragment, Want: Silence}},
+		},
+		{
+			Name: "source-route", Summary: "The inner packet's sender has chosen its way, which the real server does not allow.", Code: "source-route",
+			Inject: []Step{
+				sysctl(RealServer, "net/ipv4/conf/all/accept_source_route", "0"),
+				sysctl(RealServer, "net/ipv4/conf/tunl0/accept_source_route", "1"),
+			},
+			Undo:    []Step{sysctl(RealServer, "net/ipv4/conf/all/accept_source_route", "0")},
+			Traffic: []Traffic{{Proto: Crafted, Count: faulty, Frame: sourceRouted, Want: Silence}},
+		},
+		crafted("ecn-mismatch", "The outer header says that it met congestion, and the inner one that its sender takes no word of that.", "ecn-mismatch", congested),
 		crafted("bad-checksum-outer", "The outer header's checksum is wrong.", "bad-checksum", wrongOuterChecksum),
 		crafted("bad-checksum-inner", "The inner header's checksum is wrong.", "bad-checksum", wrongInnerChecksum),
 		crafted("malformed-outer", "The outer header promises more bytes than the packet has.", "malformed-packet", outerTooShort),
 		crafted("syn-cookie-invalid", "An ACK belongs to no connection, and is no answer to a SYN cookie.", "syn-cookie-invalid", strayACK),
+		{
+			Name: "firewall-ct-invalid", Summary: "A rule drops what connection tracking calls invalid, and that does not take up connections in their middle.", Code: "firewall-drop",
+			Inject: []Step{
+				nftIn(RealServer, "ip", `
+				chain input {
+					type filter hook input priority filter; policy accept;
+					ct state invalid drop
+				}`),
+				sysctl(RealServer, "net/netfilter/nf_conntrack_tcp_loose", "0"),
+			},
+			Undo:    []Step{sysctl(RealServer, "net/netfilter/nf_conntrack_tcp_loose", "1"), nftGone(RealServer, "ip"), forgetConnections(RealServer)},
+			Traffic: []Traffic{{Proto: Crafted, Count: faulty, Frame: strayACK, Want: Silence}},
+		},
 		crafted("martian-loopback", "The inner source is 127.0.0.1.", "martian-source", fromLoopback),
 		{
 			Name:    "fragments-disabled",

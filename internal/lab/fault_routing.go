@@ -93,6 +93,37 @@ func routingFaults() []Scenario {
 			},
 			Traffic: expect(TimedOut),
 		},
+		{
+			Name:    "vip-missing-forwarding",
+			Summary: "The real server does not have the VIP, and forwards packets: it says that it has no way for them.",
+			Code:    "vip-missing",
+			Inject: []Step{
+				removeAddr(RealServer, "tunl0", VIP), sysctl(RealServer, "net/ipv4/ip_forward", "1"),
+				sysctl(RealServer, "net/ipv4/icmp_ratemask", "0"), // one rate for what it says and for what it chooses to
+			},
+			Undo: []Step{
+				sysctl(RealServer, "net/ipv4/icmp_ratemask", "6168"),
+				sysctl(RealServer, "net/ipv4/ip_forward", "0"), giveAddr(RealServer, "tunl0", VIP),
+			},
+			Traffic: only(TCP, expect(Unreachable)),
+		},
+		{
+			// With four hops the packet ends on the real server, at its second visit.
+			Name:    "vip-missing-loop",
+			Summary: "The real server does not have the VIP, and forwards packets for it to the director, which sends them back.",
+			Code:    "vip-missing",
+			Inject: []Step{
+				sysctl(Client, "net/ipv4/ip_default_ttl", "4"),
+				removeAddr(RealServer, "tunl0", VIP), sysctl(RealServer, "net/ipv4/ip_forward", "1"),
+				run(RealServer, "ip", "route", "replace", VIP.String(), "via", DirectorAddr.String()),
+			},
+			Undo: []Step{
+				unless("No such process", run(RealServer, "ip", "route", "del", VIP.String(), "via", DirectorAddr.String())),
+				sysctl(RealServer, "net/ipv4/ip_forward", "0"), giveAddr(RealServer, "tunl0", VIP),
+				sysctl(Client, "net/ipv4/ip_default_ttl", "64"),
+			},
+			Traffic: expectExpired(),
+		},
 		refusedRoute("unreachable-vip", "unreachable"),
 		refusedRoute("prohibit-vip", "prohibit"),
 	}

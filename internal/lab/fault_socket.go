@@ -54,6 +54,22 @@ func socketFaults() []Scenario {
 			Traffic: only(TCP, expect(TimedOut)),
 		},
 		{
+			Name:    "tcp-paws",
+			Summary: "Another host behind the client's address sends into its connections, and its clock is a minute behind.",
+			Code:    "tcp-paws",
+			Inject:  []Step{sysctl(Client, "net/ipv4/tcp_timestamps", "2")},
+			Undo:    []Step{sysctl(Client, "net/ipv4/tcp_timestamps", "1")},
+			Traffic: intruded("with an old timestamp", aMinuteOld),
+		},
+		{
+			Name:    "tcp-out-of-window",
+			Summary: "Another host behind the client's address sends into its connections what belongs to none.",
+			Code:    "tcp-out-of-window",
+			Inject:  []Step{sysctl(Client, "net/ipv4/tcp_timestamps", "2")},
+			Undo:    []Step{sysctl(Client, "net/ipv4/tcp_timestamps", "1")},
+			Traffic: intruded("far ahead", farAhead),
+		},
+		{
 			Name:    "receive-buffer-full",
 			Summary: "The service does not read datagrams, and its receive buffer is full.",
 			Code:    "receive-buffer-full",
@@ -62,4 +78,12 @@ func socketFaults() []Scenario {
 			Traffic: only(UDP, expect(TimedOut)),
 		},
 	}
+}
+
+// intruded are connections that all is well with, but for one segment each that somebody else sends into it.
+func intruded(what string, spoil func(*segment)) []Traffic {
+	return []Traffic{{
+		Proto: TCP, Count: faulty, Parallel: faulty, Request: 200, Answer: 200,
+		Midway: intrude(faulty, what, spoil), Want: Answered,
+	}}
 }

@@ -1,5 +1,7 @@
 package lab
 
+import "github.com/moby/ipvs"
+
 // nowhere is an Ethernet address that nobody has.
 const nowhere = "02:00:00:00:00:77"
 
@@ -66,6 +68,22 @@ func tunnelFaults() []Scenario {
 			Traffic: expect(TimedOut),
 		},
 		{
+			Name:    "tunnel-gre",
+			Summary: "The director tunnels by GRE, and the real server takes IPIP.",
+			Code:    "tunnel-mode-mismatch",
+			Inject:  tunnelBy("--tun-type", "gre"),
+			Undo:    []Step{sendBy(ipvs.ConnectionFlagTunnel)}, // by IPIP
+			Traffic: expect(Unreachable),
+		},
+		{
+			Name:    "tunnel-gue",
+			Summary: "The director tunnels by GUE, over UDP, and the real server takes IPIP.",
+			Code:    "tunnel-mode-mismatch",
+			Inject:  tunnelBy("--tun-type", "gue", "--tun-port", "6080"),
+			Undo:    []Step{sendBy(ipvs.ConnectionFlagTunnel)},
+			Traffic: expect(Refused),
+		},
+		{
 			Name:    "outer-not-local",
 			Summary: "The director sends to an address that the real server does not have.",
 			Code:    "outer-not-local",
@@ -97,6 +115,15 @@ func tunnelFaults() []Scenario {
 			Traffic: expect(TimedOut),
 		},
 	}
+}
+
+// tunnelBy has the director use another encapsulation.
+func tunnelBy(words ...string) (steps []Step) {
+	for _, protocol := range []string{"-t", "-u"} {
+		edit := []string{"ipvsadm", "-e", protocol, VIP.String() + ":80", "-r", RealServerAddr.String() + ":80", "-i"}
+		steps = append(steps, run(Director, append(edit, words...)...))
+	}
+	return steps
 }
 
 // wrongAddr is nobody's.

@@ -81,12 +81,57 @@ func fromLoopback(n int) []byte {
 // n makes its flow a new one.
 func tunnelledSYN(n int) []byte {
 	f := make([]byte, ethLen+2*ipLen+tcpLen)
+	putTunnel(f, n)
+	putIP(f[ethLen+ipLen:], ClientAddr, VIP, unix.IPPROTO_TCP, n)
+	putSYN(f[ethLen+2*ipLen:], ClientAddr, VIP, n)
+	return f
+}
+
+// tunnelledDatagram is the same for a client's datagram with so many bytes.
+func tunnelledDatagram(n, payload int) []byte {
+	f := make([]byte, ethLen+2*ipLen+udpLen+payload)
+	putTunnel(f, n)
+	putIP(f[ethLen+ipLen:], ClientAddr, VIP, unix.IPPROTO_UDP, n)
+	udp := f[ethLen+2*ipLen:]
+	binary.BigEndian.PutUint16(udp, uint16(20000+n%10000))
+	binary.BigEndian.PutUint16(udp[2:], Port)
+	binary.BigEndian.PutUint16(udp[4:], uint16(len(udp)))
+	binary.BigEndian.PutUint16(udp[6:], ^sum(pseudo(ClientAddr, VIP, unix.IPPROTO_UDP, len(udp)), udp))
+	return f
+}
+
+// putTunnel writes the Ethernet and the outer header of what the director sends to the real server.
+func putTunnel(f []byte, n int) {
 	copy(f, mac(RealServerAddr))
 	copy(f[6:], mac(DirectorAddr))
 	binary.BigEndian.PutUint16(f[12:], unix.ETH_P_IP)
 	putIP(f[ethLen:], DirectorAddr, RealServerAddr, unix.IPPROTO_IPIP, n)
+}
+
+// segment is one of a connection that stands: what its ends expect, and a timestamp (RFC 7323).
+type segment struct {
+	port      uint16 // the client's
+	seq, ack  uint32
+	timestamp uint32
+}
+
+// tunnelledSegment is the frame that the director would send to the real server for it, with eight bytes of payload.
+func tunnelledSegment(n int, s segment) []byte {
+	const options, payload = 12, 8
+	f := make([]byte, ethLen+2*ipLen+tcpLen+options+payload)
+	putTunnel(f, n)
 	putIP(f[ethLen+ipLen:], ClientAddr, VIP, unix.IPPROTO_TCP, n)
-	putSYN(f[ethLen+2*ipLen:], ClientAddr, VIP, n)
+	tcp := f[ethLen+2*ipLen:]
+	binary.BigEndian.PutUint16(tcp, s.port)
+	binary.BigEndian.PutUint16(tcp[2:], Port)
+	binary.BigEndian.PutUint32(tcp[4:], s.seq)
+	binary.BigEndian.PutUint32(tcp[8:], s.ack)
+	tcp[12] = (tcpLen + options) / 4 << 4
+	tcp[13] = 0x18 // PSH, ACK
+	binary.BigEndian.PutUint16(tcp[14:], 64240)
+	copy(tcp[tcpLen:], []byte{1, 1, 8, 10}) // two fillers, then the timestamp's kind and length
+	binary.BigEndian.PutUint32(tcp[tcpLen+4:], s.timestamp)
+	sealTCP(tcp, ClientAddr, VIP)
 	return f
 }
 
@@ -130,11 +175,16 @@ func putSYN(b []byte, src, dst netip.Addr, n int) {
 	sealTCP(b, src, dst)
 }
 
-// sealTCP writes the checksum of a segment without options or payload.
+// sealTCP writes the checksum of a segment, which is all of b.
 func sealTCP(b []byte, src, dst netip.Addr) {
 	binary.BigEndian.PutUint16(b[16:], 0)
-	pseudo := append(append(src.AsSlice(), dst.AsSlice()...), 0, unix.IPPROTO_TCP, 0, tcpLen)
-	binary.BigEndian.PutUint16(b[16:], ^sum(uint32(sum(0, pseudo)), b[:tcpLen]))
+	binary.BigEndian.PutUint16(b[16:], ^sum(pseudo(src, dst, unix.IPPROTO_TCP, len(b)), b))
+}
+
+// pseudo is the sum of the header that TCP and UDP imagine in front of their own.
+func pseudo(src, dst netip.Addr, proto byte, length int) uint32 {
+	b := append(append(src.AsSlice(), dst.AsSlice()...), 0, proto)
+	return uint32(sum(0, binary.BigEndian.AppendUint16(b, uint16(length))))
 }
 
 // sum is the Internet checksum's ones' complement sum (RFC 1071).
@@ -155,8 +205,14 @@ func sum(s uint32, b []byte) uint16 {
 func (l *Lab) craft(ctx context.Context, t Traffic) (Result, error) {
 	r := Result{Ended: map[Outcome]int{}}
 	for ; r.Started < t.Count && ctx.Err() == nil; r.Started++ {
-		if err := l.send(Director, t.Frame); err != nil {
-			return r, err
+		n := int(l.frames.Add(1))
+		for _, frame := range []func(int) []byte{t.Frame, t.Next} {
+			if frame == nil {
+				continue
+			}
+			if err := l.send(Director, frame(n)); err != nil {
+				return r, err
+			}
 		}
 		r.Ended[Silence]++
 	}
@@ -165,7 +221,7 @@ func (l *Lab) craft(ctx context.Context, t Traffic) (Result, error) {
 
 // send sends one frame out of the node's eth0. A packet socket leaves it as it is: no device on the way
 // is asked to compute a checksum.
-func (l *Lab) send(r Role, frame func(n int) []byte) error {
+func (l *Lab) send(r Role, frame []byte) error {
 	return l.Node(r).Do(func() error {
 		eth0, err := net.InterfaceByName("eth0")
 		if err != nil {
@@ -176,8 +232,7 @@ func (l *Lab) send(r Role, frame func(n int) []byte) error {
 			return fmt.Errorf("open packet socket: %w", err)
 		}
 		defer unix.Close(fd)
-		f := frame(int(l.frames.Add(1)))
-		if err := unix.Sendto(fd, f, 0, &unix.SockaddrLinklayer{Ifindex: eth0.Index}); err != nil {
+		if err := unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: eth0.Index}); err != nil {
 			return fmt.Errorf("send crafted frame: %w", err)
 		}
 		return nil

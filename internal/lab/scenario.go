@@ -13,6 +13,8 @@ type Scenario struct {
 	Summary string
 	// Code is the cause that is to be found; empty if nothing is wrong.
 	Code string
+	// Notice: nothing is lost where the fault is seen, and Code is that of a notice.
+	Notice bool
 	// WholeMachine: the fault is not confined to the lab's namespaces.
 	WholeMachine bool
 	// Inject and Undo may each be repeated.
@@ -29,7 +31,7 @@ func Scenarios() []Scenario {
 	}
 	return slices.Concat([]Scenario{healthy},
 		routingFaults(), tunnelFaults(), filterFaults(), firewallFaults(), natFaults(), packetFaults(), craftFaults(),
-		policyFaults(), programFaults(), socketFaults(), replyFaults(), directorFaults(), balanceFaults())
+		policyFaults(), programFaults(), socketFaults(), vrfFaults(), replyFaults(), directorFaults(), balanceFaults(), quietFaults(), machineFaults())
 }
 
 // Named is the scenario with that name; ok is false if there is none.

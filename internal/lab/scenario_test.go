@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"net/netip"
 	"os"
 	"regexp"
 	"strings"
@@ -40,7 +41,7 @@ func TestTrafficIsBounded(t *testing.T) {
 			if tr.Count <= 0 || tr.Count > 100 {
 				t.Errorf("%s: %d × %s", s.Name, tr.Count, tr.Proto)
 			}
-			if (tr.Proto == Crafted) != (tr.Frame != nil) {
+			if (tr.Proto == Crafted || tr.Proto == CraftedUDP) != (tr.Frame != nil) {
 				t.Errorf("%s: frames are for crafted traffic only", s.Name)
 			}
 		}
@@ -57,6 +58,7 @@ func TestCraftedFrameIsRightButForItsFault(t *testing.T) {
 		"a wrong checksum":   {wrongTCPChecksum(7), false, 40},
 		"a length too great": {innerTooShort(7), true, 140},
 		"a stray ACK":        {strayACK(7), true, 40},
+		"a segment":          {tunnelledSegment(7, segment{port: 30001, seq: 5, ack: 6, timestamp: 7}), true, 60},
 		"from loopback":      {fromLoopback(7), true, 40},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -71,8 +73,8 @@ func TestCraftedFrameIsRightButForItsFault(t *testing.T) {
 				t.Error("inner destination is not the VIP")
 			}
 			tcp := want.frame[ethLen+2*ipLen:]
-			pseudo := append(append([]byte{}, inner[12:20]...), 0, 6, 0, tcpLen)
-			if right := sum(uint32(sum(0, pseudo)), tcp) == 0xffff; right != want.tcp {
+			src, _ := netip.AddrFromSlice(inner[12:16])
+			if right := sum(pseudo(src, VIP, 6, len(tcp)), tcp) == 0xffff; right != want.tcp {
 				t.Errorf("TCP checksum right: %v, want %v", right, want.tcp)
 			}
 		})
@@ -88,8 +90,7 @@ func TestHalfOpenConnectionIsNotForTheVIP(t *testing.T) {
 	if !bytes.Equal(ip[12:16], nobody.AsSlice()) || !bytes.Equal(ip[16:20], RealServerAddr.AsSlice()) {
 		t.Errorf("from %v to %v", ip[12:16], ip[16:20])
 	}
-	pseudo := append(append([]byte{}, ip[12:20]...), 0, 6, 0, tcpLen)
-	if sum(uint32(sum(0, pseudo)), tcp) != 0xffff {
+	if sum(pseudo(nobody, RealServerAddr, 6, tcpLen), tcp) != 0xffff {
 		t.Error("TCP checksum is wrong")
 	}
 }
@@ -146,5 +147,40 @@ func TestOutcomeTellsSilenceFromRefusal(t *testing.T) {
 	}
 	if o := outcome(nil); o != Answered {
 		t.Errorf("no error is %s", o)
+	}
+}
+
+func TestCraftedDatagramIsRightButForItsChecksum(t *testing.T) {
+	for name, want := range map[string]struct {
+		frame []byte
+		right bool
+	}{
+		"right":      {tunnelledDatagram(7, 20), true},
+		"wrong":      {wrongUDPChecksum(7), false},
+		"long, too":  {wrongLongUDPChecksum(7), false},
+		"long, fine": {tunnelledDatagram(7, 201), true},
+	} {
+		udp := want.frame[ethLen+2*ipLen:]
+		if right := sum(pseudo(ClientAddr, VIP, 17, len(udp)), udp) == 0xffff; right != want.right {
+			t.Errorf("%s: checksum right: %v", name, right)
+		}
+	}
+}
+
+func TestOddHeadersAreSealed(t *testing.T) {
+	for name, f := range map[string][]byte{
+		"congestion": congested(7), "a source route": sourceRouted(7), "a fragment": firstFragment(7), "the next one": overlappingFragment(7),
+	} {
+		if sum(0, f[ethLen:][:ipLen]) != 0xffff {
+			t.Errorf("%s: the outer checksum is wrong", name)
+		}
+	}
+	inner := sourceRouted(7)[ethLen+ipLen:]
+	if length := int(inner[0]&0xf) * 4; length <= ipLen || sum(0, inner[:length]) != 0xffff {
+		t.Errorf("header of %d bytes, or its checksum is wrong", length)
+	}
+	first, next := firstFragment(7)[ethLen:], overlappingFragment(7)[ethLen:]
+	if first[6] != 0x20 || next[6] != 0 || int(next[7])*8 >= len(first)-ipLen {
+		t.Errorf("fragments at %v and %v, the first has %d bytes", first[6:8], next[6:8], len(first)-ipLen)
 	}
 }

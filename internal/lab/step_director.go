@@ -36,6 +36,15 @@ func weigh(weight int) Step {
 	})
 }
 
+// sendBy has IPVS send new connections to the real server by another method.
+func sendBy(method uint32) Step {
+	return directorStep(fmt.Sprintf("method %d", method), func(h *ipvs.Handle, proto uint16) error {
+		d := destination()
+		d.ConnectionFlags = method
+		return h.UpdateDestination(virtualService(proto), d)
+	})
+}
+
 // narrow lets the real server have one connection at a time: with those that IPVS remembers it has more.
 func narrow() Step {
 	return directorStep("an upper threshold of 1", func(h *ipvs.Handle, proto uint16) error {
@@ -53,6 +62,16 @@ func once() Step {
 			{Proto: UDP, Count: 1, Request: 200, Deadline: 2 * time.Second},
 		})
 		return err
+	}}
+}
+
+// usePorts has the client use so many ports, which the next traffic will use again: it does not keep them (TIME_WAIT).
+func usePorts(n int) Step {
+	return Step{What: fmt.Sprintf("client: %d connections", n), Do: func(ctx context.Context, l *Lab) error {
+		before := l.ports.Load()
+		r, err := l.Traffic(ctx, Traffic{Proto: TCP, Count: n, Request: 200, Answer: 200, Close: ServerFirst})
+		l.ports.Store(before)
+		return errors.Join(err, r.Saw(Answered))
 	}}
 }
 

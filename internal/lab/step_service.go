@@ -55,7 +55,7 @@ func fillSYNQueue() Step {
 			}
 			err = setBacklog(l.service.tcp.(*net.TCPListener), handshakes)
 			for range handshakes + 3 {
-				err = errors.Join(err, l.send(Client, halfOpen))
+				err = errors.Join(err, l.send(Client, halfOpen(int(l.frames.Add(1)))))
 			}
 			return err
 		},

@@ -17,11 +17,13 @@ import (
 // Proto is what kind of traffic the client makes.
 type Proto string
 
-// The kinds of traffic. Crafted frames come from the director, IPIP already, and nobody waits for an answer.
+// The kinds of traffic. Crafted frames come from the director, IPIP already, with TCP or UDP inside, and nobody waits
+// for an answer.
 const (
-	TCP     Proto = "tcp"
-	UDP     Proto = "udp"
-	Crafted Proto = "crafted"
+	TCP        Proto = "tcp"
+	UDP        Proto = "udp"
+	Crafted    Proto = "crafted"
+	CraftedUDP Proto = "crafted-udp"
 )
 
 // Close says which side of a TCP connection closes first.
@@ -44,14 +46,16 @@ type Traffic struct {
 	// Idle is how long a TCP client says nothing once it is connected.
 	Idle  time.Duration
 	Close Close
+	// Abort: a TCP client that gives up resets its connection.
+	Abort bool
 	// Deadline bounds each handshake, what follows it, and the wait for a datagram's answer; zero is 10 s.
 	Deadline time.Duration
 	// Parallel is how many run at a time; zero is 4.
 	Parallel int
 	// Midway is done once, when all TCP connections stand and none has sent anything; Parallel has to be Count.
 	Midway Step
-	// Frame makes the nth crafted Ethernet frame.
-	Frame func(n int) []byte
+	// Frame makes the nth crafted Ethernet frame, Next one that follows it, if there is one.
+	Frame, Next func(n int) []byte
 	// Want is how each of them ends in the scenario.
 	Want Outcome
 	// halfway waits for all connections, and for Midway.
@@ -66,7 +70,7 @@ func (l *Lab) Traffic(ctx context.Context, t Traffic) (Result, error) {
 		return Result{}, err
 	}
 	send := l.exchanges
-	if t.Proto == Crafted {
+	if t.Frame != nil {
 		send = l.craft
 	}
 	r, err := send(ctx, t)
@@ -167,7 +171,11 @@ func connection(ctx context.Context, d net.Dialer, t Traffic, n int) attempt {
 	c.SetDeadline(time.Now().Add(t.Deadline))
 	time.Sleep(t.Idle)
 	serverFirst := t.Close == ServerFirst || t.Close == Alternate && n%2 == 0
-	return attempt{connected: true, err: converse(c.(*net.TCPConn), t, serverFirst)}
+	err = converse(c.(*net.TCPConn), t, serverFirst)
+	if err != nil && t.Abort {
+		c.(*net.TCPConn).SetLinger(0)
+	}
+	return attempt{connected: true, err: err}
 }
 
 func converse(c *net.TCPConn, t Traffic, serverFirst bool) error {

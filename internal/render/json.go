@@ -94,7 +94,12 @@ type jsonOuter struct {
 	TTL uint8      `json:"ttl"`
 	ID  uint16     `json:"id"`
 	Len uint16     `json:"len"`
+	// Proto is there if it is not IPIP.
+	Proto string `json:"proto,omitempty"`
 }
+
+// tunnelNames are the outer headers' protocols beside IPIP.
+var tunnelNames = map[uint8]string{17: "gue", 47: "gre"}
 
 type jsonInner struct {
 	Proto string     `json:"proto"`
@@ -150,7 +155,7 @@ func journeyOf(j journey.Journey, stack bool) jsonJourney {
 		Duplicate: j.Duplicate, Segments: j.Segments, Gaps: j.Gaps,
 	}
 	if h := j.Outer; h != nil {
-		out.Outer = &jsonOuter{h.Src, h.Dst, h.TTL, h.ID, h.Len}
+		out.Outer = &jsonOuter{h.Src, h.Dst, h.TTL, h.ID, h.Len, tunnelNames[h.Protocol]}
 	}
 	if j.Became != 0 {
 		out.Became = hexID(j.Became)

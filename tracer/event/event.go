@@ -63,7 +63,7 @@ type Event struct {
 
 	// Packet is there on first sight and when the device or the outer header changed.
 	Packet *Packet
-	// Drop is there with KfreeSkb.
+	// Drop is there with KfreeSkb, and with ConsumeSkb of a fragment if the kernel says where.
 	Drop *Drop
 
 	// Count is the number of events lost, with Kind Lost.
@@ -91,13 +91,16 @@ type Header struct {
 // Packet is what a packet looked like at an Event.
 type Packet struct {
 	Dev string
-	// Outer is the IPIP header around Inner, or, with Quoted, the ICMP error's own; nil for a plain packet.
+	// Outer is the header around Inner, IPIP's, GRE's or GUE's (then it is UDP), or, with Quoted, the ICMP error's own; nil for a plain packet.
 	Outer *Header
 	Inner Header
 	// Quoted: the packet is an ICMP error about Inner, with ICMPType and ICMPCode.
 	Quoted bool
 	// FlowOnly: there is no packet (InetSockSetState, IPRouteOutput): only Inner's addresses and protocol and the ports are valid.
 	FlowOnly bool
+
+	// Options: Inner has IP options.
+	Options bool
 
 	// SrcPort and DstPort are valid if HasPorts: TCP or UDP, not a later fragment.
 	HasPorts         bool

@@ -231,6 +231,7 @@ type packetRecord struct {
 	Quoted   bool          `json:"q,omitzero"`
 	FlowOnly bool          `json:"fl,omitzero"`
 	HasPorts bool          `json:"hp,omitzero"`
+	Options  bool          `json:"op,omitzero"`
 	SrcPort  uint16        `json:"sp,omitzero"`
 	DstPort  uint16        `json:"dp,omitzero"`
 	Seq      uint32        `json:"sq,omitzero"`
@@ -298,7 +299,7 @@ func encodePacket(p *Packet) *packetRecord {
 	}
 	return &packetRecord{
 		Dev: p.Dev, Outer: (*headerRecord)(p.Outer), Inner: headerRecord(p.Inner),
-		Quoted: p.Quoted, FlowOnly: p.FlowOnly, HasPorts: p.HasPorts,
+		Quoted: p.Quoted, FlowOnly: p.FlowOnly, HasPorts: p.HasPorts, Options: p.Options,
 		SrcPort: p.SrcPort, DstPort: p.DstPort, Seq: p.Seq, Ack: p.Ack, TCPFlags: p.TCPFlags,
 		ICMPType: p.ICMPType, ICMPCode: p.ICMPCode, UDPLen: p.UDPLen, Segments: p.Segments, SkbLen: p.SkbLen,
 	}
@@ -347,7 +348,7 @@ func (p *packetRecord) packet() *Packet {
 	}
 	return &Packet{
 		Dev: p.Dev, Outer: (*Header)(p.Outer), Inner: Header(p.Inner),
-		Quoted: p.Quoted, FlowOnly: p.FlowOnly, HasPorts: p.HasPorts,
+		Quoted: p.Quoted, FlowOnly: p.FlowOnly, HasPorts: p.HasPorts, Options: p.Options,
 		SrcPort: p.SrcPort, DstPort: p.DstPort, Seq: p.Seq, Ack: p.Ack, TCPFlags: p.TCPFlags,
 		ICMPType: p.ICMPType, ICMPCode: p.ICMPCode, UDPLen: p.UDPLen, Segments: p.Segments, SkbLen: p.SkbLen,
 	}

@@ -42,7 +42,7 @@ func sampleEvents() []Event {
 		{Time: 78*time.Second + 2, Place: GroMerged, Skb: 1, Seen: 1, ID: 1, Peer: 1 << 63},
 		{
 			Time: 78*time.Second + 3, Place: IPLocalOut, First: true, Skb: 2, Seen: 2, ID: 1,
-			Packet: &Packet{Inner: Header{Src: client, Dst: vip, Protocol: 17}, Quoted: true, ICMPType: 3, ICMPCode: 1, HasPorts: true, UDPLen: 40},
+			Packet: &Packet{Inner: Header{Src: client, Dst: vip, Protocol: 17}, Quoted: true, ICMPType: 3, ICMPCode: 1, HasPorts: true, Options: true, UDPLen: 40},
 		},
 		{
 			Time: 78*time.Second + 4, Place: InetSockSetState, Value: 7, Aux: 5,

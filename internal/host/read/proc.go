@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"ipiptrace/internal/host"
 )
 
 // Settings that matter to a packet, below /proc/sys. Those of perDevice are below net/ipv4/conf/<device>.
@@ -30,7 +32,6 @@ var (
 
 // sysctls reads the namespace's settings: /proc/sys/net shows those of the thread that opens it.
 func (r *reader) sysctls() error {
-	r.s.Sysctls = map[string]string{}
 	devices, err := os.ReadDir("/proc/sys/net/ipv4/conf")
 	for _, d := range devices {
 		for _, name := range perDevice {
@@ -52,6 +53,12 @@ func (r *reader) sysctls() error {
 }
 
 // sysctl takes a setting that is there; one that is not, or that only root may read, is left out.
+// ownSysctls reads settings of the whole machine that other namespaces than the first one do not show: from our own.
+func ownSysctls(s *host.Snapshot) {
+	r := reader{s: s}
+	r.sysctl("net/core/netdev_max_backlog")
+}
+
 func (r *reader) sysctl(name string) {
 	if value, err := os.ReadFile("/proc/sys/" + name); err == nil {
 		r.s.Sysctls[name] = strings.TrimSpace(string(value))

@@ -68,7 +68,8 @@ var parts = []part{
 
 // Snapshot reads a namespace. What can't be read is said in the snapshot; with a ctx that is done, all that was left.
 func Snapshot(ctx context.Context, ns Namespace, o Options) *host.Snapshot {
-	s := &host.Snapshot{Begun: time.Now(), Netns: ns.inode, Initial: ns.initial(), Name: ns.name, Path: ns.path}
+	s := &host.Snapshot{Begun: time.Now(), Netns: ns.inode, Initial: ns.initial(), Name: ns.name, Path: ns.path, Sysctls: map[string]string{}}
+	ownSysctls(s)
 	if err := ns.on(func() error { return read(ctx, s, o) }); err != nil {
 		s.Unread = append(s.Unread, host.Unread{Part: host.PartAll, Why: plain(err)})
 	}

@@ -24,6 +24,9 @@ func (j line) saying() string {
 		fate += ", reply " + j.Reply
 	}
 	fmt.Fprintf(&b, "%s %s %s", j.Inner.Proto, j.Direction, fate)
+	for _, n := range j.Notice {
+		return fmt.Sprintf("%s: notice %s\n  %s\n", b.String(), n.Code, counted.ReplaceAllString(n.Summary, "N SYN/ACKs to $1:N have left in N s"))
+	}
 	c := j.Cause
 	if c == nil {
 		return b.String() + ": no cause\n"
@@ -46,6 +49,9 @@ func (j line) saying() string {
 // given are numbers that the kernel gives one after the other, to all that the machine has of a kind: they depend
 // on what was there before.
 var given = regexp.MustCompile(`\b(id|index) [0-9]+`)
+
+// counted is what the notice of unanswered replies counts, and of whom.
+var counted = regexp.MustCompile(`[0-9]+ SYN/ACKs to ([0-9.]+):[0-9]+ have left in [0-9]+ s`)
 
 // rule is what this test reads of a rule.
 type rule struct {
@@ -76,7 +82,7 @@ func sayings(lost []line) string {
 	}
 	var all []string
 	for _, j := range lost {
-		if j.lost() && (j.Gaps == 0 || !whole[kind(j)]) {
+		if (j.lost() || len(j.Notice) > 0) && (j.Gaps == 0 || !whole[kind(j)]) {
 			all = append(all, j.saying())
 		}
 	}
@@ -138,7 +144,7 @@ func (o options) fix(ctx context.Context, r *report, l *lab.Lab, lost []line) (f
 
 // paste runs a command in a shell in a network namespace.
 func (o options) paste(ctx context.Context, r *report, l *lab.Lab, at uint32, text string) error {
-	for _, role := range []lab.Role{lab.RealServer, lab.Director, lab.Client} {
+	for _, role := range []lab.Role{lab.RealServer, lab.Director, lab.Client, lab.Switch} {
 		inode, err := l.Node(role).Inode()
 		if err != nil {
 			return err

@@ -19,18 +19,27 @@ type loss struct {
 	reasons   []string
 	dev, hook string
 	reject    string
-	// at is where; empty is the real server.
-	at lab.Role
+	// notice: the journey arrives, and has the notice of that code.
+	notice string
+	// unforced: a forced tier, which watches everything at once and perhaps no function, sees it differently.
+	unforced bool
+	// at is where; empty is the real server. watched is what is watched meanwhile, if it is not that alone.
+	at, watched lab.Role
 	// blind is the fate where functions can't be watched and nothing shows the loss; empty: it is shown there, too.
 	blind string
+	// mute is the same, of kernels without reasons alone: what TCP drops has no event there.
+	mute string
 	// late are journeys that arrived, as far as ipiptrace can wait for their answers.
 	late func(line) bool
 	// answerless: there the answer that the kernel gives is not seen, and the packet only dropped.
 	answerless bool
 }
 
-// in is what the row says of a tier.
-func (l loss) in(tier string) loss {
+// in is what the row says of a tier, on a kernel that has reasons or has none.
+func (l loss) in(tier string, reasons bool) loss {
+	if !reasons && l.mute != "" {
+		l.blind = l.mute
+	}
 	switch {
 	case tier != tracepoint:
 		l.blind = ""
@@ -90,7 +99,7 @@ func losses() (all []loss) {
 	both(loss{scenario: "ttl-expired", at: lab.Director, fate: "rejected", functions: []string{"ip_vs_tunnel_xmit"}, reasons: unnamed, dev: "eth0", reject: "icmp 11/0"})
 	add(loss{scenario: "no-service", proto: lab.TCP, at: lab.Director, fate: "rejected", functions: []string{"tcp_v4_rcv"}, reasons: []string{"NO_SOCKET"}, dev: "eth0", reject: "rst 0/0"},
 		loss{scenario: "no-service", proto: lab.UDP, at: lab.Director, fate: "rejected", functions: udpRcv, reasons: []string{"NO_SOCKET"}, dev: "eth0", reject: "icmp 3/3"})
-	return slices.Concat(all, moreLosses(), realServerLosses(), directorLosses())
+	return slices.Concat(all, moreLosses(), realServerLosses(), directorLosses(), quietLosses(), machineLosses())
 }
 
 // refusedSYN is dropped by the listener, without a reason: the kernel thinks that it has done its work.
@@ -110,6 +119,9 @@ func expected(scenario string, p lab.Proto) (want loss, ok bool) {
 			if l.at == "" {
 				l.at = lab.RealServer
 			}
+			if l.watched == "" {
+				l.watched = l.at
+			}
 			return l, true
 		}
 	}
@@ -118,8 +130,11 @@ func expected(scenario string, p lab.Proto) (want loss, ok bool) {
 
 // wire is the protocol that the traffic has on the wire.
 func wire(p lab.Proto) string {
-	if p == lab.Crafted {
+	switch p {
+	case lab.Crafted:
 		return string(lab.TCP)
+	case lab.CraftedUDP:
+		return string(lab.UDP)
 	}
 	return string(p)
 }

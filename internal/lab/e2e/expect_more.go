@@ -39,6 +39,8 @@ func moreLosses() (all []loss) {
 
 	both(loss{scenario: "tunnel-endpoint", fate: "rejected", functions: []string{"tunnel4_rcv"}, reasons: unnamed, dev: "eth0", reject: "icmp 3/3"})
 	both(loss{scenario: "tunnel-mode", fate: "dropped", functions: []string{"ipip_tunnel_rcv", "ipip_rcv", "tunnel4_rcv"}, reasons: unnamed, dev: "eth0"})
+	both(loss{scenario: "tunnel-gre", fate: "rejected", functions: []string{"ip_local_deliver_finish"}, reasons: []string{"IP_NOPROTO"}, dev: "eth0", reject: "icmp 3/2"})
+	both(loss{scenario: "tunnel-gue", fate: "rejected", functions: udpRcv, reasons: []string{"NO_SOCKET"}, dev: "eth0", reject: "icmp 3/3"})
 	both(loss{scenario: "tunnel-wrong-namespace", at: lab.Switch, fate: "dropped", functions: []string{"ip_error"}, reasons: addressError, dev: "lvs0"})
 	both(loss{scenario: "outer-not-local", fate: "dropped", functions: []string{"ip_error"}, reasons: addressError, dev: "eth0"})
 
@@ -52,7 +54,7 @@ func moreLosses() (all []loss) {
 		all = append(all, refusedSYN(name), unanswerable(name))
 	}
 	both(loss{scenario: "qdisc-drop", reply: true, fate: "dropped", functions: []string{"__dev_queue_xmit", "kfree_skb_list_reason", "kfree_skb_list", "__dev_xmit_skb", "__tcf_kfree_skb_list"}, reasons: []string{"QDISC_DROP", "QDISC_OVERLIMIT"}, dev: "eth0"})
-	for _, name := range []string{"listener-wrong-address", "listener-wrong-device"} {
+	for _, name := range []string{"listener-wrong-address", "listener-wrong-device", "listener-outside-vrf"} {
 		all = append(all,
 			loss{scenario: name, proto: lab.TCP, fate: "rejected", functions: []string{"tcp_v4_rcv"}, reasons: []string{"NO_SOCKET"}, dev: "tunl0", reject: "rst 0/0"},
 			loss{scenario: name, proto: lab.UDP, fate: "rejected", functions: udpRcv, reasons: []string{"NO_SOCKET"}, dev: "tunl0", reject: "icmp 3/3"})

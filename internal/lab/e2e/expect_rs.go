@@ -21,6 +21,10 @@ func realServerLosses() (all []loss) {
 			loss{scenario: name, proto: lab.UDP, fate: "rejected", functions: []string{"__udp4_lib_rcv", "udp_rcv"}, reasons: []string{"NO_SOCKET"}, dev: "tunl0", reject: "icmp 3/3"})
 	}
 
+	validate := []string{"tcp_validate_incoming"}
+	add(loss{scenario: "tcp-paws", proto: lab.TCP, fate: "dropped", functions: validate, reasons: []string{"TCP_RFC7323_PAWS"}, dev: "tunl0", mute: "delivered"},
+		loss{scenario: "tcp-out-of-window", proto: lab.TCP, fate: "dropped", functions: validate, reasons: []string{"TCP_INVALID_SEQUENCE"}, dev: "tunl0", mute: "delivered"})
+
 	add(tcpAndUDP(loss{scenario: "xdp-native", fate: "dropped", functions: []string{"veth_xdp_rcv_skb", "veth_xdp_rcv", "veth_poll"}, reasons: append(unnamed, "XDP"), dev: "eth0"})...)
 	add(tcpAndUDP(loss{scenario: "tc-drop-tunnel", fate: "dropped", functions: []string{"__netif_receive_skb_core"}, reasons: []string{"TC_INGRESS"}, dev: "tunl0"})...)
 	add(tcpAndUDP(loss{scenario: "firewall-netdev-tunnel", fate: "dropped", functions: []string{"nft_do_chain", "nf_hook_slow"}, reasons: []string{"NETFILTER_DROP"}, dev: "tunl0", hook: "ingress"})...)
@@ -34,6 +38,12 @@ func realServerLosses() (all []loss) {
 
 	crafted := func(l loss) { l.proto = lab.Crafted; add(l) }
 	ipRcv := []string{"ip_rcv_core"}
+	add(loss{scenario: "bad-checksum-udp", proto: lab.CraftedUDP, fate: "dropped", functions: []string{"__udp4_lib_rcv", "udp_rcv"}, reasons: []string{"UDP_CSUM"}, dev: "tunl0"})
+	crafted(loss{scenario: "firewall-ct-invalid", fate: "dropped", functions: []string{"nft_do_chain", "nf_hook_slow"}, reasons: []string{"NETFILTER_DROP"}, dev: "tunl0", hook: "input"})
+	add(loss{scenario: "bad-checksum-udp-long", proto: lab.CraftedUDP, fate: "dropped", functions: []string{"udp_recvmsg"}, reasons: append(unnamed, "UDP_CSUM"), dev: "tunl0"})
+	crafted(loss{scenario: "fragment-overlap", fate: "dropped", functions: []string{"inet_frag_rbtree_purge"}, reasons: append(unnamed, ""), dev: "eth0"})
+	crafted(loss{scenario: "source-route", fate: "dropped", functions: []string{"ip_rcv_finish_core"}, reasons: unnamed, dev: "tunl0"})
+	crafted(loss{scenario: "ecn-mismatch", fate: "dropped", functions: []string{"ip_tunnel_rcv"}, reasons: unnamed, dev: "eth0"})
 	crafted(loss{scenario: "bad-checksum-outer", fate: "dropped", functions: ipRcv, reasons: []string{"IP_CSUM"}, dev: "eth0"})
 	crafted(loss{scenario: "bad-checksum-inner", fate: "dropped", functions: ipRcv, reasons: []string{"IP_CSUM"}, dev: "tunl0"})
 	crafted(loss{scenario: "malformed-outer", fate: "dropped", functions: ipRcv, reasons: []string{"IP_INHDR", "PKT_TOO_SMALL"}, dev: "eth0"})

@@ -50,6 +50,10 @@ type line struct {
 		Evidence  []string `json:"evidence"`
 		Fix       []string `json:"fix"`
 	} `json:"cause"`
+	Notice []struct {
+		Code    string `json:"code"`
+		Summary string `json:"summary"`
+	} `json:"notice"`
 	Reply string `json:"reply"`
 	Gaps  int    `json:"gaps"`
 
@@ -85,6 +89,16 @@ func (l line) lost() bool {
 		return true
 	}
 	return l.Reply == "lost"
+}
+
+// notice is the summary of the notice of that code.
+func (l line) notice(code string) (summary string, ok bool) {
+	for _, n := range l.Notice {
+		if n.Code == code {
+			return n.Summary, true
+		}
+	}
+	return "", false
 }
 
 // arrived is the contract's sense of it.

@@ -67,7 +67,7 @@ func (s set) rounds(tier string) []round {
 	var faults, modules []lab.Scenario
 	for _, f := range lab.Scenarios() {
 		switch {
-		case f.Code == "" || tier != auto && len(s.forced) > 0 && !slices.Contains(s.forced, f.Name):
+		case f.Code == "" || tier != auto && (unforced(f) || len(s.forced) > 0 && !slices.Contains(s.forced, f.Name)):
 		case pinned(f):
 			modules = append(modules, f)
 		default:
@@ -77,7 +77,7 @@ func (s set) rounds(tier string) []round {
 	rounds := []round{{tier: tier, watched: everywhere, scenarios: faults, healthy: s.connections}}
 	if tier == auto {
 		rounds = []round{
-			{tier: tier, watched: everywhere, scenarios: faultsOf(lab.Switch, faults), healthy: s.connections},
+			{tier: tier, watched: everywhere, scenarios: append(faultsOf(lab.Switch, faults), faultsOf(everywhere, faults)...), healthy: s.connections},
 			{tier: tier, watched: lab.RealServer, scenarios: faultsOf(lab.RealServer, faults), healthy: s.connections / 2},
 			{tier: tier, watched: lab.Director, scenarios: faultsOf(lab.Director, faults), healthy: s.connections / 2},
 		}
@@ -91,10 +91,16 @@ func (s set) rounds(tier string) []round {
 // pinned says that the fault can't come about while ipiptrace is attached: a probe in a module keeps it loaded.
 func pinned(s lab.Scenario) bool { return strings.HasPrefix(s.Name, "tunnel-module-missing") }
 
-// faultsOf are those that are to be seen at the role.
-func faultsOf(at lab.Role, all []lab.Scenario) (of []lab.Scenario) {
+// unforced are the faults that only auto is to show: a notice depends on what is watched, too.
+func unforced(s lab.Scenario) bool {
+	want, _ := expected(s.Name, s.Traffic[0].Proto)
+	return s.Notice || want.unforced
+}
+
+// faultsOf are those for which the role is to be watched.
+func faultsOf(watched lab.Role, all []lab.Scenario) (of []lab.Scenario) {
 	for _, s := range all {
-		if want, _ := expected(s.Name, s.Traffic[0].Proto); want.at == at {
+		if want, _ := expected(s.Name, s.Traffic[0].Proto); want.watched == watched {
 			of = append(of, s)
 		}
 	}

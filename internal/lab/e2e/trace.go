@@ -35,6 +35,7 @@ func tracesOf(scenario string) (found []trace) {
 		{"accept-queue-full", lab.RealServer, "TcpExt:", "ListenOverflows"},
 		{"syn-queue-full", lab.RealServer, "TcpExt:", "TCPReqQFullDrop"},
 		{"receive-buffer-full", lab.RealServer, "Udp:", "RcvbufErrors"},
+		{"tcp-paws", lab.RealServer, "TcpExt:", "PAWSEstab"},
 		{"no-return-route", lab.RealServer, "Ip:", "OutNoRoutes"},
 		{"no-return-route", lab.RealServer, "TcpExt:", "ListenDrops"},
 		{"blackhole-return", lab.RealServer, "Ip:", "OutNoRoutes"},

@@ -21,7 +21,7 @@ func (o options) verdict(l *lab.Lab, w *watch, rd round, during window, t lab.Tr
 	if !ok {
 		return nil, errors.New("no row says how its journeys end")
 	}
-	want = want.in(rd.tier)
+	want = want.in(rd.tier, o.reasons)
 	want.late = lateAnswer(l)
 	ours := want.ours
 	found := w.await(during, t.Count, ours)
@@ -43,7 +43,7 @@ func (o options) nothingElse(l *lab.Lab, w *watch, rd round, during window, miss
 	journeys := w.during(during)
 	for _, t := range during.scenario.Traffic {
 		want, _ := expected(during.scenario.Name, t.Proto)
-		want = want.in(rd.tier)
+		want = want.in(rd.tier, o.reasons)
 		want.late = lateAnswer(l)
 		flows := map[flow]bool{}
 		journeys = slices.DeleteFunc(journeys, func(j line) bool {
@@ -75,6 +75,10 @@ func list(all []line) (s string) {
 
 // ours reports whether a journey is one that the row is about.
 func (l loss) ours(j line) bool {
+	if l.notice != "" {
+		_, ok := j.notice(l.notice)
+		return ok && j.is(l)
+	}
 	return j.is(l) && (j.lost() || l.blind != "" && j.Fate == l.blind || l.fate == replyLost && l.late(j))
 }
 

@@ -1,0 +1,72 @@
+package lab
+
+import (
+	"time"
+
+	"github.com/moby/ipvs"
+)
+
+// quietFaults are those in which the packet gets where it was sent, and should have been sent elsewhere. All that can
+// be said of it is a notice.
+func quietFaults() []Scenario {
+	unanswered := []Traffic{{Proto: TCP, Count: faulty, Deadline: 3 * retransmitted, Want: TimedOut}}
+	return []Scenario{
+		{
+			Name:    "ipvs-wrong-method",
+			Summary: "The director sends by NAT: the real server answers with its own address, of which the client knows nothing.",
+			Code:    "ipvs-wrong-method", Notice: true,
+			Inject:  []Step{sendBy(ipvs.ConnectionFlagMasq)},
+			Undo:    []Step{sendBy(ipvs.ConnectionFlagTunnel)},
+			Traffic: expect(TimedOut),
+		},
+		{
+			Name:    "ipvs-wrong-method-route",
+			Summary: "The director sends by direct routing: it works only as long as it has a wire in common with the real server.",
+			Code:    "ipvs-wrong-method", Notice: true,
+			Inject:  []Step{sendBy(ipvs.ConnectionFlagDirectRoute)},
+			Undo:    []Step{sendBy(ipvs.ConnectionFlagTunnel)},
+			Traffic: expect(Answered),
+		},
+		{
+			Name:    "ipvs-wrong-method-lost",
+			Summary: "The director sends by NAT to a service that has only the VIP: seen from both, the packet is lost there.",
+			Code:    "ipvs-wrong-method",
+			Inject:  []Step{sendBy(ipvs.ConnectionFlagMasq)},
+			Undo:    []Step{sendBy(ipvs.ConnectionFlagTunnel)},
+			Traffic: only(UDP, expect(TimedOut)),
+		},
+		{
+			// The VIP is on the director's lo, for which it does not answer then.
+			Name:    "vip-arp-conflict",
+			Summary: "The real server answers ARP for the VIP, and the director does not: the client sends past it.",
+			Code:    "vip-arp-conflict", Notice: true,
+			Inject: []Step{
+				once(), // by the tunnel
+				sysctl(Director, "net/ipv4/conf/all/arp_ignore", "1"),
+				sysctl(RealServer, "net/ipv4/conf/all/arp_ignore", "0"),
+				run(Client, "ip", "route", "replace", VIP.String(), "dev", "eth0", "mtu", "1480", "rto_min", "1000ms"),
+			},
+			Undo: []Step{
+				routeClient(), unresolve(Client, VIP),
+				sysctl(RealServer, "net/ipv4/conf/all/arp_ignore", "1"),
+				sysctl(Director, "net/ipv4/conf/all/arp_ignore", "0"),
+			},
+			Traffic: expect(Answered),
+		},
+		{
+			Name:    "reply-unanswered",
+			Summary: "The client's firewall does not let in what answers its SYN.",
+			Code:    "reply-unanswered", Notice: true,
+			Inject: []Step{nftIn(Client, "ip", `
+				chain prerouting {
+					type filter hook prerouting priority raw; policy accept;
+					tcp sport 80 drop
+				}`)},
+			Undo:    []Step{nftGone(Client, "ip"), stopListening(), listen()},
+			Traffic: unanswered,
+		},
+	}
+}
+
+// retransmitted is longer than half of the time in which Linux sends a SYN/ACK three times.
+const retransmitted = 1300 * time.Millisecond

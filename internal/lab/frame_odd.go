@@ -1,0 +1,76 @@
+package lab
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
+
+// wrongUDPChecksum is a tunnelled datagram that is right but for its UDP checksum.
+func wrongUDPChecksum(n int) []byte { return spoilUDP(tunnelledDatagram(n, 20)) }
+
+// wrongLongUDPChecksum is a longer one.
+func wrongLongUDPChecksum(n int) []byte { return spoilUDP(tunnelledDatagram(n, 200)) }
+
+func spoilUDP(f []byte) []byte {
+	sum := f[ethLen+2*ipLen+6:]
+	binary.BigEndian.PutUint16(sum, binary.BigEndian.Uint16(sum)^0x5555)
+	return f
+}
+
+// congested is a tunnelled SYN of which the outer header says that it met congestion, and the inner one that its
+// sender can't be told so (RFC 6040).
+func congested(n int) []byte {
+	const congestionExperienced = 3
+	f := tunnelledSYN(n)
+	f[ethLen+1] = congestionExperienced
+	sealIP(f[ethLen:][:ipLen])
+	return f
+}
+
+// sourceRouted is a tunnelled SYN that has come the way that its sender chose (RFC 791, loose source and record route):
+// all of that is behind it.
+func sourceRouted(n int) []byte {
+	options := append([]byte{131, 7, 8}, DirectorAddr.AsSlice()...)
+	options = append(options, 0)
+	f := make([]byte, ethLen+2*ipLen+len(options)+tcpLen)
+	putTunnel(f, n)
+	putIP(f[ethLen+ipLen:], ClientAddr, VIP, unix.IPPROTO_TCP, n)
+	inner := f[ethLen+ipLen:][:ipLen+len(options)]
+	inner[0] = 0x40 | byte(len(inner)/4)
+	copy(inner[ipLen:], options)
+	sealIP(inner)
+	putSYN(f[ethLen+ipLen+len(inner):], ClientAddr, VIP, n)
+	return f
+}
+
+// Of a tunnelled SYN: where the second fragment would begin, and where it does.
+const (
+	firstHalf = ipLen + tcpLen
+	overlap   = 8
+)
+
+// firstFragment is the whole of a tunnelled SYN, and promises more.
+func firstFragment(n int) []byte {
+	f := tunnelledSYN(n)
+	fragment(f[ethLen:], true, 0)
+	return f
+}
+
+// overlappingFragment is a fragment of the same datagram that begins before the first one ends.
+func overlappingFragment(n int) []byte {
+	f := make([]byte, ethLen+ipLen+2*overlap)
+	putTunnel(f, n)
+	fragment(f[ethLen:], false, firstHalf-overlap)
+	return f
+}
+
+// fragment makes a packet part of a datagram: what it has begins at the offset.
+func fragment(ip []byte, more bool, offset int) {
+	frag := uint16(offset / 8)
+	if more {
+		frag |= 0x2000
+	}
+	binary.BigEndian.PutUint16(ip[6:], frag)
+	sealIP(ip[:ipLen])
+}
