@@ -86,10 +86,14 @@ func filterRows() []row {
 				}
 				for _, c := range q.host.Cgroups {
 					if c.Attach == side {
+						detach := command("bpftool", "cgroup", "detach", "/sys/fs/cgroup"+c.Path, "cgroup_inet_"+side, "id", fmt.Sprint(c.ID))
+						if c.Link != 0 {
+							detach = command("bpftool", "link", "detach", "id", fmt.Sprint(c.Link))
+						}
 						return &finding{
 							summary:  fmt.Sprintf("a program at the cgroup %s drops the packet", c.Path),
 							evidence: []string{fmt.Sprintf("bpftool cgroup show /sys/fs/cgroup%s: %s id %d", c.Path, side, c.ID)},
-							fix:      []string{command("bpftool", "cgroup", "detach", "/sys/fs/cgroup"+c.Path, "cgroup_inet_"+side, "id", fmt.Sprint(c.ID))},
+							fix:      []string{detach},
 							doubtful: true, // systemd counts with such programs, too
 						}
 					}

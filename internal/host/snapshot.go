@@ -408,4 +408,6 @@ type CgroupBPF struct {
 	// Attach is "ingress" or "egress".
 	Attach string `json:"attach"`
 	ID     uint32 `json:"id"`
+	// Link is the BPF link by which it is there, 0 if it was attached without one.
+	Link uint32 `json:"link,omitempty"`
 }

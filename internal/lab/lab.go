@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"sync/atomic"
@@ -49,6 +50,8 @@ type Lab struct {
 	ports atomic.Uint32
 	// found is what a fault of the whole machine has changed, as it was before.
 	found map[string]string
+	// held is the program at the lab's cgroup, if it is there by a link.
+	held io.Closer
 }
 
 // Build builds a lab in which everything works. It loads the kernel modules that it needs

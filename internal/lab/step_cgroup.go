@@ -46,7 +46,7 @@ func dropWith(offset int16) asm.Instructions {
 
 // inCgroup starts the service anew in a cgroup that has the program. The whole process goes there: a socket
 // belongs to the cgroup of whoever opens it, and ipiptrace looks where its owner is.
-func inCgroup(attach ebpf.AttachType, offset int16) Step {
+func inCgroup(attach ebpf.AttachType, offset int16, byLink bool) Step {
 	return Step{
 		What: fmt.Sprintf("machine: %s, a cgroup with a program (%s) and the service in it", labCgroup, attach),
 		Do: func(_ context.Context, l *Lab) error {
@@ -63,7 +63,7 @@ func inCgroup(attach ebpf.AttachType, offset int16) Step {
 				return err
 			}
 			defer p.Close()
-			if err := attachTo(labCgroup, p, attach); err != nil {
+			if err := l.attachTo(labCgroup, p, attach, byLink); err != nil {
 				return err
 			}
 			before, err := ownCgroup()
@@ -78,8 +78,13 @@ func inCgroup(attach ebpf.AttachType, offset int16) Step {
 	}
 }
 
-// attachTo puts the program in place of the one that is there, without a link: bpftool can take it away.
-func attachTo(cgroup string, p *ebpf.Program, attach ebpf.AttachType) error {
+// attachTo puts the program in place of the one that is there; byLink as systemd does, and the lab holds the link.
+func (l *Lab) attachTo(cgroup string, p *ebpf.Program, attach ebpf.AttachType, byLink bool) error {
+	if byLink {
+		held, err := link.AttachCgroup(link.CgroupOptions{Path: cgroup, Attach: attach, Program: p})
+		l.held = held
+		return err
+	}
 	dir, err := os.Open(cgroup)
 	if err != nil {
 		return err
@@ -98,6 +103,10 @@ func noCgroup() Step {
 				return nil
 			}
 			delete(l.found, labCgroup)
+			if l.held != nil {
+				l.held.Close()
+				l.held = nil
+			}
 			return errors.Join(enterCgroup(before), l.service.stop(), l.service.listen(), os.Remove(labCgroup))
 		},
 	}

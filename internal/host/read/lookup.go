@@ -10,21 +10,29 @@ import (
 	"ipiptrace/internal/host"
 )
 
-// Of linux/bpf.h: commands, a kind of link and a place of attachment.
+// Of linux/bpf.h: commands, kinds of links and a place of attachment.
 const (
 	objGetInfoByFD = 15
 	linkGetFDByID  = 30
 	linkGetNextID  = 31
+	linkTypeCgroup = 3
 	linkTypeNetns  = 5
 	skLookup       = 36
 )
 
-// linkInfo is struct bpf_link_info of a network namespace's link.
+// linkInfo is struct bpf_link_info; what body is depends on the kind.
 type linkInfo struct {
 	kind, id, program, _ uint32
-	netns, attachType    uint32
-	_                    [10]uint64 // what later kernels say of others
+	body                 [11]uint64
 }
+
+// atNetns is where a network namespace's link is: the namespace's inode number, and the place.
+func (l linkInfo) atNetns() (inode, attachType uint32) {
+	return uint32(l.body[0]), uint32(l.body[0] >> 32)
+}
+
+// atCgroup is where a cgroup's link is: the cgroup's id, which is its directory's inode number, and the place.
+func (l linkInfo) atCgroup() (inode uint64, attachType uint32) { return l.body[0], uint32(l.body[1]) }
 
 // lookups reads the programs that choose the socket for a packet (BPF_SK_LOOKUP, Linux 5.9). They are attached
 // by links only.
@@ -33,24 +41,31 @@ func (r *reader) lookups() error {
 	if err := unix.Stat("/proc/thread-self/ns/net", &here); err != nil {
 		return err
 	}
+	links, err := r.bpfLinks()
+	for _, l := range links {
+		if inode, at := l.atNetns(); l.kind == linkTypeNetns && at == skLookup && uint64(inode) == here.Ino {
+			r.s.Lookups = append(r.s.Lookups, host.Lookup{Link: l.id, Program: l.program})
+		}
+	}
+	return err
+}
+
+// bpfLinks are the machine's BPF links; none on a kernel without.
+func (r *reader) bpfLinks() (links []linkInfo, err error) {
 	for id := uint32(0); r.ctx.Err() == nil; {
 		next := struct{ start, next, flags uint32 }{start: id}
 		if err := bpf(linkGetNextID, unsafe.Pointer(&next), unsafe.Sizeof(next)); err != nil {
 			if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) { // no more, or a kernel without links
-				return nil
+				return links, nil
 			}
-			return fmt.Errorf("list BPF links: %w", err)
+			return links, fmt.Errorf("list BPF links: %w", err)
 		}
 		id = next.next
-		info, err := bpfLink(id)
-		if err != nil {
-			continue // it has gone
-		}
-		if info.kind == linkTypeNetns && info.attachType == skLookup && uint64(info.netns) == here.Ino {
-			r.s.Lookups = append(r.s.Lookups, host.Lookup{Link: id, Program: info.program})
+		if info, err := bpfLink(id); err == nil { // else it has gone
+			links = append(links, *info)
 		}
 	}
-	return r.ctx.Err()
+	return links, r.ctx.Err()
 }
 
 func bpfLink(id uint32) (*linkInfo, error) {

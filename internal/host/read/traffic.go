@@ -158,17 +158,38 @@ func (r *reader) cgroups() error {
 			}
 		}
 	}
-	var errs []error
+	var (
+		links []linkInfo
+		errs  []error
+	)
 	for _, path := range paths {
 		for number, name := range attachments {
 			ids, err := attachedAt(path, number)
 			errs = append(errs, err)
+			if len(ids) > 0 && links == nil {
+				links, err = r.bpfLinks()
+				errs = append(errs, err)
+			}
 			for _, id := range ids {
-				r.s.Cgroups = append(r.s.Cgroups, host.CgroupBPF{Path: path, Attach: name, ID: id})
+				r.s.Cgroups = append(r.s.Cgroups, host.CgroupBPF{Path: path, Attach: name, ID: id, Link: linkAt(links, path, number, id)})
 			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// linkAt is the link by which a program is at a cgroup, 0 if it was attached without one.
+func linkAt(links []linkInfo, path string, attachType, program uint32) uint32 {
+	var dir unix.Stat_t
+	if unix.Stat(cgroupRoot+path, &dir) != nil {
+		return 0
+	}
+	for _, l := range links {
+		if inode, at := l.atCgroup(); l.kind == linkTypeCgroup && inode == dir.Ino && at == attachType && l.program == program {
+			return l.id
+		}
+	}
+	return 0
 }
 
 // query is bpf_attr.query (linux/bpf.h).
