@@ -28,7 +28,7 @@ sort /proc/modules | cut -d' ' -f1,2
 ls /sys/fs/bpf
 `
 
-// unchanged has ipiptrace explain losses of every kind of state, and compares the machine before and after.
+// unchanged has ipiptrace explain losses of every kind of state, and compares the machine before and after, its static keys, too.
 func (o options) unchanged(ctx context.Context, r *report, l *lab.Lab) (err error) {
 	faults := []string{"firewall-input", "firewall-legacy", "firewall-stateful"}
 	for _, name := range faults {
@@ -70,6 +70,7 @@ func (o options) unchanged(ctx context.Context, r *report, l *lab.Lab) (err erro
 	return err
 }
 
+// fingerprints are what each namespace shows, and the machine's static keys.
 func fingerprints(ctx context.Context, l *lab.Lab) (map[lab.Role]string, error) {
 	all := map[lab.Role]string{}
 	for _, role := range []lab.Role{lab.Client, lab.Director, lab.RealServer} {
@@ -85,7 +86,9 @@ func fingerprints(ctx context.Context, l *lab.Lab) (map[lab.Role]string, error) 
 			return nil, err
 		}
 	}
-	return all, nil
+	keys, err := staticKeys()
+	all["machine"] = keys
+	return all, err
 }
 
 // difference are the lines that only one of the two has.
