@@ -13,6 +13,8 @@ const (
 	ReplyUnanswered = "reply-unanswered"
 	VIPARPConflict  = "vip-arp-conflict"
 	IPVSWrongMethod = "ipvs-wrong-method"
+	VIPMissing      = "vip-missing"
+	IPVSLoop        = "ipvs-loop"
 )
 
 // SYN/ACKs are unanswered if so many have left since so long: Linux sends the second and third one 1 s and
@@ -64,6 +66,9 @@ func (a *Assembler) notices(f *flight) []Notice {
 		ns = append(ns, n)
 	}
 	if n, ok := f.wrongMethod(); ok {
+		ns = append(ns, n)
+	}
+	if n, ok := f.sentOn(); ok {
 		ns = append(ns, n)
 	}
 	return ns
@@ -131,6 +136,20 @@ func (f *flight) wrongMethod() (Notice, bool) {
 		return Notice{}, false
 	}
 	return Notice{IPVSWrongMethod, fmt.Sprintf("IPVS sent the packet without IPIP (ipvsadm -Ln: %s, not Tunnel): to a real server behind a tunnel it does not come as it should", method)}, true
+}
+
+// sentOn is told with a request that came to this host in IPIP and left it again. A real server takes it.
+func (f *flight) sentOn() (Notice, bool) {
+	vip := f.packet.Inner.Dst
+	switch {
+	case f.reply || f.fate != Forwarded || !f.cameIPIP || !f.decapped:
+		return Notice{}, false
+	case f.director.sent:
+		return Notice{IPVSLoop, fmt.Sprintf("a packet for %s came to this host in IPIP, and its own IPVS sent it on: a real server with the same service takes nothing itself", vip)}, true
+	case f.changed == nil:
+		return Notice{VIPMissing, fmt.Sprintf("a packet for %s came to this host in IPIP and was forwarded: the VIP is no address of this host", vip)}, true
+	}
+	return Notice{}, false
 }
 
 // local reports whether a packet was sent in the network namespace in which it arrived.

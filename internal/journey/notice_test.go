@@ -137,6 +137,44 @@ func TestPlainPacketsAtARealServerAreNoticed(t *testing.T) {
 	}
 }
 
+func TestARealServerThatSendsOnWhatCameTunnelledIsNoticed(t *testing.T) {
+	leaves := func(s *skb) *skb { return s.on("eth0", nsRealServer).at(event.NetDevQueue, event.NetDevStartXmit) }
+	for what, test := range map[string]struct {
+		does func(k *kernel)
+		want string
+	}{
+		"forwarded": {does: func(k *kernel) { leaves(k.packet(1, syn()).tunnelled().at(event.IPForward)) }, want: VIPMissing},
+		"by its own IPVS": {does: func(k *kernel) {
+			leaves(k.packet(1, syn()).tunnelled().scheduled(methodTunnel).in(ipip()).at(event.IPLocalOut))
+		}, want: IPVSLoop},
+		"never what NAT gives to another": {does: func(k *kernel) {
+			s := k.packet(1, syn()).tunnelled()
+			s.packet.Inner.Dst, s.changed = client, true
+			leaves(s.at(event.IPForward))
+		}},
+		"never what comes plain": {does: func(k *kernel) {
+			leaves(k.packet(1, syn()).on("eth0", nsRealServer).at(event.NetifReceiveSkb, event.IPRcv, event.IPForward))
+		}},
+		"never at the director": {does: func(k *kernel) {
+			leaves(k.packet(1, syn()).on("eth0", nsRealServer).at(event.NetifReceiveSkb, event.IPRcv).scheduled(methodTunnel).in(ipip()).at(event.IPLocalOut))
+		}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			k := newKernel()
+			test.does(k)
+			k.silence(time.Second)
+			j := k.one(t, everywhere())
+			var got string
+			for _, n := range j.Notices {
+				got += n.Code
+			}
+			if j.Fate != Forwarded || got != test.want {
+				t.Errorf("%s, notice %q; want %q", j.Fate, got, test.want)
+			}
+		})
+	}
+}
+
 func TestADirectorThatDoesNotTunnelIsNoticed(t *testing.T) {
 	for method, want := range map[uint32]int{methodTunnel: 0, methodDirect: 1, methodNAT: 1} {
 		k := newKernel()

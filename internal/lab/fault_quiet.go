@@ -36,6 +36,20 @@ func quietFaults() []Scenario {
 			Traffic: only(UDP, expect(TimedOut)),
 		},
 		{
+			Name:    "vip-missing-forwarded",
+			Summary: "The real server does not have the VIP, and forwards packets for it to somebody who has no use for them.",
+			Code:    "vip-missing", Notice: true,
+			Inject: []Step{
+				removeAddr(RealServer, "tunl0", VIP), sysctl(RealServer, "net/ipv4/ip_forward", "1"),
+				run(RealServer, "ip", "route", "replace", VIP.String(), "via", ClientAddr.String()),
+			},
+			Undo: []Step{
+				unless("No such process", run(RealServer, "ip", "route", "del", VIP.String(), "via", ClientAddr.String())),
+				sysctl(RealServer, "net/ipv4/ip_forward", "0"), giveAddr(RealServer, "tunl0", VIP),
+			},
+			Traffic: expect(TimedOut),
+		},
+		{
 			// The VIP is on the director's lo, for which it does not answer then.
 			Name:    "vip-arp-conflict",
 			Summary: "The real server answers ARP for the VIP, and the director does not: the client sends past it.",
