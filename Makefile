@@ -15,7 +15,7 @@ export CGO_ENABLED := 0
 BUILD := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 # The kernels in which the lab is tested, how many guests at a time, and how long one may take.
 LAB_KERNELS ?= 5.10 6.1 6.12 newest
-LAB_GUESTS  ?= 1
+LAB_GUESTS  ?= 2
 GUESTTIME   ?= 25m
 # How long `make fuzz` spends on each target.
 FUZZTIME ?= 60s
