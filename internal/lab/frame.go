@@ -8,11 +8,13 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"ipiptrace/internal/ipv4"
 )
 
 const (
-	ethLen = 14
-	ipLen  = 20
+	ethLen = ipv4.EthernetLen
+	ipLen  = ipv4.HeaderLen
 	tcpLen = 20
 	udpLen = 8
 )
@@ -31,7 +33,7 @@ func innerTooShort(n int) []byte {
 	f := tunnelledSYN(n)
 	inner := f[ethLen+ipLen:][:ipLen]
 	binary.BigEndian.PutUint16(inner[2:], ipLen+tcpLen+100)
-	sealIP(inner)
+	ipv4.Seal(inner)
 	return f
 }
 
@@ -54,7 +56,7 @@ func outerTooShort(n int) []byte {
 	f := tunnelledSYN(n)
 	outer := f[ethLen:][:ipLen]
 	binary.BigEndian.PutUint16(outer[2:], 2*ipLen+tcpLen+100)
-	sealIP(outer)
+	ipv4.Seal(outer)
 	return f
 }
 
@@ -72,7 +74,7 @@ func strayACK(n int) []byte {
 func fromLoopback(n int) []byte {
 	f := tunnelledSYN(n)
 	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	putIP(f[ethLen+ipLen:], loopback, VIP, unix.IPPROTO_TCP, n)
+	ipv4.Put(f[ethLen+ipLen:], loopback, VIP, unix.IPPROTO_TCP, n)
 	putSYN(f[ethLen+2*ipLen:], loopback, VIP, n)
 	return f
 }
@@ -81,11 +83,9 @@ func fromLoopback(n int) []byte {
 // n makes its flow a new one.
 func tunnelledSYN(n int) []byte {
 	f := make([]byte, ethLen+2*ipLen+tcpLen)
-	copy(f, mac(RealServerAddr))
-	copy(f[6:], mac(DirectorAddr))
-	binary.BigEndian.PutUint16(f[12:], unix.ETH_P_IP)
-	putIP(f[ethLen:], DirectorAddr, RealServerAddr, unix.IPPROTO_IPIP, n)
-	putIP(f[ethLen+ipLen:], ClientAddr, VIP, unix.IPPROTO_TCP, n)
+	ipv4.PutEthernet(f, mac(RealServerAddr), mac(DirectorAddr))
+	ipv4.Put(f[ethLen:], DirectorAddr, RealServerAddr, unix.IPPROTO_IPIP, n)
+	ipv4.Put(f[ethLen+ipLen:], ClientAddr, VIP, unix.IPPROTO_TCP, n)
 	putSYN(f[ethLen+2*ipLen:], ClientAddr, VIP, n)
 	return f
 }
@@ -93,30 +93,10 @@ func tunnelledSYN(n int) []byte {
 // halfOpen is a SYN straight to the real server's own address, from a host that will never answer.
 func halfOpen(n int) []byte {
 	f := make([]byte, ethLen+ipLen+tcpLen)
-	copy(f, mac(RealServerAddr))
-	copy(f[6:], mac(ClientAddr))
-	binary.BigEndian.PutUint16(f[12:], unix.ETH_P_IP)
-	putIP(f[ethLen:], nobody, RealServerAddr, unix.IPPROTO_TCP, n)
+	ipv4.PutEthernet(f, mac(RealServerAddr), mac(ClientAddr))
+	ipv4.Put(f[ethLen:], nobody, RealServerAddr, unix.IPPROTO_TCP, n)
 	putSYN(f[ethLen+ipLen:], nobody, RealServerAddr, n)
 	return f
-}
-
-// putIP writes an IPv4 header (RFC 791) for everything from its first byte to the end of b.
-func putIP(b []byte, src, dst netip.Addr, proto byte, id int) {
-	b[0] = 0x45
-	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
-	binary.BigEndian.PutUint16(b[4:], uint16(id))
-	b[6] = 0x40 // don't fragment
-	b[8] = 64
-	b[9] = proto
-	copy(b[12:], src.AsSlice())
-	copy(b[16:], dst.AsSlice())
-	sealIP(b[:ipLen])
-}
-
-func sealIP(header []byte) {
-	binary.BigEndian.PutUint16(header[10:], 0)
-	binary.BigEndian.PutUint16(header[10:], ^sum(0, header))
 }
 
 // putSYN writes a TCP header (RFC 9293) to the service's port.
@@ -134,21 +114,7 @@ func putSYN(b []byte, src, dst netip.Addr, n int) {
 func sealTCP(b []byte, src, dst netip.Addr) {
 	binary.BigEndian.PutUint16(b[16:], 0)
 	pseudo := append(append(src.AsSlice(), dst.AsSlice()...), 0, unix.IPPROTO_TCP, 0, tcpLen)
-	binary.BigEndian.PutUint16(b[16:], ^sum(uint32(sum(0, pseudo)), b[:tcpLen]))
-}
-
-// sum is the Internet checksum's ones' complement sum (RFC 1071).
-func sum(s uint32, b []byte) uint16 {
-	for ; len(b) > 1; b = b[2:] {
-		s += uint32(binary.BigEndian.Uint16(b))
-	}
-	if len(b) == 1 {
-		s += uint32(b[0]) << 8
-	}
-	for s>>16 != 0 {
-		s = s>>16 + s&0xffff
-	}
-	return uint16(s)
+	binary.BigEndian.PutUint16(b[16:], ^ipv4.Sum(uint32(ipv4.Sum(0, pseudo)), b[:tcpLen]))
 }
 
 // craft sends frames on the director's wire to the real server.

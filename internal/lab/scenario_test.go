@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"ipiptrace/internal/ipv4"
 )
 
 func TestScenarioIsOneWordWithOneSentence(t *testing.T) {
@@ -61,7 +63,7 @@ func TestCraftedFrameIsRightButForItsFault(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			outer, inner := want.frame[ethLen:][:ipLen], want.frame[ethLen+ipLen:][:ipLen]
-			if sum(0, outer) != 0xffff || sum(0, inner) != 0xffff {
+			if ipv4.Sum(0, outer) != 0xffff || ipv4.Sum(0, inner) != 0xffff {
 				t.Error("header checksum is wrong")
 			}
 			if got := binary.BigEndian.Uint16(inner[2:]); got != want.innerLength {
@@ -72,7 +74,7 @@ func TestCraftedFrameIsRightButForItsFault(t *testing.T) {
 			}
 			tcp := want.frame[ethLen+2*ipLen:]
 			pseudo := append(append([]byte{}, inner[12:20]...), 0, 6, 0, tcpLen)
-			if right := sum(uint32(sum(0, pseudo)), tcp) == 0xffff; right != want.tcp {
+			if right := ipv4.Sum(uint32(ipv4.Sum(0, pseudo)), tcp) == 0xffff; right != want.tcp {
 				t.Errorf("TCP checksum right: %v, want %v", right, want.tcp)
 			}
 		})
@@ -82,14 +84,14 @@ func TestCraftedFrameIsRightButForItsFault(t *testing.T) {
 func TestHalfOpenConnectionIsNotForTheVIP(t *testing.T) {
 	f := halfOpen(3)
 	ip, tcp := f[ethLen:][:ipLen], f[ethLen+ipLen:]
-	if sum(0, ip) != 0xffff {
+	if ipv4.Sum(0, ip) != 0xffff {
 		t.Error("header checksum is wrong")
 	}
 	if !bytes.Equal(ip[12:16], nobody.AsSlice()) || !bytes.Equal(ip[16:20], RealServerAddr.AsSlice()) {
 		t.Errorf("from %v to %v", ip[12:16], ip[16:20])
 	}
 	pseudo := append(append([]byte{}, ip[12:20]...), 0, 6, 0, tcpLen)
-	if sum(uint32(sum(0, pseudo)), tcp) != 0xffff {
+	if ipv4.Sum(uint32(ipv4.Sum(0, pseudo)), tcp) != 0xffff {
 		t.Error("TCP checksum is wrong")
 	}
 }
