@@ -13,6 +13,7 @@
 // and beside it, for demo and tests:
 //
 //	internal/lab/      client, director and real server in network namespaces, faults, traffic
+//	internal/ipv4/     writes the headers of what they put onto a wire
 //	internal/vm/       boots a Debian kernel
 //
 // Start with README.md; `make help` lists what can be made.

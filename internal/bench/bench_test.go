@@ -6,13 +6,15 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"ipiptrace/internal/ipv4"
 )
 
 func TestFrameIsWhatADirectorSends(t *testing.T) {
 	f := newFrame(vip).number(0x1234)
 	for name, header := range map[string][]byte{"outer": f.outer()[:ipLen], "inner": f.inner()[:ipLen]} {
 		sent := bytes.Clone(header)
-		if sealIP(header); !bytes.Equal(sent, header) {
+		if ipv4.Seal(header); !bytes.Equal(sent, header) {
 			t.Errorf("%s header: its checksum is not that of its bytes", name)
 		}
 		if header[4] != 0x12 || header[5] != 0x34 {

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"ipiptrace/internal/ipv4"
 )
 
 // The addresses on the path; they are the lab's.
@@ -23,8 +25,8 @@ var (
 
 const (
 	port       = 80
-	ethLen     = 14
-	ipLen      = 20
+	ethLen     = ipv4.EthernetLen
+	ipLen      = ipv4.HeaderLen
 	udpLen     = 8
 	payloadLen = 32
 	frameLen   = ethLen + 2*ipLen + udpLen + payloadLen
@@ -36,11 +38,9 @@ type frame [frameLen]byte
 
 func newFrame(dst netip.Addr) *frame {
 	f := &frame{}
-	copy(f[:], eth0MAC)
-	copy(f[6:], wireMAC)
-	binary.BigEndian.PutUint16(f[12:], unix.ETH_P_IP)
-	putIP(f.outer(), director, realServer, unix.IPPROTO_IPIP)
-	putIP(f.inner(), client, dst, unix.IPPROTO_UDP)
+	ipv4.PutEthernet(f[:], eth0MAC, wireMAC)
+	ipv4.Put(f.outer(), director, realServer, unix.IPPROTO_IPIP, 0)
+	ipv4.Put(f.inner(), client, dst, unix.IPPROTO_UDP, 0)
 	udp := f[ethLen+2*ipLen:]
 	binary.BigEndian.PutUint16(udp, 40000)
 	binary.BigEndian.PutUint16(udp[2:], port)
@@ -55,7 +55,7 @@ func (f *frame) inner() []byte { return f[ethLen+ipLen:] }
 func (f *frame) number(n int) *frame {
 	for _, header := range [][]byte{f.outer(), f.inner()} {
 		binary.BigEndian.PutUint16(header[4:], uint16(n))
-		sealIP(header[:ipLen])
+		ipv4.Seal(header)
 	}
 	return f
 }
@@ -64,31 +64,6 @@ func (f *frame) number(n int) *frame {
 // keeps until the others come.
 func (f *frame) firstFragment() *frame {
 	f.inner()[6] = 0x20 // more fragments, RFC 791
-	sealIP(f.inner()[:ipLen])
+	ipv4.Seal(f.inner())
 	return f
-}
-
-// putIP writes an IPv4 header (RFC 791) for everything from its first byte to the end of b.
-func putIP(b []byte, src, dst netip.Addr, proto byte) {
-	b[0] = 0x45
-	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
-	b[6] = 0x40 // don't fragment
-	b[8] = 64
-	b[9] = proto
-	copy(b[12:], src.AsSlice())
-	copy(b[16:], dst.AsSlice())
-	sealIP(b[:ipLen])
-}
-
-// sealIP writes the header's checksum (RFC 1071).
-func sealIP(header []byte) {
-	binary.BigEndian.PutUint16(header[10:], 0)
-	var sum uint32
-	for i := 0; i < len(header); i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(header[i:]))
-	}
-	for sum>>16 != 0 {
-		sum = sum>>16 + sum&0xffff
-	}
-	binary.BigEndian.PutUint16(header[10:], ^uint16(sum))
 }

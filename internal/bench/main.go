@@ -21,18 +21,15 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"ipiptrace/internal/vm"
 )
 
 const (
 	exitWorse  = 1
-	exitUsage  = 2
 	exitUnable = 3
 )
 
@@ -40,10 +37,7 @@ func main() {
 	if len(os.Args) == 3 && os.Args[1] == "measure" {
 		os.Exit(inGuest(os.Args[2]))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:])
-	stop()
-	os.Exit(code)
+	vm.Command{Name: "bench", Unable: exitUnable, Run: run}.Main()
 }
 
 // inGuest is the half that runs in the guest.
@@ -98,24 +92,15 @@ func parse(args []string, usage io.Writer) (options, error) {
 	return o, nil
 }
 
-func run(ctx context.Context, args []string) int {
+func run(ctx context.Context, args []string) (int, error) {
 	o, err := parse(args, os.Stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		return exitUsage
+		return 0, vm.Usage(err)
 	}
-	good, err := o.run(ctx, os.Stdout, os.Stderr)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		return exitUnable
+	if good, err := o.run(ctx, os.Stdout, os.Stderr); err != nil || good {
+		return 0, err
 	}
-	if !good {
-		return exitWorse
-	}
-	return 0
+	return exitWorse, nil
 }
 
 // run measures and says the figures; good is false if they are not what they should be.

@@ -8,11 +8,13 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"ipiptrace/internal/ipv4"
 )
 
 const (
-	ethLen = 14
-	ipLen  = 20
+	ethLen = ipv4.EthernetLen
+	ipLen  = ipv4.HeaderLen
 	tcpLen = 20
 	udpLen = 8
 )
@@ -31,7 +33,7 @@ func innerTooShort(n int) []byte {
 	f := tunnelledSYN(n)
 	inner := f[ethLen+ipLen:][:ipLen]
 	binary.BigEndian.PutUint16(inner[2:], ipLen+tcpLen+100)
-	sealIP(inner)
+	ipv4.Seal(inner)
 	return f
 }
 
@@ -54,7 +56,7 @@ func outerTooShort(n int) []byte {
 	f := tunnelledSYN(n)
 	outer := f[ethLen:][:ipLen]
 	binary.BigEndian.PutUint16(outer[2:], 2*ipLen+tcpLen+100)
-	sealIP(outer)
+	ipv4.Seal(outer)
 	return f
 }
 
@@ -72,7 +74,7 @@ func strayACK(n int) []byte {
 func fromLoopback(n int) []byte {
 	f := tunnelledSYN(n)
 	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	putIP(f[ethLen+ipLen:], loopback, VIP, unix.IPPROTO_TCP, n)
+	ipv4.Put(f[ethLen+ipLen:], loopback, VIP, unix.IPPROTO_TCP, n)
 	putSYN(f[ethLen+2*ipLen:], loopback, VIP, n)
 	return f
 }
@@ -82,7 +84,7 @@ func fromLoopback(n int) []byte {
 func tunnelledSYN(n int) []byte {
 	f := make([]byte, ethLen+2*ipLen+tcpLen)
 	putTunnel(f, n)
-	putIP(f[ethLen+ipLen:], ClientAddr, VIP, unix.IPPROTO_TCP, n)
+	ipv4.Put(f[ethLen+ipLen:], ClientAddr, VIP, unix.IPPROTO_TCP, n)
 	putSYN(f[ethLen+2*ipLen:], ClientAddr, VIP, n)
 	return f
 }
@@ -91,21 +93,19 @@ func tunnelledSYN(n int) []byte {
 func tunnelledDatagram(n, payload int) []byte {
 	f := make([]byte, ethLen+2*ipLen+udpLen+payload)
 	putTunnel(f, n)
-	putIP(f[ethLen+ipLen:], ClientAddr, VIP, unix.IPPROTO_UDP, n)
+	ipv4.Put(f[ethLen+ipLen:], ClientAddr, VIP, unix.IPPROTO_UDP, n)
 	udp := f[ethLen+2*ipLen:]
 	binary.BigEndian.PutUint16(udp, uint16(20000+n%10000))
 	binary.BigEndian.PutUint16(udp[2:], Port)
 	binary.BigEndian.PutUint16(udp[4:], uint16(len(udp)))
-	binary.BigEndian.PutUint16(udp[6:], ^sum(pseudo(ClientAddr, VIP, unix.IPPROTO_UDP, len(udp)), udp))
+	binary.BigEndian.PutUint16(udp[6:], ^ipv4.Sum(pseudo(ClientAddr, VIP, unix.IPPROTO_UDP, len(udp)), udp))
 	return f
 }
 
 // putTunnel writes the Ethernet and the outer header of what the director sends to the real server.
 func putTunnel(f []byte, n int) {
-	copy(f, mac(RealServerAddr))
-	copy(f[6:], mac(DirectorAddr))
-	binary.BigEndian.PutUint16(f[12:], unix.ETH_P_IP)
-	putIP(f[ethLen:], DirectorAddr, RealServerAddr, unix.IPPROTO_IPIP, n)
+	ipv4.PutEthernet(f, mac(RealServerAddr), mac(DirectorAddr))
+	ipv4.Put(f[ethLen:], DirectorAddr, RealServerAddr, unix.IPPROTO_IPIP, n)
 }
 
 // segment is one of a connection that stands: what its ends expect, and a timestamp (RFC 7323).
@@ -120,7 +120,7 @@ func tunnelledSegment(n int, s segment) []byte {
 	const options, payload = 12, 8
 	f := make([]byte, ethLen+2*ipLen+tcpLen+options+payload)
 	putTunnel(f, n)
-	putIP(f[ethLen+ipLen:], ClientAddr, VIP, unix.IPPROTO_TCP, n)
+	ipv4.Put(f[ethLen+ipLen:], ClientAddr, VIP, unix.IPPROTO_TCP, n)
 	tcp := f[ethLen+2*ipLen:]
 	binary.BigEndian.PutUint16(tcp, s.port)
 	binary.BigEndian.PutUint16(tcp[2:], Port)
@@ -138,30 +138,10 @@ func tunnelledSegment(n int, s segment) []byte {
 // halfOpen is a SYN straight to the real server's own address, from a host that will never answer.
 func halfOpen(n int) []byte {
 	f := make([]byte, ethLen+ipLen+tcpLen)
-	copy(f, mac(RealServerAddr))
-	copy(f[6:], mac(ClientAddr))
-	binary.BigEndian.PutUint16(f[12:], unix.ETH_P_IP)
-	putIP(f[ethLen:], nobody, RealServerAddr, unix.IPPROTO_TCP, n)
+	ipv4.PutEthernet(f, mac(RealServerAddr), mac(ClientAddr))
+	ipv4.Put(f[ethLen:], nobody, RealServerAddr, unix.IPPROTO_TCP, n)
 	putSYN(f[ethLen+ipLen:], nobody, RealServerAddr, n)
 	return f
-}
-
-// putIP writes an IPv4 header (RFC 791) for everything from its first byte to the end of b.
-func putIP(b []byte, src, dst netip.Addr, proto byte, id int) {
-	b[0] = 0x45
-	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
-	binary.BigEndian.PutUint16(b[4:], uint16(id))
-	b[6] = 0x40 // don't fragment
-	b[8] = 64
-	b[9] = proto
-	copy(b[12:], src.AsSlice())
-	copy(b[16:], dst.AsSlice())
-	sealIP(b[:ipLen])
-}
-
-func sealIP(header []byte) {
-	binary.BigEndian.PutUint16(header[10:], 0)
-	binary.BigEndian.PutUint16(header[10:], ^sum(0, header))
 }
 
 // putSYN writes a TCP header (RFC 9293) to the service's port.
@@ -178,27 +158,13 @@ func putSYN(b []byte, src, dst netip.Addr, n int) {
 // sealTCP writes the checksum of a segment, which is all of b.
 func sealTCP(b []byte, src, dst netip.Addr) {
 	binary.BigEndian.PutUint16(b[16:], 0)
-	binary.BigEndian.PutUint16(b[16:], ^sum(pseudo(src, dst, unix.IPPROTO_TCP, len(b)), b))
+	binary.BigEndian.PutUint16(b[16:], ^ipv4.Sum(pseudo(src, dst, unix.IPPROTO_TCP, len(b)), b))
 }
 
 // pseudo is the sum of the header that TCP and UDP imagine in front of their own.
 func pseudo(src, dst netip.Addr, proto byte, length int) uint32 {
 	b := append(append(src.AsSlice(), dst.AsSlice()...), 0, proto)
-	return uint32(sum(0, binary.BigEndian.AppendUint16(b, uint16(length))))
-}
-
-// sum is the Internet checksum's ones' complement sum (RFC 1071).
-func sum(s uint32, b []byte) uint16 {
-	for ; len(b) > 1; b = b[2:] {
-		s += uint32(binary.BigEndian.Uint16(b))
-	}
-	if len(b) == 1 {
-		s += uint32(b[0]) << 8
-	}
-	for s>>16 != 0 {
-		s = s>>16 + s&0xffff
-	}
-	return uint16(s)
+	return uint32(ipv4.Sum(0, binary.BigEndian.AppendUint16(b, uint16(length))))
 }
 
 // craft sends frames on the director's wire to the real server.

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 
 	"golang.org/x/sys/unix"
+
+	"ipiptrace/internal/ipv4"
 )
 
 // wrongUDPChecksum is a tunnelled datagram that is right but for its UDP checksum.
@@ -24,7 +26,7 @@ func congested(n int) []byte {
 	const congestionExperienced = 3
 	f := tunnelledSYN(n)
 	f[ethLen+1] = congestionExperienced
-	sealIP(f[ethLen:][:ipLen])
+	ipv4.Seal(f[ethLen:][:ipLen])
 	return f
 }
 
@@ -35,11 +37,11 @@ func sourceRouted(n int) []byte {
 	options = append(options, 0)
 	f := make([]byte, ethLen+2*ipLen+len(options)+tcpLen)
 	putTunnel(f, n)
-	putIP(f[ethLen+ipLen:], ClientAddr, VIP, unix.IPPROTO_TCP, n)
+	ipv4.Put(f[ethLen+ipLen:], ClientAddr, VIP, unix.IPPROTO_TCP, n)
 	inner := f[ethLen+ipLen:][:ipLen+len(options)]
 	inner[0] = 0x40 | byte(len(inner)/4)
 	copy(inner[ipLen:], options)
-	sealIP(inner)
+	ipv4.Seal(inner)
 	putSYN(f[ethLen+ipLen+len(inner):], ClientAddr, VIP, n)
 	return f
 }
@@ -72,5 +74,5 @@ func fragment(ip []byte, more bool, offset int) {
 		frag |= 0x2000
 	}
 	binary.BigEndian.PutUint16(ip[6:], frag)
-	sealIP(ip[:ipLen])
+	ipv4.Seal(ip[:ipLen])
 }

@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"ipiptrace/internal/ipv4"
 )
 
 func TestScenarioIsOneWordWithOneSentence(t *testing.T) {
@@ -63,7 +65,7 @@ func TestCraftedFrameIsRightButForItsFault(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			outer, inner := want.frame[ethLen:][:ipLen], want.frame[ethLen+ipLen:][:ipLen]
-			if sum(0, outer) != 0xffff || sum(0, inner) != 0xffff {
+			if ipv4.Sum(0, outer) != 0xffff || ipv4.Sum(0, inner) != 0xffff {
 				t.Error("header checksum is wrong")
 			}
 			if got := binary.BigEndian.Uint16(inner[2:]); got != want.innerLength {
@@ -74,7 +76,7 @@ func TestCraftedFrameIsRightButForItsFault(t *testing.T) {
 			}
 			tcp := want.frame[ethLen+2*ipLen:]
 			src, _ := netip.AddrFromSlice(inner[12:16])
-			if right := sum(pseudo(src, VIP, 6, len(tcp)), tcp) == 0xffff; right != want.tcp {
+			if right := ipv4.Sum(pseudo(src, VIP, 6, len(tcp)), tcp) == 0xffff; right != want.tcp {
 				t.Errorf("TCP checksum right: %v, want %v", right, want.tcp)
 			}
 		})
@@ -84,13 +86,13 @@ func TestCraftedFrameIsRightButForItsFault(t *testing.T) {
 func TestHalfOpenConnectionIsNotForTheVIP(t *testing.T) {
 	f := halfOpen(3)
 	ip, tcp := f[ethLen:][:ipLen], f[ethLen+ipLen:]
-	if sum(0, ip) != 0xffff {
+	if ipv4.Sum(0, ip) != 0xffff {
 		t.Error("header checksum is wrong")
 	}
 	if !bytes.Equal(ip[12:16], nobody.AsSlice()) || !bytes.Equal(ip[16:20], RealServerAddr.AsSlice()) {
 		t.Errorf("from %v to %v", ip[12:16], ip[16:20])
 	}
-	if sum(pseudo(nobody, RealServerAddr, 6, tcpLen), tcp) != 0xffff {
+	if ipv4.Sum(pseudo(nobody, RealServerAddr, 6, tcpLen), tcp) != 0xffff {
 		t.Error("TCP checksum is wrong")
 	}
 }
@@ -161,7 +163,7 @@ func TestCraftedDatagramIsRightButForItsChecksum(t *testing.T) {
 		"long, fine": {tunnelledDatagram(7, 201), true},
 	} {
 		udp := want.frame[ethLen+2*ipLen:]
-		if right := sum(pseudo(ClientAddr, VIP, 17, len(udp)), udp) == 0xffff; right != want.right {
+		if right := ipv4.Sum(pseudo(ClientAddr, VIP, 17, len(udp)), udp) == 0xffff; right != want.right {
 			t.Errorf("%s: checksum right: %v", name, right)
 		}
 	}
@@ -171,12 +173,12 @@ func TestOddHeadersAreSealed(t *testing.T) {
 	for name, f := range map[string][]byte{
 		"congestion": congested(7), "a source route": sourceRouted(7), "a fragment": firstFragment(7), "the next one": overlappingFragment(7),
 	} {
-		if sum(0, f[ethLen:][:ipLen]) != 0xffff {
+		if ipv4.Sum(0, f[ethLen:][:ipLen]) != 0xffff {
 			t.Errorf("%s: the outer checksum is wrong", name)
 		}
 	}
 	inner := sourceRouted(7)[ethLen+ipLen:]
-	if length := int(inner[0]&0xf) * 4; length <= ipLen || sum(0, inner[:length]) != 0xffff {
+	if length := int(inner[0]&0xf) * 4; length <= ipLen || ipv4.Sum(0, inner[:length]) != 0xffff {
 		t.Errorf("header of %d bytes, or its checksum is wrong", length)
 	}
 	first, next := firstFragment(7)[ethLen:], overlappingFragment(7)[ethLen:]

@@ -14,26 +14,16 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"golang.org/x/term"
 
 	"ipiptrace/internal/vm"
 )
 
-const (
-	exitUsage = 2
-	exitGuest = 125 // as docker(1): not the command's own
-)
+const exitGuest = 125 // as docker(1): not the command's own
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:])
-	stop()
-	os.Exit(code)
-}
+func main() { vm.Command{Name: "boot", Unable: exitGuest, Run: run}.Main() }
 
 // options are the command line.
 type options struct {
@@ -44,24 +34,12 @@ type options struct {
 	installOnly bool
 }
 
-func run(ctx context.Context, args []string) int {
+func run(ctx context.Context, args []string) (int, error) {
 	o, err := parse(args, os.Stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "boot:", err)
-		return exitUsage
+		return 0, vm.Usage(err)
 	}
-	code, err := o.run(ctx)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "boot:", err)
-		if errors.Is(err, vm.ErrUnknownKernel) {
-			return exitUsage
-		}
-		return exitGuest
-	}
-	return code
+	return o.run(ctx)
 }
 
 func parse(args []string, usage io.Writer) (options, error) {
