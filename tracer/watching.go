@@ -38,6 +38,9 @@ func (p *programs) watch(c candidate) watching {
 		}
 		w.err = errors.Join(w.err, err)
 	}
+	if module := c.probe.module; isAbsent(w.err) && module != "" && !isLoaded(module) {
+		w.err = errors.Join(notLoaded{module}, w.err)
+	}
 	return w
 }
 
@@ -59,25 +62,28 @@ func (p *programs) attachAll(w way) ([]attached, error) {
 
 func (w watching) row() event.Probe {
 	row := event.Probe{Place: w.candidate.probe.place, Name: w.candidate.probe.place.String(), Why: w.candidate.why}
-	module := w.candidate.probe.module
-	switch {
-	case len(w.attached) > 0:
+	if len(w.attached) > 0 {
 		row.Mechanism, row.Symbol = w.way[0].mechanism, w.way[0].symbol
-	case w.err == nil:
-	case errors.Is(w.err, os.ErrNotExist) && module != "" && !isLoaded(module):
-		row.Why = "module " + module + " is not loaded"
-	default:
+	} else if w.err != nil {
 		row.Why = reason(w.err)
 	}
 	return row
 }
 
+// isAbsent reports whether the kernel has no such function, or no such mechanism for it.
+func isAbsent(err error) bool {
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, ebpf.ErrNotSupported)
+}
+
 // reason is why a place can't be watched, in a few words.
 func reason(err error) string {
+	var missing notLoaded
 	switch {
+	case errors.As(err, &missing):
+		return missing.Error()
 	case errors.Is(err, os.ErrPermission):
 		return "refused by the kernel"
-	case errors.Is(err, os.ErrNotExist), errors.Is(err, ebpf.ErrNotSupported):
+	case isAbsent(err):
 		return "not in this kernel"
 	}
 	var verifier *ebpf.VerifierError
