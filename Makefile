@@ -53,7 +53,7 @@ generated: tools ## the committed objects are what bpf/ compiles to
 			cmp "$$file" "tracer/$${file##*/}" >&2 || { echo "tracer/$${file##*/} is not what bpf/ compiles to: run make generate" >&2; exit 1; }; \
 		done
 
-test: lint generated test-unit test-native test-modules test-lab ## all that CI runs
+test: lint generated test-unit test-native test-modules bench-check test-lab ## all that CI runs
 
 test-unit: ## pure packages, goldens, CLI scripts; needs Go only
 	$(call say,unit tests)
@@ -104,7 +104,11 @@ bench: ## what a packet costs, in instructions: KERNEL=6.1
 	@go run ./internal/bench --kernel $(KERNEL)
 
 bench-check: ## that against the parent commit
-	@go run ./internal/bench --kernel $(KERNEL) --against HEAD^
+	@if git rev-parse --quiet --verify HEAD^ >/dev/null; then \
+		go run ./internal/bench --kernel $(KERNEL) --against HEAD^ --backends fentry --packets 500 --warm-up 100; \
+	else \
+		echo "bench-check: HEAD has no parent here (the first commit, or a shallow clone): there is nothing to compare with" >&2; \
+	fi
 
 # For the test of relocations; only where a program looks at a new struct or function.
 btf: guest-tools ## read testdata/btf/ out of every kernel again

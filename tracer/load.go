@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -20,15 +19,18 @@ var shared = []string{"tracked", "events", "calls", "others", ".bss"}
 
 // programs loads and attaches programs, each on its own: one that the kernel refuses is no failure.
 type programs struct {
-	spec     *ebpf.CollectionSpec
+	spec *ebpf.CollectionSpec
+	// bare is spec without programs: it is copied for each of them.
+	bare     *ebpf.CollectionSpec
 	kernel   *kernel
 	settings ipiptraceSettings
 	symbols  *symbols
 	maps     *ebpf.Collection
 	// ringBytes is the size of the ring, 0 for the one in spec.
 	ringBytes int
-	// loading: copies of a spec decode its types lazily, in a map that they share.
-	loading sync.Mutex
+	// loading has room for one who loads: copies of a spec decode its types lazily, in a map that they share. A
+	// mutex would spin, and loading takes long.
+	loading chan struct{}
 }
 
 func newPrograms(spec *ebpf.CollectionSpec, k *kernel, opts Options) (*programs, error) {
@@ -42,11 +44,9 @@ func newPrograms(spec *ebpf.CollectionSpec, k *kernel, opts Options) (*programs,
 	if k.saysWhereConsumed() {
 		settings.HasLocation = 1
 	}
-	p := &programs{settings: settings, symbols: &symbols{proc: "/proc"}, ringBytes: opts.RingBytes}
+	p := &programs{settings: settings, symbols: &symbols{proc: "/proc"}, ringBytes: opts.RingBytes, loading: make(chan struct{}, 1)}
 	p.know(spec, k)
-	only := spec.Copy()
-	clear(only.Programs)
-	p.maps, err = ebpf.NewCollectionWithOptions(only, ebpf.CollectionOptions{Cache: k.cache})
+	p.maps, err = ebpf.NewCollectionWithOptions(p.bare.Copy(), ebpf.CollectionOptions{Cache: k.cache})
 	return p, notPermitted(err)
 }
 
@@ -124,15 +124,11 @@ func hook(prog *ebpf.Program, a attachment) (link.Link, error) {
 }
 
 func (p *programs) load(a attachment) (*ebpf.Program, error) {
-	p.loading.Lock()
-	defer p.loading.Unlock()
-	only := p.spec.Copy()
-	for name := range only.Programs {
-		if name != a.program {
-			delete(only.Programs, name)
-		}
-	}
-	program := only.Programs[a.program]
+	p.loading <- struct{}{}
+	defer func() { <-p.loading }()
+	only := p.bare.Copy()
+	program := p.spec.Programs[a.program].Copy()
+	only.Programs[a.program] = program
 	switch a.mechanism {
 	case fentry, fexit:
 		program.AttachTo = a.symbol
@@ -169,10 +165,12 @@ func (p *programs) know(spec *ebpf.CollectionSpec, k *kernel) {
 	if p.ringBytes > 0 {
 		spec.Maps["events"].MaxEntries = uint32(p.ringBytes)
 	}
-	p.spec, p.kernel = spec, k
+	bare := *spec
+	bare.Programs = map[string]*ebpf.ProgramSpec{}
+	p.spec, p.bare, p.kernel = spec, &bare, k
 }
 
 // forget lets go of them until something is to be attached again.
-func (p *programs) forget() { p.spec, p.kernel = nil, nil }
+func (p *programs) forget() { p.spec, p.bare, p.kernel = nil, nil, nil }
 
 func (p *programs) Close() { p.maps.Close() }

@@ -90,6 +90,11 @@ func parseUevent(message []byte) (action, module string) {
 	return action, name
 }
 
+// notLoaded is why a place in a module is not watched. A module that goes is told of while sysfs still has it.
+type notLoaded struct{ module string }
+
+func (e notLoaded) Error() string { return "module " + e.module + " is not loaded" }
+
 // isLoaded reports whether a module is there, or built in with parameters.
 func isLoaded(module string) bool {
 	_, err := os.Stat("/sys/module/" + module)
@@ -163,7 +168,7 @@ func (t *Tracer) letGo(gone map[string]bool) {
 		for i, w := range all {
 			if gone[w.candidate.probe.module] && len(w.attached) > 0 {
 				old = append(old, w.attached...)
-				all[i] = watching{candidate: w.candidate, err: fmt.Errorf("its module went: %w", os.ErrNotExist)}
+				all[i] = watching{candidate: w.candidate, err: notLoaded{w.candidate.probe.module}}
 			}
 		}
 		t.past.add(t.missedAt(old))

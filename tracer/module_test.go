@@ -1,12 +1,15 @@
 package tracer
 
 import (
+	"errors"
 	"maps"
 	"os"
 	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"ipiptrace/tracer/event"
 )
 
 func TestAMessageIsOfAModuleOnlyIfItIsOfTheModuleItself(t *testing.T) {
@@ -20,6 +23,20 @@ func TestAMessageIsOfAModuleOnlyIfItIsOfTheModuleItself(t *testing.T) {
 	} {
 		if action, module := parseUevent([]byte(message)); action != want[0] || module != want[1] {
 			t.Errorf("%q is %s of %q, want %q", message, action, module, want)
+		}
+	}
+}
+
+func TestAPlaceInAModuleThatIsNotThereSaysSo(t *testing.T) {
+	at := candidate{probe: probe{place: event.IPVSIn, module: "ip_vs"}}
+	for err, want := range map[error]string{
+		notLoaded{"ip_vs"}: "module ip_vs is not loaded",
+		errors.Join(notLoaded{"ip_vs"}, os.ErrNotExist): "module ip_vs is not loaded",
+		os.ErrNotExist:   "not in this kernel", // loaded, and without such a function
+		os.ErrPermission: "refused by the kernel",
+	} {
+		if row := (watching{candidate: at, err: err}).row(); row.Why != want {
+			t.Errorf("%v: %q, want %q", err, row.Why, want)
 		}
 	}
 }

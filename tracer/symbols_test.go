@@ -14,6 +14,11 @@ ffffffff81000040 t ip_rcv_finish_core.constprop.0
 ffffffff81000050 t ip_error.part.0
 ffffffff81000060 T ip_forward
 ffffffff81000070 t ip_forward_options.isra.0
+ffffffff81000080 t ip_defrag.isra.0.constprop.0.part.0
+ffffffff81000090 t ip_defrag.isra.0.constprop.0.cold
+ffffffff810000a0 t ip_defrag.isra.0.constprop.0
+ffffffff810000b0 t nf_hook_slow.cold
+ffffffff810000c0 t tunnel4_rcv.constprop.12	[tunnel4]
 ffffffff81001000 T _etext
 `
 
@@ -31,7 +36,10 @@ func TestAFunctionIsFoundUnderTheNameThatTheCompilerLeftIt(t *testing.T) {
 	for name, want := range map[string]string{
 		"ip_rcv_core":        "ip_rcv_core.isra.0",
 		"ip_rcv_finish_core": "ip_rcv_finish_core.constprop.0",
-		"ip_error":           "", // a piece is not the function
+		"ip_defrag":          "ip_defrag.isra.0.constprop.0", // taken apart twice
+		"tunnel4_rcv":        "tunnel4_rcv.constprop.12",     // in a module
+		"ip_error":           "",                             // a piece is not the function
+		"nf_hook_slow":       "",
 		"ip_forward":         "", // not another one with a longer name
 		"tcp_v4_rcv":         "",
 	} {

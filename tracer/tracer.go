@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
@@ -72,12 +71,6 @@ type Tracer struct {
 	changed bool
 	// past is what was missed by what is no longer attached.
 	past misses
-}
-
-// attached is one program at one point of the kernel.
-type attached struct {
-	program *ebpf.Program
-	link    link.Link
 }
 
 // Open loads the kernel half and attaches it. When it returns, every place that can be watched is.
@@ -161,14 +154,6 @@ func (t *Tracer) settle() {
 	t.decoder.symbols.load()
 }
 
-// watching is a candidate and what became of it.
-type watching struct {
-	candidate candidate
-	way       way
-	attached  []attached
-	err       error
-}
-
 // attach tries the ways of every candidate, several candidates at a time: the kernel takes its time to
 // attach. What another place makes needless is decided when that one is known.
 func (t *Tracer) attach(candidates []candidate, opts Options) error {
@@ -221,76 +206,6 @@ func (t *Tracer) try(candidates []candidate, results []watching, now func(candid
 	wg.Wait()
 }
 
-// watch tries a candidate's ways, best first. err is why the best one failed.
-func (p *programs) watch(c candidate) watching {
-	w := watching{candidate: c}
-	for _, way := range c.ways {
-		attached, err := p.attachAll(way)
-		if err == nil {
-			w.way, w.attached, w.err = way, attached, nil
-			return w
-		}
-		w.err = errors.Join(w.err, err)
-	}
-	return w
-}
-
-func (p *programs) attachAll(w way) ([]attached, error) {
-	var done []attached
-	for _, a := range w {
-		prog, l, err := p.attach(a)
-		if err != nil && a.optional {
-			continue
-		}
-		if err != nil {
-			detach(done)
-			return nil, err
-		}
-		done = append(done, attached{prog, l})
-	}
-	return done, nil
-}
-
-func (w watching) row() event.Probe {
-	row := event.Probe{Place: w.candidate.probe.place, Name: w.candidate.probe.place.String(), Why: w.candidate.why}
-	module := w.candidate.probe.module
-	switch {
-	case len(w.attached) > 0:
-		row.Mechanism, row.Symbol = w.way[0].mechanism, w.way[0].symbol
-	case w.err == nil:
-	case errors.Is(w.err, os.ErrNotExist) && module != "" && !isLoaded(module):
-		row.Why = "module " + module + " is not loaded"
-	default:
-		row.Why = reason(w.err)
-	}
-	return row
-}
-
-// reason is why a place can't be watched, in a few words.
-func reason(err error) string {
-	switch {
-	case errors.Is(err, os.ErrPermission):
-		return "refused by the kernel"
-	case errors.Is(err, os.ErrNotExist), errors.Is(err, ebpf.ErrNotSupported):
-		return "not in this kernel"
-	}
-	var verifier *ebpf.VerifierError
-	if errors.As(err, &verifier) {
-		return "rejected by the verifier"
-	}
-	return err.Error()
-}
-
-func (w watching) fatal() error {
-	if errors.Is(w.err, unix.EPERM) {
-		return fmt.Errorf("%w: %w", ErrNotPermitted, w.err)
-	}
-	if w.err == nil {
-		w.err = errors.New(w.candidate.why)
-	}
-	return fmt.Errorf("%w: %s can't be watched: %w", ErrNoBackend, w.candidate.probe.place, w.err)
-}
-
 func (t *Tracer) firstWhy() string {
 	for _, p := range t.rows() {
 		if !p.Attached() {
@@ -333,19 +248,6 @@ func (t *Tracer) Close() error {
 	}
 	t.programs.Close()
 	return nil
-}
-
-func detach(attached []attached) {
-	var wg sync.WaitGroup
-	for _, a := range attached {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			a.link.Close()
-			a.program.Close()
-		}()
-	}
-	wg.Wait()
 }
 
 // Events yields what is seen until ctx is done, then what is in flight, then an event of Kind End.

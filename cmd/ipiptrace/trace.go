@@ -87,9 +87,6 @@ const thrift = 40
 
 // attach begins a run: from the moment that it returns, events are kept for the reader.
 func attach(ctx context.Context, opts tracer.Options, f *following, talk *talking, stderr io.Writer) (*liveRun, error) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(thrift)
-	}
 	live := &liveRun{rights: &rights{least: everything}}
 	opts.Privileged = live.rights.during
 	opened, err := tracer.Open(opts)
@@ -97,6 +94,9 @@ func attach(ctx context.Context, opts tracer.Options, f *following, talk *talkin
 		return nil, err
 	}
 	live.Tracer = opened
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(thrift)
+	}
 	if live.ctx, live.stop = context.WithCancel(ctx); f.duration > 0 {
 		live.ctx, live.stop = context.WithTimeout(ctx, time.Duration(f.duration))
 	}

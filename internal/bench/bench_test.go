@@ -67,6 +67,11 @@ func TestOnlyAMuchDearerBuildIsWorse(t *testing.T) {
 			t.Errorf("%s: %+.3f is worse: %v", name, pair.change(), pair.worse())
 		}
 	}
+	for now, worse := range map[int64]bool{114_000: false, 116_000: true} {
+		if pair := (comparison{cost{Case: inAll, Instructions: 100_000}, cost{Case: inAll, Instructions: now}}); pair.worse() != worse {
+			t.Errorf("with the reader %+.3f is worse: %v", pair.change(), pair.worse())
+		}
+	}
 }
 
 func TestOnlyTheSameCaseIsCompared(t *testing.T) {
