@@ -159,6 +159,7 @@ func TestCausesAreFound(t *testing.T) {
 		"by GRE, and a tunnel is there": {byGRE, realServer(func(s *host.Snapshot) { s.Links[2].Type = "gre" }), "tunnel-mode-mismatch", Inferred, ""},
 		"a source route": {optional("NOT_SPECIFIED"), realServer(set("net/ipv4/conf/all/accept_source_route", "0"), set("net/ipv4/conf/tunl0/accept_source_route", "1")),
 			"source-route", Observed, "sysctl -w net.ipv4.conf.all.accept_source_route=1"},
+		"a wrong option":                         {rejected(optional("NOT_SPECIFIED"), journey.ByICMP, 12, 0), realServer(), "malformed-packet", Inferred, ""},
 		"options, and they may come":             {optional("NOT_SPECIFIED"), realServer(set("net/ipv4/conf/all/accept_source_route", "1"), set("net/ipv4/conf/tunl0/accept_source_route", "1")), unknown, NotKnown, ""},
 		"options, and a strict filter":           {optional(""), realServer(strict, set("net/ipv4/conf/all/accept_source_route", "0")), "rp-filter", Observed, "sysctl -w net.ipv4.conf.tunl0.rp_filter=2"},
 		"an old timestamp":                       {dropped("tcp_validate_incoming", "TCP_RFC7323_PAWS", "tunl0", false), realServer(), "tcp-paws", Inferred, ""},

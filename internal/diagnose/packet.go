@@ -48,7 +48,7 @@ func packetRows() []row {
 						return absent
 					}
 					return shown
-				case q.reason("") && q.droppedIn("ip_rcv_core") && q.short():
+				case q.reason("") && q.droppedIn("ip_rcv_core") && q.short(), q.icmp(12, -1):
 					return shown
 				}
 				return absent

@@ -31,6 +31,7 @@ func craftFaults() []Scenario {
 			Undo:    []Step{sysctl(RealServer, "net/ipv4/conf/all/accept_source_route", "0")},
 			Traffic: []Traffic{{Proto: Crafted, Count: faulty, Frame: sourceRouted, Want: Silence}},
 		},
+		crafted("malformed-option", "An option in the inner header has a length that it can't have.", "malformed-packet", wrongOption),
 		crafted("ecn-mismatch", "The outer header says that it met congestion, and the inner one that its sender takes no word of that.", "ecn-mismatch", congested),
 		crafted("bad-checksum-outer", "The outer header's checksum is wrong.", "bad-checksum", wrongOuterChecksum),
 		crafted("bad-checksum-inner", "The inner header's checksum is wrong.", "bad-checksum", wrongInnerChecksum),

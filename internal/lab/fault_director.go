@@ -58,6 +58,14 @@ func directorFaults() []Scenario {
 			Traffic: expect(TimedOut),
 		},
 		{
+			Name:    "director-netem-loss",
+			Summary: "The emulated network of the director's eth0 loses everything.",
+			Code:    "qdisc-drop",
+			Inject:  append([]Step{resolve(Client, DirectorAddr), resolve(Director, RealServerAddr)}, run(Director, "tc", "qdisc", "replace", "dev", "eth0", "root", "netem", "loss", "100%")),
+			Undo:    append([]Step{unresolve(Client, DirectorAddr), unresolve(Director, RealServerAddr)}, noRoot(Director)),
+			Traffic: expect(TimedOut),
+		},
+		{
 			Name:    "director-rp-filter",
 			Summary: "A strict reverse-path filter drops the packet on the director: its way back to the client is not eth0.",
 			Code:    "rp-filter",

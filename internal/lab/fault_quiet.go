@@ -58,11 +58,28 @@ func quietFaults() []Scenario {
 				once(), // by the tunnel
 				sysctl(Director, "net/ipv4/conf/all/arp_ignore", "1"),
 				sysctl(RealServer, "net/ipv4/conf/all/arp_ignore", "0"),
-				run(Client, "ip", "route", "replace", VIP.String(), "dev", "eth0", "mtu", "1480", "rto_min", "1000ms"),
+				pastDirector(),
 			},
 			Undo: []Step{
 				routeClient(), unresolve(Client, VIP),
 				sysctl(RealServer, "net/ipv4/conf/all/arp_ignore", "1"),
+				sysctl(Director, "net/ipv4/conf/all/arp_ignore", "0"),
+			},
+			Traffic: expect(Answered),
+		},
+		{
+			Name:    "vip-arp-conflict-eth0",
+			Summary: "The VIP is on the real server's eth0: it answers ARP for it, whatever arp_ignore says.",
+			Code:    "vip-arp-conflict", Notice: true,
+			Inject: []Step{
+				once(),
+				sysctl(Director, "net/ipv4/conf/all/arp_ignore", "1"),
+				removeAddr(RealServer, "tunl0", VIP), giveAddr(RealServer, "eth0", VIP),
+				pastDirector(),
+			},
+			Undo: []Step{
+				routeClient(), unresolve(Client, VIP),
+				removeAddr(RealServer, "eth0", VIP), giveAddr(RealServer, "tunl0", VIP),
 				sysctl(Director, "net/ipv4/conf/all/arp_ignore", "0"),
 			},
 			Traffic: expect(Answered),
@@ -80,6 +97,11 @@ func quietFaults() []Scenario {
 			Traffic: unanswered,
 		},
 	}
+}
+
+// pastDirector has the client send to whoever answers ARP for the VIP.
+func pastDirector() Step {
+	return run(Client, "ip", "route", "replace", VIP.String(), "dev", "eth0", "mtu", "1480", "rto_min", "1000ms")
 }
 
 // retransmitted is longer than half of the time in which Linux sends a SYN/ACK three times.

@@ -88,14 +88,14 @@ func lossyQueue(name, summary string, qdisc ...string) Scenario {
 		Summary: summary,
 		Code:    "qdisc-drop",
 		Inject:  append(neighbours(), run(RealServer, replace...)),
-		Undo:    append(noNeighbours(), noRoot(), stopListening(), listen()),
+		Undo:    append(noNeighbours(), noRoot(RealServer), stopListening(), listen()),
 		Traffic: expect(TimedOut),
 	}
 }
 
 // noRoot takes away eth0's own queueing discipline.
-func noRoot() Step {
-	return unless("Invalid", unless("No such file", unless("Cannot delete", unless("Cannot find", run(RealServer, "tc", "qdisc", "del", "dev", "eth0", "root")))))
+func noRoot(r Role) Step {
+	return unless("Invalid", unless("No such file", unless("Cannot delete", unless("Cannot find", run(r, "tc", "qdisc", "del", "dev", "eth0", "root")))))
 }
 
 // neighbours are known without ARP: what is lost of everything that leaves the real server must not be its answers to that.

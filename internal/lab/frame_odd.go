@@ -33,16 +33,23 @@ func congested(n int) []byte {
 // sourceRouted is a tunnelled SYN that has come the way that its sender chose (RFC 791, loose source and record route):
 // all of that is behind it.
 func sourceRouted(n int) []byte {
-	options := append([]byte{131, 7, 8}, DirectorAddr.AsSlice()...)
-	options = append(options, 0)
-	f := make([]byte, ethLen+2*ipLen+len(options)+tcpLen)
+	return withOptions(n, append([]byte{131, 7, 8}, DirectorAddr.AsSlice()...))
+}
+
+// wrongOption is the same, but of a length that no route has.
+func wrongOption(n int) []byte { return withOptions(n, []byte{131, 2, 4, 0}) }
+
+// withOptions is a tunnelled SYN with IP options, filled up to whole words.
+func withOptions(n int, options []byte) []byte {
+	length := ipLen + (len(options)+3)/4*4
+	f := make([]byte, ethLen+ipLen+length+tcpLen)
 	putTunnel(f, n)
 	ipv4.Put(f[ethLen+ipLen:], ClientAddr, VIP, unix.IPPROTO_TCP, n)
-	inner := f[ethLen+ipLen:][:ipLen+len(options)]
-	inner[0] = 0x40 | byte(len(inner)/4)
+	inner := f[ethLen+ipLen:][:length]
+	inner[0] = 0x40 | byte(length/4)
 	copy(inner[ipLen:], options)
 	ipv4.Seal(inner)
-	putSYN(f[ethLen+ipLen+len(inner):], ClientAddr, VIP, n)
+	putSYN(f[ethLen+ipLen+length:], ClientAddr, VIP, n)
 	return f
 }
 

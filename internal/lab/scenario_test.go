@@ -171,7 +171,7 @@ func TestCraftedDatagramIsRightButForItsChecksum(t *testing.T) {
 
 func TestOddHeadersAreSealed(t *testing.T) {
 	for name, f := range map[string][]byte{
-		"congestion": congested(7), "a source route": sourceRouted(7), "a fragment": firstFragment(7), "the next one": overlappingFragment(7),
+		"congestion": congested(7), "a source route": sourceRouted(7), "a wrong option": wrongOption(7), "a fragment": firstFragment(7), "the next one": overlappingFragment(7),
 	} {
 		if ipv4.Sum(0, f[ethLen:][:ipLen]) != 0xffff {
 			t.Errorf("%s: the outer checksum is wrong", name)

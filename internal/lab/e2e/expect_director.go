@@ -37,6 +37,7 @@ func directorLosses() (all []loss) {
 	both(loss{scenario: "firewall-legacy-output", reply: true, fate: "dropped", functions: []string{"nf_hook_slow"}, reasons: nfDrop, hook: "output"})
 	both(loss{scenario: "netem-loss", reply: true, fate: "dropped", functions: []string{"netem_enqueue", "__dev_queue_xmit", "__dev_xmit_skb", "kfree_skb_list_reason", "kfree_skb_list", "__tcf_kfree_skb_list"}, reasons: []string{"QDISC_DROP", "NOT_SPECIFIED"}, dev: "eth0"})
 	all = append(all, refusedSYN("rule-prohibit-return"), unanswerable("rule-prohibit-return"))
+	both(loss{scenario: "director-netem-loss", at: lab.Director, fate: "dropped", functions: []string{"netem_enqueue", "__dev_queue_xmit", "__dev_xmit_skb", "kfree_skb_list_reason", "kfree_skb_list", "__tcf_kfree_skb_list"}, reasons: []string{"QDISC_DROP", "NOT_SPECIFIED"}, dev: "eth0"})
 	both(loss{scenario: "vip-wrong-prefix", reply: true, fate: "dropped", functions: []string{"ip_tunnel_xmit", "ipip_tunnel_xmit"}, reasons: unnamed, dev: "tunl0"})
 	return all
 }

@@ -43,6 +43,7 @@ func realServerLosses() (all []loss) {
 	add(loss{scenario: "bad-checksum-udp-long", proto: lab.CraftedUDP, fate: "dropped", functions: []string{"udp_recvmsg"}, reasons: append(unnamed, "UDP_CSUM"), dev: "tunl0"})
 	crafted(loss{scenario: "fragment-overlap", fate: "dropped", functions: []string{"inet_frag_rbtree_purge"}, reasons: append(unnamed, ""), dev: "eth0"})
 	crafted(loss{scenario: "source-route", fate: "dropped", functions: []string{"ip_rcv_finish_core"}, reasons: unnamed, dev: "tunl0"})
+	crafted(loss{scenario: "malformed-option", fate: "rejected", functions: []string{"ip_rcv_finish_core"}, reasons: append(unnamed, "IP_INHDR"), dev: "tunl0", reject: "icmp 12/0"})
 	crafted(loss{scenario: "ecn-mismatch", fate: "dropped", functions: []string{"ip_tunnel_rcv"}, reasons: unnamed, dev: "eth0"})
 	crafted(loss{scenario: "bad-checksum-outer", fate: "dropped", functions: ipRcv, reasons: []string{"IP_CSUM"}, dev: "eth0"})
 	crafted(loss{scenario: "bad-checksum-inner", fate: "dropped", functions: ipRcv, reasons: []string{"IP_CSUM"}, dev: "tunl0"})
