@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -142,7 +143,8 @@ func (t *Tracer) open(kernel *kernel, opts Options) error {
 	if err := t.attach(plan(probes, kernel, opts.Backend, opts.Full), opts); err != nil {
 		return err
 	}
-	t.run.Start, t.run.Mono, t.run.Kernel, t.run.Filter = time.Now(), monotonic(), release(), opts.Filter
+	t.run.Start, t.run.Mono = bothClocks()
+	t.run.Kernel, t.run.Filter = release(), opts.Filter
 	t.run.Reasons = kernel.hasDropReason()
 	return t.programs.maps.Variables["ready"].Set(uint32(1))
 }
@@ -259,6 +261,21 @@ func (t *Tracer) Events(ctx context.Context) event.Stream {
 		go r.drain(reading)
 		r.deliver(yield, stop)
 	}
+}
+
+// bothClocks reads the wall clock and the monotonic one at the same moment, or nearly: of a few attempts the one between
+// which least time went by. Every journey's start is told by that pair.
+func bothClocks() (wall time.Time, mono time.Duration) {
+	const attempts = 5
+	least := time.Duration(math.MaxInt64)
+	for range attempts {
+		before := monotonic()
+		now := time.Now()
+		if took := monotonic() - before; took < least {
+			least, wall, mono = took, now, before+took/2
+		}
+	}
+	return wall, mono
 }
 
 func monotonic() time.Duration {
