@@ -255,8 +255,7 @@ func (q question) letPass(r ruleset.Rule, p ruleset.Packet) []string {
 		}
 	}
 	inner.CT = q.tracking(inner)
-	if o := ruleset.Evaluate(q.host, inner); o.Rule != nil && o.Rule.Policy != "" && o.Rule.Backend == r.Backend && o.Rule.Family == r.Family &&
-		o.Rule.Table == r.Table && o.Rule.Chain == r.Chain {
+	if o := ruleset.Evaluate(q.host, inner); o.Rule != nil && o.Rule.Same(r) {
 		fix = append(fix, ruleset.Fix(*o.Rule, inner)...)
 	}
 	return fix

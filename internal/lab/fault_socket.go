@@ -53,22 +53,8 @@ func socketFaults() []Scenario {
 			},
 			Traffic: only(TCP, expect(TimedOut)),
 		},
-		{
-			Name:    "tcp-paws",
-			Summary: "Another host behind the client's address sends into its connections, and its clock is a minute behind.",
-			Code:    "tcp-paws",
-			Inject:  []Step{sysctl(Client, "net/ipv4/tcp_timestamps", "2")},
-			Undo:    []Step{sysctl(Client, "net/ipv4/tcp_timestamps", "1")},
-			Traffic: intruded("with an old timestamp", aMinuteOld),
-		},
-		{
-			Name:    "tcp-out-of-window",
-			Summary: "Another host behind the client's address sends into its connections what belongs to none.",
-			Code:    "tcp-out-of-window",
-			Inject:  []Step{sysctl(Client, "net/ipv4/tcp_timestamps", "2")},
-			Undo:    []Step{sysctl(Client, "net/ipv4/tcp_timestamps", "1")},
-			Traffic: intruded("far ahead", farAhead),
-		},
+		intruded("tcp-paws", "Another host behind the client's address sends into its connections, and its clock is a minute behind.", "with an old timestamp", aMinuteOld),
+		intruded("tcp-out-of-window", "Another host behind the client's address sends into its connections what belongs to none.", "far ahead", farAhead),
 		{
 			Name:    "receive-buffer-full",
 			Summary: "The service does not read datagrams, and its receive buffer is full.",
@@ -80,10 +66,17 @@ func socketFaults() []Scenario {
 	}
 }
 
-// intruded are connections that all is well with, but for one segment each that somebody else sends into it.
-func intruded(what string, spoil func(*segment)) []Traffic {
-	return []Traffic{{
-		Proto: TCP, Count: faulty, Parallel: faulty, Request: 200, Answer: 200,
-		Midway: intrude(faulty, what, spoil), Want: Answered,
-	}}
+// intruded are connections that all is well with, but for one segment each that somebody else sends into it. Its
+// timestamps are the host's, not each connection's own.
+func intruded(code, summary, what string, spoil func(*segment)) Scenario {
+	const timestamps = "net/ipv4/tcp_timestamps"
+	return Scenario{
+		Name: code, Summary: summary, Code: code,
+		Inject: []Step{sysctl(Client, timestamps, "2")},
+		Undo:   []Step{sysctl(Client, timestamps, "1")},
+		Traffic: []Traffic{{
+			Proto: TCP, Count: faulty, Parallel: faulty, Request: 200, Answer: 200,
+			Midway: intrude(faulty, what, spoil), Want: Answered,
+		}},
+	}
 }

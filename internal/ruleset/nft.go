@@ -43,7 +43,7 @@ func (e *evaluation) nft(t *host.NftTable, c *host.NftChain, reach match) (throu
 // nftRule evaluates a rule's expressions in order.
 func (e *evaluation) nftRule(t *host.NftTable, c *host.NftChain, i int, reach match) (next, back match) {
 	r := &c.Rules[i]
-	rule := Rule{Backend: "nft", Family: t.Family, Table: t.Name, Chain: c.Name, Handle: r.Handle, Number: i + 1, Text: r.Text}
+	rule := nftRuleOf(t, c, i)
 	hit := yes
 	for _, raw := range r.Exprs {
 		name, body := only(raw)
@@ -78,6 +78,12 @@ func (e *evaluation) nftRule(t *host.NftTable, c *host.NftChain, i int, reach ma
 		}
 	}
 	return reach, no
+}
+
+// nftRuleOf is rule i of a chain.
+func nftRuleOf(t *host.NftTable, c *host.NftChain, i int) Rule {
+	r := &c.Rules[i]
+	return Rule{Backend: "nft", Family: t.Family, Table: t.Name, Chain: c.Name, Handle: r.Handle, Number: i + 1, Text: r.Text}
 }
 
 // verdicts are the statements that end a rule.

@@ -54,8 +54,8 @@ type Rule struct {
 	Set, Element string
 }
 
-// same reports whether it is the same rule.
-func (r Rule) same(o Rule) bool {
+// Same reports whether it is the same rule, or policy.
+func (r Rule) Same(o Rule) bool {
 	return r.Backend == o.Backend && r.Family == o.Family && r.Table == o.Table && r.Chain == o.Chain && r.Handle == o.Handle &&
 		r.Number == o.Number && r.Policy == o.Policy && r.Element == o.Element
 }
@@ -101,13 +101,13 @@ func together(all []Outcome) (o Outcome) {
 	sure := true
 	for _, one := range all {
 		o.Tracked = o.Tracked || one.Tracked
-		sure = sure && one.Rule != nil && one.Rule.same(*all[0].Rule)
+		sure = sure && one.Rule != nil && one.Rule.Same(*all[0].Rule)
 		found := one.Candidates
 		if one.Rule != nil {
 			found = []Rule{*one.Rule}
 		}
 		for _, r := range found {
-			if !slices.ContainsFunc(o.Candidates, r.same) {
+			if !slices.ContainsFunc(o.Candidates, r.Same) {
 				o.Candidates = append(o.Candidates, r)
 			}
 		}

@@ -39,7 +39,7 @@ func (o Outcome) Confirm(s *host.Snapshot, seen Seen) Outcome {
 func (r Rule) sameButElement(o Rule) bool {
 	r.Element, o.Element = "", ""
 	r.Handle, o.Handle = 0, 0 // of iptables' rules it is not known
-	return r.same(o)
+	return r.Same(o)
 }
 
 // named are the rules of the ruleset that are what the kernel used.
@@ -71,7 +71,7 @@ func nextHandle(c host.NftChain, n int) uint64 {
 // asRule is rule n of a chain, as iptables shows it where that made it.
 func asRule(s *host.Snapshot, t *host.NftTable, c host.NftChain, n int) (Rule, bool) {
 	if !t.IPTables {
-		r := Rule{Backend: "nft", Family: t.Family, Table: t.Name, Chain: c.Name, Handle: c.Rules[n].Handle, Number: n + 1, Text: c.Rules[n].Text}
+		r := nftRuleOf(t, &c, n)
 		for _, raw := range c.Rules[n].Exprs {
 			name, body := only(raw)
 			r.Rejects = r.Rejects || name == "reject"

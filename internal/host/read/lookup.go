@@ -52,10 +52,14 @@ func (r *reader) lookups() error {
 
 // bpfLinks are the machine's BPF links; none on a kernel without.
 func (r *reader) bpfLinks() (links []linkInfo, err error) {
+	if r.bpf != nil {
+		return r.bpf, nil
+	}
 	for id := uint32(0); r.ctx.Err() == nil; {
 		next := struct{ start, next, flags uint32 }{start: id}
 		if err := bpf(linkGetNextID, unsafe.Pointer(&next), unsafe.Sizeof(next)); err != nil {
 			if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) { // no more, or a kernel without links
+				r.bpf = links
 				return links, nil
 			}
 			return links, fmt.Errorf("list BPF links: %w", err)

@@ -37,6 +37,7 @@ type reader struct {
 	options Options
 	rt      *netlink.Handle
 	modules []string
+	bpf     []linkInfo // what bpfLinks has read
 	s       *host.Snapshot
 }
 

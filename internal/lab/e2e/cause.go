@@ -24,10 +24,11 @@ func (j line) saying() string {
 		fate += ", reply " + j.Reply
 	}
 	fmt.Fprintf(&b, "%s %s %s", j.Inner.Proto, j.Direction, fate)
-	for _, n := range j.Notice {
+	c := j.Cause
+	if c == nil && len(j.Notice) > 0 {
+		n := j.Notice[0]
 		return fmt.Sprintf("%s: notice %s\n  %s\n", b.String(), n.Code, counted.ReplaceAllString(n.Summary, "N SYN/ACKs to $1:N have left in N s"))
 	}
-	c := j.Cause
 	if c == nil {
 		return b.String() + ": no cause\n"
 	}

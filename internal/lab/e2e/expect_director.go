@@ -7,6 +7,7 @@ func directorLosses() (all []loss) {
 	both := func(l loss) { all = append(all, tcpAndUDP(l)...) }
 	nft, nfDrop, unnamed := []string{"nft_do_chain", "nf_hook_slow"}, []string{"NETFILTER_DROP"}, []string{"NOT_SPECIFIED"}
 	udpRcv, noSocket := []string{"__udp4_lib_rcv", "udp_rcv"}, []string{"NO_SOCKET"}
+	netem := []string{"netem_enqueue", "__dev_queue_xmit", "__dev_xmit_skb", "kfree_skb_list_reason", "kfree_skb_list", "__tcf_kfree_skb_list"}
 	atSource, noRoute, addressError := []string{"ip_rcv_finish_core"}, []string{"ip_error"}, []string{"IP_INADDRERRORS"}
 
 	both(loss{scenario: "ipvs-overloaded", at: lab.Director, fate: "rejected", functions: []string{"nf_hook_slow"}, reasons: nfDrop, dev: "eth0", hook: "input", reject: "icmp 3/3"})
@@ -35,9 +36,9 @@ func directorLosses() (all []loss) {
 
 	both(loss{scenario: "firewall-output-policy", reply: true, fate: "dropped", functions: nft, reasons: nfDrop, hook: "output"})
 	both(loss{scenario: "firewall-legacy-output", reply: true, fate: "dropped", functions: []string{"nf_hook_slow"}, reasons: nfDrop, hook: "output"})
-	both(loss{scenario: "netem-loss", reply: true, fate: "dropped", functions: []string{"netem_enqueue", "__dev_queue_xmit", "__dev_xmit_skb", "kfree_skb_list_reason", "kfree_skb_list", "__tcf_kfree_skb_list"}, reasons: []string{"QDISC_DROP", "NOT_SPECIFIED"}, dev: "eth0"})
+	both(loss{scenario: "netem-loss", reply: true, fate: "dropped", functions: netem, reasons: []string{"QDISC_DROP", "NOT_SPECIFIED"}, dev: "eth0"})
 	all = append(all, refusedSYN("rule-prohibit-return"), unanswerable("rule-prohibit-return"))
-	both(loss{scenario: "director-netem-loss", at: lab.Director, fate: "dropped", functions: []string{"netem_enqueue", "__dev_queue_xmit", "__dev_xmit_skb", "kfree_skb_list_reason", "kfree_skb_list", "__tcf_kfree_skb_list"}, reasons: []string{"QDISC_DROP", "NOT_SPECIFIED"}, dev: "eth0"})
+	both(loss{scenario: "director-netem-loss", at: lab.Director, fate: "dropped", functions: netem, reasons: []string{"QDISC_DROP", "NOT_SPECIFIED"}, dev: "eth0"})
 	both(loss{scenario: "vip-wrong-prefix", reply: true, fate: "dropped", functions: []string{"ip_tunnel_xmit", "ipip_tunnel_xmit"}, reasons: unnamed, dev: "tunl0"})
 	return all
 }

@@ -79,8 +79,8 @@ func (o options) test(ctx context.Context, r *report) error {
 	return nil
 }
 
-// firewall loads what every machine has loaded whose firewall is nftables or iptables-nft: a rule is seen deciding only
-// where its module was there before ipiptrace.
+// firewall loads what every machine has loaded whose firewall is nftables or iptables-nft: the kernel is seen using a rule
+// a moment after nf_tables came under a run, and one that rejects only if its module was there before.
 func firewall(ctx context.Context) error {
 	out, err := exec.CommandContext(ctx, "modprobe", "-a", "nf_tables", "nft_reject_inet", "nft_reject_ipv4", "nft_compat").CombinedOutput()
 	if err != nil {
