@@ -187,6 +187,14 @@ func TestEveryPacketGetsTheFateItHad(t *testing.T) {
 			e := k.packet(1, syn()).tunnelled().at(event.IPLocalDeliver).uses(event.NftResult, 7, 0, 0).event(event.NfHookSlow)
 			e.Returned, e.Value, e.Aux = true, -1, 1|2<<8
 		}, fate: Dropped, is: func(j Journey) bool { return j.Drop.Rule != nil && *j.Drop.Rule == NftRule{Handle: 7, NextKnown: true} }},
+		"a rule says nothing of another copy": {does: func(k *kernel) {
+			s := k.packet(1, syn()).on("eth0", nsDirector).at(event.NetifReceiveSkb)
+			c := s.copy().in(ipip()).at(event.IPLocalOut)
+			s.uses(event.NftRule, 7, -1, 0)
+			e := c.event(event.NfHookSlow)
+			e.Returned, e.Value, e.Aux = true, -1, 3|2<<8
+			k.silence(6 * time.Second)
+		}, fate: Dropped, is: func(j Journey) bool { return j.Drop.Rule == nil }},
 		"a rule says nothing of a drop elsewhere": {does: func(k *kernel) {
 			k.packet(1, syn()).tunnelled().at(event.IPLocalDeliver).uses(event.NftRule, 7, -1, 0).kfree("tcp_v4_rcv", "NO_SOCKET")
 		}, fate: Dropped, is: func(j Journey) bool { return j.Drop.Rule == nil }},

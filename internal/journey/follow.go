@@ -118,6 +118,7 @@ func (a *Assembler) adjust(f *flight, e event.Event, p prospect) prospect {
 	switch {
 	case e.Place == event.NfHookSlow && p.fate == Dropped:
 		f.lostCopy = f.dropIn(e.Place, hookName(e.Aux))
+		f.lostCopy.Rule = f.ruleFor(e)
 	case e.Place == event.IPVSIn && p.fate == Dropped:
 		f.lostCopy = f.dropIn(event.NfHookSlow, "") // who called it frees what it drops
 	case e.Place == event.NfHookSlow && f.rewritten() && p.waits:

@@ -60,6 +60,14 @@ func (f *flight) ruledBy(e event.Event) {
 	}
 }
 
+// ruleFor is the rule that drops the sk_buff of an event; nil if none was seen, or it was another one's.
+func (f *flight) ruleFor(e event.Event) *NftRule {
+	if f.ruled != (key{e.Skb, e.Seen}) {
+		return nil
+	}
+	return f.rule
+}
+
 // function is a symbol without module, offset and the compiler's suffixes.
 func function(symbol string) string {
 	symbol, _, _ = strings.Cut(symbol, "+0x")

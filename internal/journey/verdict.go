@@ -33,8 +33,8 @@ func (a *Assembler) freed(f *flight, e event.Event) {
 	}
 	drop := &Drop{Drop: d, Dev: f.dev, Netns: f.netns, NfHook: nfHook(d), Decider: refusals[e.Aux]}
 	drop.Function = function(d.Function)
-	if drop.NfHook != "" && f.ruled == (key{e.Skb, e.Seen}) {
-		drop.Rule = f.rule
+	if drop.NfHook != "" {
+		drop.Rule = f.ruleFor(e)
 	}
 	if f.director.drops() && drop.Function == "nf_hook_slow" {
 		drop.Decider = event.IPVSIn.String()
