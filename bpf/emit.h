@@ -121,6 +121,15 @@ static __always_inline struct call *begin(__u32 place, struct sk_buff *skb, cons
 	return call;
 }
 
+/*
+ * Is it this call that returns? Softirqs interrupt tasks, which may be moved to another CPU: each has a stack of its
+ * own, and a call that nests lies deeper on it. The other calls say nothing then.
+ */
+static __always_inline bool returns_from(const struct call *call, __u64 stack)
+{
+	return stack - call->stack <= 2 * sizeof(__u64);
+}
+
 /* One place that only says: the packet was here. */
 static __always_inline int see(struct sk_buff *skb, __u32 place, __u32 aux, struct sock *sk)
 {

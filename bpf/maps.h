@@ -43,7 +43,7 @@ struct call {
 	__u64 sk; /* with instance.sk_arg: the socket, and how many packets it had dropped by then; nftables: the registers */
 	__u32 drops;
 	__u32 answered; /* tcp_conn_request: the SYN/ACK was handed on */
-	__u64 task; /* where softirqs and tasks both call: which of them this is */
+	__u64 stack; /* where softirqs and tasks both call: where this call's return address lies */
 	__u64 expr; /* nftables: the expression */
 };
 

@@ -207,7 +207,6 @@ int BPF_PROG(fexit_nft_result, struct nft_expr *expr, struct nft_regs *regs,
 	return nft_result(expr, regs, skb_of(pkt));
 }
 
-/* A task may be moved, or interrupted by another packet, before the function returns: then nothing is said. */
 SEC("kprobe/nft_lookup_eval")
 int BPF_KPROBE(kprobe_nft_result, struct nft_expr *expr, struct nft_regs *regs,
 	       struct nft_pktinfo *pkt)
@@ -223,7 +222,7 @@ int BPF_KPROBE(kprobe_nft_result, struct nft_expr *expr, struct nft_regs *regs,
 		call->skb = skb;
 		call->sk = (__u64)regs;
 		call->expr = (__u64)expr;
-		call->task = bpf_get_current_pid_tgid();
+		call->stack = PT_REGS_SP_CORE(ctx);
 	}
 	return 0;
 }
@@ -237,7 +236,7 @@ int kretprobe_nft_result(struct pt_regs *ctx)
 	if (!counters.in_flight)
 		return 0;
 	call = call_of(PLACE_NFT_RESULT);
-	if (!call || !call->skb || call->task != bpf_get_current_pid_tgid())
+	if (!call || !call->skb || !returns_from(call, PT_REGS_SP_CORE(ctx)))
 		return 0;
 	skb = call->skb;
 	call->skb = 0;

@@ -22,6 +22,11 @@ static __always_inline bool answer_of(struct packet *p, struct flowi4 *fl4)
 	return matches(p);
 }
 
+static __always_inline bool is_datagram(struct flowi4 *fl4)
+{
+	return BPF_CORE_READ(fl4, __fl_common.flowic_proto) == IPPROTO_UDP;
+}
+
 static __always_inline int no_route(struct net *net, struct flowi4 *fl4, __u64 found)
 {
 	struct sighting s = { .place = PLACE_IP_ROUTE_OUTPUT,
@@ -32,7 +37,7 @@ static __always_inline int no_route(struct net *net, struct flowi4 *fl4, __u64 f
 
 	if (!ready || found < (__u64)-MAX_ERRNO)
 		return 0;
-	if (BPF_CORE_READ(fl4, __fl_common.flowic_proto) != IPPROTO_UDP || !answer_of(&p, fl4))
+	if (!is_datagram(fl4) || !answer_of(&p, fl4))
 		return 0;
 	none.netns = BPF_CORE_READ(net, ns.inum);
 	if (!config.netns || none.netns == config.netns)
@@ -46,19 +51,18 @@ int BPF_PROG(fexit_route_output, struct net *net, struct flowi4 *fl4, void *sk, 
 	return no_route(net, fl4, (__u64)found);
 }
 
-/* A task may be moved, or interrupted by another, before the function returns: then nothing is said. */
 SEC("kprobe/ip_route_output_flow")
 int BPF_KPROBE(kprobe_route_output, struct net *net, struct flowi4 *fl4)
 {
 	struct call *call;
 
-	if (!ready)
+	if (!ready || !is_datagram(fl4))
 		return 0;
 	call = call_of(PLACE_IP_ROUTE_OUTPUT);
 	if (call) {
 		call->skb = (__u64)net;
 		call->sk = (__u64)fl4;
-		call->seen = bpf_get_current_pid_tgid();
+		call->stack = PT_REGS_SP_CORE(ctx);
 	}
 	return 0;
 }
@@ -71,7 +75,7 @@ int BPF_KRETPROBE(kretprobe_route_output, __u64 found)
 	if (!ready || found < (__u64)-MAX_ERRNO)
 		return 0;
 	call = call_of(PLACE_IP_ROUTE_OUTPUT);
-	if (!call || !call->skb || call->seen != bpf_get_current_pid_tgid())
+	if (!call || !call->skb || !returns_from(call, PT_REGS_SP_CORE(ctx)))
 		return 0;
 	no_route((struct net *)call->skb, (struct flowi4 *)call->sk, found);
 	call->skb = 0;

@@ -20,7 +20,7 @@ type ipiptraceCall struct {
 	Sk       uint64
 	Drops    uint32
 	Answered uint32
-	Task     uint64
+	Stack    uint64
 	Expr     uint64
 }
 

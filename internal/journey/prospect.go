@@ -17,8 +17,8 @@ const (
 	socketSilence = time.Second
 	// answerWait: an answer that was chosen leaves by then, or is kept back.
 	answerWait = 300 * time.Millisecond
-	// replyWait: the answer to a datagram has found a way by then, or was not tried yet.
-	replyWait = 800 * time.Millisecond
+	// replyWait: the answer to a datagram has found a way by then, or was not tried yet. A busy service takes its time.
+	replyWait = 2 * time.Second
 	// copyWait: one of a packet's sk_buffs was dropped, the others show by then that they go on.
 	copyWait = time.Second
 	// lookAgain: how often evidence is looked for that other packets of the flow give.

@@ -175,7 +175,7 @@ func answer(c *net.TCPConn) {
 	io.Copy(io.Discard, c)
 }
 
-// echo answers datagrams with themselves, and notes when it did.
+// echo answers datagrams with themselves, and notes by when it had.
 func (s *service) echo(p net.PacketConn) {
 	b := make([]byte, 64<<10)
 	for {
@@ -184,8 +184,8 @@ func (s *service) echo(p net.PacketConn) {
 			return
 		}
 		if err == nil {
-			s.answered.Store(from.(*net.UDPAddr).Port, time.Now())
 			p.WriteTo(b[:n], from)
+			s.answered.Store(from.(*net.UDPAddr).Port, time.Now())
 		}
 	}
 }
