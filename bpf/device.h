@@ -87,13 +87,6 @@ static __always_inline int meet(struct sk_buff *skb, const struct spot *at, __u3
 			forget(key);
 		return 0;
 	}
-	if (p.flags & PACKET_QUOTED) {
-		/* An ICMP error says how a packet ended. It is not followed itself. */
-		s.flags = EVENT_FIRST;
-		fresh.seen = bpf_ktime_get_ns();
-		emit_packet(skb, at->dev, &p, &fresh, &s);
-		return 0;
-	}
 	if (still) {
 		bool changed = t->ifindex != fresh.ifindex || t->netns != fresh.netns ||
 			       t->tunnelled != fresh.tunnelled || !same_ends(&t->ends, &fresh.ends);
@@ -101,23 +94,30 @@ static __always_inline int meet(struct sk_buff *skb, const struct spot *at, __u3
 		fresh.id = t->id;
 		fresh.seen = t->seen;
 		*t = fresh;
-		if (changed)
-			emit_packet(skb, at->dev, &p, &fresh, &s);
-		else
+		if (!changed) {
 			emit(key, &fresh, &s);
+			begin(0, skb, &fresh);
+			return 0;
+		}
 	} else {
-		s.flags = t ? EVENT_FIRST | EVENT_REUSED : EVENT_FIRST;
+		s.flags = EVENT_FIRST;
 		fresh.seen = bpf_ktime_get_ns();
+	}
+	/* An ICMP error says how a packet ended. It is not followed itself. */
+	if (!still && !(p.flags & PACKET_QUOTED)) {
 		count(&counters.matched);
 		if (bpf_map_update_elem(&tracked, &key, &fresh, BPF_ANY)) {
 			count(&counters.untracked);
 			return 0;
 		}
-		if (!t)
+		if (t)
+			s.flags |= EVENT_REUSED;
+		else
 			count(&counters.in_flight);
-		emit_packet(skb, at->dev, &p, &fresh, &s);
 	}
-	begin(0, skb, &fresh);
+	emit_packet(skb, at->dev, &p, &fresh, &s);
+	if (!(p.flags & PACKET_QUOTED))
+		begin(0, skb, &fresh);
 	return 0;
 }
 

@@ -86,52 +86,69 @@ enum nft_decides {
 
 #define NFT_RULE_WORDS 256 /* 2 KiB of expressions are looked through */
 
+#define RULE_IN_LIST(word) ((word) & ((1ULL << 42) - 1)) /* its handle */
+#define RULE_IN_BLOB(word) ((word) >> 13 & ((1ULL << 42) - 1))
+
+/* The kernel counts handles in 64 bits; 32 are enough for four thousand million rules. */
+static __always_inline bool is_handle(__u64 handle)
+{
+	return handle && handle >> 32 == 0;
+}
+
+enum rule_header { NO_RULE, IN_LIST, IN_BLOB, UNREADABLE };
+
 /*
- * The rule that ends with an expression, as those with a verdict do. Its header says how long it is:
+ * What begins a rule with so many bytes of expressions, and lies in front of them:
  *
  *  struct nft_rule_dp, from 5.17 on: is_last:1, dlen:12, handle:42; behind it the next rule's, or the end.
  *  struct nft_rule: next, prev, handle:42, genmask:2, dlen:12; the next rule is in a list.
+ *
+ * A global function: the verifier looks at it once, and not again at every turn of the loop.
  */
-static __always_inline bool rule_that_ends(__u64 end, struct sighting *s)
+__noinline int rule_header(__u64 at, __u32 length)
 {
 	__u64 word, next, back;
 
-	for (__u32 length = 0; length < NFT_RULE_WORDS * 8; length += 8) {
-		__u64 header = end - 8 - length;
-
-		if (bpf_probe_read_kernel(&word, sizeof(word), (void *)header))
-			return false;
-		s->peer = word & ((1ULL << 42) - 1);
-		if ((word >> 44 & 0xfff) == length && s->peer && s->peer >> 32 == 0) {
-			header -= 16;
-			if (!bpf_probe_read_kernel(&next, sizeof(next), (void *)header) &&
-			    !bpf_probe_read_kernel(&back, sizeof(back), (void *)(next + 8)) &&
-			    back == header) {
-				s->value = -1;
-				return true;
-			}
-		}
-		s->peer = word >> 13 & ((1ULL << 42) - 1);
-		if ((word & 1) == 0 && (word >> 1 & 0xfff) == length && s->peer &&
-		    s->peer >> 32 == 0)
-			break;
-		s->peer = 0;
+	if (bpf_probe_read_kernel(&word, sizeof(word), (void *)at))
+		return UNREADABLE;
+	if ((word >> 44 & 0xfff) == length && is_handle(RULE_IN_LIST(word))) {
+		at -= 16;
+		if (!bpf_probe_read_kernel(&next, sizeof(next), (void *)at) &&
+		    !bpf_probe_read_kernel(&back, sizeof(back), (void *)(next + 8)) && back == at)
+			return IN_LIST;
 	}
-	if (!s->peer || bpf_probe_read_kernel(&word, sizeof(word), (void *)end))
+	if ((word & 1) == 0 && (word >> 1 & 0xfff) == length && is_handle(RULE_IN_BLOB(word)))
+		return IN_BLOB;
+	return NO_RULE;
+}
+
+/* The rule that ends with an expression, as those with a verdict do. Its header says how long it is. */
+static __always_inline bool rule_that_ends(__u64 end, struct sighting *s)
+{
+	__u64 at = end - 8, word;
+	int header = NO_RULE;
+
+	for (__u32 length = 0; length < NFT_RULE_WORDS * 8; length += 8) {
+		header = rule_header(at, length);
+		if (header != NO_RULE)
+			break;
+		at -= 8;
+	}
+	if ((header != IN_LIST && header != IN_BLOB) ||
+	    bpf_probe_read_kernel(&word, sizeof(word), (void *)at))
+		return false;
+	if (header == IN_LIST) {
+		s->peer = RULE_IN_LIST(word);
+		s->value = -1;
+		return true;
+	}
+	s->peer = RULE_IN_BLOB(word);
+	if (bpf_probe_read_kernel(&word, sizeof(word), (void *)end))
 		return false;
 	s->value = !(word & 1);
 	if (s->value)
-		s->aux = word >> 13;
+		s->aux = RULE_IN_BLOB(word);
 	return true;
-}
-
-/* As a number: the verifier lets nothing unknown be added to a pointer. */
-static __always_inline __u64 address_of(const void *pointer)
-{
-	__u64 number = 0;
-
-	bpf_probe_read_kernel(&number, sizeof(number), &pointer);
-	return number;
 }
 
 static __always_inline void rule_drops(const struct nft_expr *expr, __u64 skb, __u32 place)

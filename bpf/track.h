@@ -76,26 +76,19 @@ static __always_inline bool is_fragment(const struct packet *p)
 	return ip->frag_off & __builtin_bswap16(IP_OFFSET | IP_MF);
 }
 
-/*
- * What is behind a UDP header to GUE's port, if that is a GUE header (draft-ietf-intarea-gue) and an IPv4 packet; else NULL.
- */
+/* What is behind a GUE header (draft-ietf-intarea-gue) behind a UDP header, if that is an IPv4 packet; else NULL. */
 static __always_inline const unsigned char *behind_gue(const unsigned char *udp)
 {
 	__u8 gue[2]; /* version, control and length; protocol */
+	__be16 dport;
 
+	if (bpf_probe_read_kernel(&dport, sizeof(dport), udp + 2) ||
+	    dport != __builtin_bswap16(GUE_PORT))
+		return NULL;
 	if (bpf_probe_read_kernel(gue, sizeof(gue), udp + 8) || gue[0] & GUE_NOT_DATA ||
 	    gue[1] != IPPROTO_IPIP)
 		return NULL;
 	return udp + 8 + 4 + (gue[0] & GUE_LENGTH) * 4;
-}
-
-static __always_inline bool is_gue(const struct ipv4 *ip, const unsigned char *udp)
-{
-	__be16 dport;
-
-	return ip->protocol == IPPROTO_UDP && !IS_FRAGMENT(ip) &&
-	       !bpf_probe_read_kernel(&dport, sizeof(dport), udp + 2) &&
-	       dport == __builtin_bswap16(GUE_PORT);
 }
 
 /* What is behind a GRE header (RFC 2784, RFC 2890), if that is an IPv4 packet; else NULL. */
@@ -121,6 +114,82 @@ static __always_inline const unsigned char *behind_gre(const unsigned char *gre)
 	return gre;
 }
 
+/* The packet behind an IP header, if that is of a tunnel; else NULL. */
+static __always_inline const unsigned char *behind_tunnel(const struct ipv4 *ip,
+							  const unsigned char *l4)
+{
+	if (ip->protocol == IPPROTO_IPIP)
+		return l4;
+	if (IS_FRAGMENT(ip))
+		return NULL;
+	if (ip->protocol == IPPROTO_GRE)
+		return behind_gre(l4);
+	if (ip->protocol == IPPROTO_UDP)
+		return behind_gue(l4);
+	return NULL;
+}
+
+/*
+ * As a number: the verifier lets nothing unknown be added to a pointer, and gives none to a global function.
+ */
+static __always_inline __u64 address_of(const void *pointer)
+{
+	__u64 number = 0;
+
+	bpf_probe_read_kernel(&number, sizeof(number), &pointer);
+	return number;
+}
+
+#define LOCATED (1U << 31)
+#define LOCATED_FLAGS 0xff /* enum packet_flag */
+#define LOCATED_OFFSET(where) ((where) >> 8 & 0xffff)
+
+/*
+ * Where the inner header of the packet is whose IP header is at `start`, as an offset, and what is in front of it;
+ * 0 if it is no IPv4 packet. What an ICMP error quotes takes the place of the inner header: the error belongs to
+ * the packet that it is about.
+ *
+ * A global function: the verifier looks at it once, and not with everything that may follow.
+ */
+__noinline __u32 locate(__u64 start)
+{
+	const unsigned char *at = (void *)start, *l4, *next;
+	struct ipv4 ip;
+	__u32 flags = 0;
+	__u8 type;
+
+	if (!read_ip(&ip, at) || ip.version != 4)
+		return 0;
+	l4 = at + header_len(&ip);
+	if (ip.protocol == IPPROTO_ICMP) {
+		if (bpf_probe_read_kernel(&type, sizeof(type), l4))
+			return 0;
+		if (is_icmp_error(type)) {
+			flags = PACKET_QUOTED;
+			at = l4 + 8;
+			if (!read_ip(&ip, at))
+				return 0;
+			l4 = at + header_len(&ip);
+		}
+	}
+	next = behind_tunnel(&ip, l4);
+	if (next) {
+		at = next;
+		if (!flags)
+			flags = PACKET_TUNNELLED;
+	}
+	return LOCATED | (__u32)((__u64)at - start) << 8 | flags;
+}
+
+/* 1 or 0 without a branch: what follows is looked at once by the verifier, not once for each. */
+static __always_inline __u32 is_zero(__u8 byte)
+{
+	__u32 word = byte;
+
+	barrier_var(word);
+	return (word - 1) >> 31;
+}
+
 /*
  * Nearly all packets: one read, into a struct that is laid out as a tunnelled packet is. False says that it
  * is another one.
@@ -128,14 +197,13 @@ static __always_inline const unsigned char *behind_gre(const unsigned char *gre)
 static __always_inline bool parse_plainly(struct packet *p, const unsigned char *ip)
 {
 	const struct ipv4 *last = &p->outer;
-	__u32 tunnelled = 0;
+	bool tunnelled;
 
 	if (bpf_probe_read_kernel(p, offsetof(struct packet, flags), ip) || p->outer.ihl != 5)
 		return false;
-	if (p->outer.protocol == IPPROTO_IPIP) {
+	tunnelled = p->outer.protocol == IPPROTO_IPIP;
+	if (tunnelled)
 		last = &p->inner;
-		tunnelled = PACKET_TUNNELLED;
-	}
 	if (p->outer.version != 4 || last->ihl != 5 || IS_FRAGMENT(last) ||
 	    (last->protocol != IPPROTO_TCP && last->protocol != IPPROTO_UDP))
 		return false;
@@ -146,52 +214,32 @@ static __always_inline bool parse_plainly(struct packet *p, const unsigned char 
 		__builtin_memcpy(&p->l4, &p->inner, sizeof(p->l4));
 		p->inner = p->outer;
 	}
-	p->flags = PACKET_PORTS | tunnelled;
+	p->flags = PACKET_PORTS | is_zero(p->outer.protocol ^ IPPROTO_IPIP) * PACKET_TUNNELLED;
 	return true;
 }
 
-/*
- * Read the packet whose IP header is at `ip`. What an ICMP error quotes takes the place of the inner
- * header: the error belongs to the packet that it is about.
- */
+/* Read the packet whose IP header is at `ip`. */
 static __always_inline bool parse(struct packet *p, const unsigned char *ip)
 {
-	const unsigned char *l4, *next = NULL;
+	const unsigned char *l4;
+	__u32 where;
 
 	if (parse_plainly(p, ip))
 		return true;
-	p->flags = 0;
-	if (!read_ip(&p->inner, ip) || p->inner.version != 4)
+	where = locate(address_of(ip));
+	if (!where)
 		return false;
-	if (p->inner.protocol == IPPROTO_ICMP) {
-		l4 = ip + header_len(&p->inner);
-		if (bpf_probe_read_kernel(&p->l4, sizeof(p->l4.icmp), l4))
-			return false;
-		if (is_icmp_error(p->l4.icmp.type)) {
-			p->outer = p->inner;
-			p->icmp_type = p->l4.icmp.type;
-			p->icmp_code = p->l4.icmp.code;
-			p->flags = PACKET_QUOTED;
-			ip = l4 + 8;
-			if (!read_ip(&p->inner, ip))
-				return false;
-		}
-	}
-	if (p->inner.protocol == IPPROTO_IPIP)
-		next = ip + header_len(&p->inner);
-	else if (p->inner.protocol == IPPROTO_GRE && !IS_FRAGMENT(&p->inner))
-		next = behind_gre(ip + header_len(&p->inner));
-	else if (is_gue(&p->inner, ip + header_len(&p->inner)))
-		next = behind_gue(ip + header_len(&p->inner));
-	if (next) {
-		ip = next;
-		if (!(p->flags & PACKET_QUOTED)) {
-			p->outer = p->inner;
-			p->flags |= PACKET_TUNNELLED;
-		}
-		if (!read_ip(&p->inner, ip))
+	p->flags = where & LOCATED_FLAGS;
+	if (p->flags && !read_ip(&p->outer, ip))
+		return false;
+	if (p->flags & PACKET_QUOTED) {
+		l4 = ip + header_len(&p->outer);
+		if (bpf_probe_read_kernel(&p->icmp_type, 2, l4)) /* and icmp_code */
 			return false;
 	}
+	ip += LOCATED_OFFSET(where);
+	if (!read_ip(&p->inner, ip))
+		return false;
 	l4 = ip + header_len(&p->inner);
 	if (header_len(&p->inner) > 20)
 		p->flags |= PACKET_OPTIONS;

@@ -44,6 +44,12 @@ func (k *kernel) tracepoint(name string) *btf.FuncProto {
 
 func (k *kernel) hasTracepoint(name string) bool { return k.tracepoint(name) != nil }
 
+// hasFunction reports whether a function is in the kernel itself, not in a module.
+func (k *kernel) hasFunction(name string) bool {
+	var f *btf.Func
+	return k.types.TypeByName(name, &f) == nil
+}
+
 // hasDropReason reports whether kfree_skb says why: its parameters are a context, the packet, the location and, since 5.17, the reason.
 func (k *kernel) hasDropReason() bool {
 	proto := k.tracepoint("kfree_skb")

@@ -167,6 +167,7 @@ func (p *programs) know(spec *ebpf.CollectionSpec, k *kernel) {
 	}
 	bare := *spec
 	bare.Programs = map[string]*ebpf.ProgramSpec{}
+	bare.Types = nil // nothing that is loaded needs them, and each copy would copy them
 	p.spec, p.bare, p.kernel = spec, &bare, k
 }
 

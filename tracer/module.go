@@ -106,10 +106,15 @@ func (t *Tracer) attend() {
 	t.settle()
 	names := map[string]bool{}
 	for _, w := range t.watching {
-		if module := w.candidate.probe.module; module != "" && len(w.candidate.ways) > 0 {
-			names[module] = true
+		if len(w.candidate.ways) == 0 {
+			continue
+		}
+		names[w.candidate.probe.module] = true
+		for _, o := range w.candidate.probe.also {
+			names[o.module] = true
 		}
 	}
+	delete(names, "")
 	if len(names) == 0 {
 		return
 	}
@@ -133,13 +138,19 @@ func (t *Tracer) adapt(c change) {
 	var (
 		missing []int
 		again   []candidate
+		more    = map[int]way{}
 	)
 	for i, w := range t.watching {
-		if c.came[w.candidate.probe.module] && len(w.attached) == 0 {
+		switch {
+		case len(w.attached) > 0:
+			if also := w.lacks(c.came); len(also) > 0 {
+				more[i] = also
+			}
+		case c.came[w.candidate.probe.module]:
 			missing, again = append(missing, i), append(again, w.candidate)
 		}
 	}
-	if len(again) == 0 {
+	if len(again)+len(more) == 0 {
 		return
 	}
 	spec, kernel, err := read()
@@ -151,11 +162,21 @@ func (t *Tracer) adapt(c change) {
 	defer t.programs.forget()
 	found := make([]watching, len(again))
 	t.try(again, found, func(candidate) bool { return true })
+	added := map[int][]attached{}
+	for i, also := range more {
+		if added[i], err = t.programs.attachAll(also); err != nil {
+			t.log.Debug("a module came, and its functions are not watched", "place", t.watching[i].candidate.probe.place, "err", err)
+		}
+	}
 	t.change(func(watching []watching) {
 		for n, i := range missing {
 			watching[i] = found[n]
 			row := found[n].row()
 			t.log.Debug("a module came", "place", row.Name, "mechanism", row.Mechanism, "why", row.Why, "err", found[n].err)
+		}
+		for i, also := range added {
+			watching[i].attached = append(watching[i].attached, also...)
+			t.log.Debug("a module came", "place", watching[i].row().Name, "functions", len(also))
 		}
 	})
 }
@@ -169,6 +190,15 @@ func (t *Tracer) letGo(gone map[string]bool) {
 			if gone[w.candidate.probe.module] && len(w.attached) > 0 {
 				old = append(old, w.attached...)
 				all[i] = watching{candidate: w.candidate, err: notLoaded{w.candidate.probe.module}}
+				continue
+			}
+			all[i].attached = nil
+			for _, a := range w.attached {
+				if gone[a.module] {
+					old = append(old, a)
+				} else {
+					all[i].attached = append(all[i].attached, a)
+				}
 			}
 		}
 		t.past.add(t.missedAt(old))

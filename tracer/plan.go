@@ -43,6 +43,8 @@ type attachment struct {
 	watched ipiptraceWatched
 	// optional: the place is watched without it, too.
 	optional bool
+	// module is where an optional symbol is, if not where the place's own is: it may come and go.
+	module string
 }
 
 // way is a set of attachments that together watch a place.
@@ -151,7 +153,7 @@ func (p probe) functionWay(mechanism, symbol string) way {
 func (p probe) others(at func(also) attachment) (w way) {
 	for _, o := range p.also {
 		a := at(o)
-		a.optional = true
+		a.optional, a.module = true, o.module
 		w = append(w, a)
 	}
 	return w

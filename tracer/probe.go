@@ -19,7 +19,8 @@ type probe struct {
 	// result: only what the function returns is of interest, and calls nest: fexit alone sees it. With returns a
 	// kretprobe of the place's own sees it too.
 	result bool
-	// also are other functions of the place, watched where they exist, with what they say beside that the packet was there.
+	// also are other functions of the place, watched where and while they exist, with what they say beside that the
+	// packet was there.
 	also []also
 	// aux is what symbols says beside that the packet was there.
 	aux uint32
@@ -45,6 +46,8 @@ type probe struct {
 type also struct {
 	symbol string
 	aux    uint32
+	// module is where the function is, if not in the module of the place's symbols.
+	module string
 }
 
 // The ways of IPVS to send a packet on: enum ip_vs_method.
@@ -86,10 +89,10 @@ var probes = []probe{
 	{place: event.NfHookSlow, symbols: []string{"nf_hook_slow"}, own: "nf_hook_slow", result: true,
 		why: "netfilter's verdict, and which hook it was"},
 	{place: event.NftRule, symbols: []string{"nft_immediate_eval"}, module: "nf_tables", own: "nft_rule", aux: nftImmediate,
-		also: []also{{"nft_reject_ipv4_eval", nftAlways}, {"nft_reject_inet_eval", nftAlways}},
+		also: []also{{"nft_reject_ipv4_eval", nftAlways, "nft_reject_ipv4"}, {"nft_reject_inet_eval", nftAlways, "nft_reject_inet"}},
 		why:  "the very rule of nftables that drops the packet"},
 	{place: event.NftResult, symbols: []string{"nft_lookup_eval"}, module: "nf_tables", own: "nft_result", result: true, returns: true,
-		also: []also{{symbol: "nft_target_eval_xt"}},
+		also: []also{{symbol: "nft_target_eval_xt", module: "nft_compat"}},
 		why:  "the same where a verdict map or an iptables target decides"},
 	{place: event.IPRouteInput, symbols: []string{"ip_route_input_noref"},
 		why: "the routing decision: local, forward or not at all"},
@@ -105,7 +108,7 @@ var probes = []probe{
 	{place: event.IPVSSchedule, symbols: []string{"ip_vs_schedule"}, module: "ip_vs", skbArg: 1, args: 5, returns: true,
 		why: "the director chooses a real server, or finds none"},
 	{place: event.IPVSXmit, symbols: []string{"ip_vs_tunnel_xmit"}, module: "ip_vs", aux: methodTunnel,
-		also: []also{{"ip_vs_nat_xmit", methodNAT}, {"ip_vs_dr_xmit", methodDirect}},
+		also: []also{{symbol: "ip_vs_nat_xmit", aux: methodNAT}, {symbol: "ip_vs_dr_xmit", aux: methodDirect}},
 		why:  "the director sends the packet on, and by which method"},
 	{place: event.IPVSLeave, symbols: []string{"ip_vs_leave"}, module: "ip_vs", skbArg: 1,
 		why: "the director has nowhere to send the packet to"},

@@ -21,15 +21,14 @@ type symbols struct {
 	// proc is where procfs is.
 	proc string
 
-	mu sync.Mutex
-	// loaded is the content of modules when they were read: other modules, other symbols.
-	loaded string
-	err    error
-	addrs  []uint64
+	mu    sync.Mutex
+	err   error
+	addrs []uint64
 	// spans are where the name of each address is in names.
-	spans   []uint32
-	names   []byte
-	text    span
+	spans []uint32
+	names []byte
+	text  span
+	// modules is where modules were when the symbols were read: other modules, other symbols.
 	modules []span
 }
 
@@ -57,7 +56,8 @@ func (s *symbols) load() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.addrs) > 0 && s.loaded == string(modules) {
+	loaded := moduleSpans(string(modules))
+	if len(s.addrs) > 0 && slices.Equal(s.modules, loaded) {
 		return s.err
 	}
 	f, err := os.Open(filepath.Join(s.proc, "kallsyms"))
@@ -66,7 +66,7 @@ func (s *symbols) load() error {
 		return s.err
 	}
 	defer f.Close()
-	fresh := symbols{modules: moduleSpans(string(modules))}
+	fresh := symbols{modules: loaded}
 	fresh.read(bufio.NewReaderSize(f, 1<<18))
 	if len(fresh.addrs) == 0 { // the kernel shows them no more; what is known stays true for what was there
 		if len(s.addrs) == 0 {
@@ -74,7 +74,7 @@ func (s *symbols) load() error {
 		}
 		return s.err
 	}
-	s.loaded, s.err = string(modules), nil
+	s.err = nil
 	s.addrs, s.spans, s.names, s.text, s.modules = fresh.addrs, fresh.spans, fresh.names, fresh.text, fresh.modules
 	return nil
 }

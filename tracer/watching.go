@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -17,6 +18,8 @@ import (
 type attached struct {
 	program *ebpf.Program
 	link    link.Link
+	// module is the attachment's.
+	module string
 }
 
 // watching is a candidate and what became of it.
@@ -47,6 +50,9 @@ func (p *programs) watch(c candidate) watching {
 func (p *programs) attachAll(w way) ([]attached, error) {
 	var done []attached
 	for _, a := range w {
+		if p.isMissing(a) {
+			continue
+		}
 		prog, l, err := p.attach(a)
 		if err != nil && a.optional {
 			continue
@@ -55,9 +61,22 @@ func (p *programs) attachAll(w way) ([]attached, error) {
 			detach(done)
 			return nil, err
 		}
-		done = append(done, attached{prog, l})
+		done = append(done, attached{prog, l, a.module})
 	}
 	return done, nil
+}
+
+// isMissing reports whether an attachment's module is neither loaded nor built in: the kernel would look for the
+// symbol among all that it has.
+func (p *programs) isMissing(a attachment) bool {
+	return a.module != "" && !isLoaded(a.module) && !p.kernel.hasFunction(a.symbol)
+}
+
+// lacks are the attachments of functions in these modules that are not watched yet.
+func (w watching) lacks(modules map[string]bool) way {
+	return slices.DeleteFunc(slices.Clone(w.way), func(a attachment) bool {
+		return !modules[a.module] || slices.ContainsFunc(w.attached, func(now attached) bool { return now.module == a.module })
+	})
 }
 
 func (w watching) row() event.Probe {
