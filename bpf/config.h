@@ -29,6 +29,7 @@ struct watched {
 	__u32 args; /* how many arguments the function has: fexit finds the return value behind them */
 	__u32 aux; /* what the place says beside that the packet was there: see enum place */
 	__u32 sk_arg; /* which argument is the socket that takes the packet, from 1; 0: none */
+	__u32 called; /* it is the function that the place's own calls */
 };
 
 const volatile struct settings config;

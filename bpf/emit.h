@@ -130,8 +130,9 @@ static __always_inline bool returns_from(const struct call *call, __u64 stack)
 	return stack - call->stack <= 2 * sizeof(__u64);
 }
 
-/* One place that only says: the packet was here. */
-static __always_inline int see(struct sk_buff *skb, __u32 place, __u32 aux, struct sock *sk)
+/* One place that only says: the packet was here. begins: see struct watched. */
+static __always_inline int see_begin(struct sk_buff *skb, __u32 place, __u32 aux, struct sock *sk,
+				     bool begins)
 {
 	struct sighting s = { .place = place, .aux = aux };
 	struct track *t = known(skb);
@@ -141,7 +142,7 @@ static __always_inline int see(struct sk_buff *skb, __u32 place, __u32 aux, stru
 		return 0;
 	t->last = place;
 	emit((__u64)skb, t, &s);
-	if (!instance.begins)
+	if (!begins)
 		return 0;
 	call = begin(place, skb, t);
 	if (call && sk && !config.has_reason) {
@@ -149,6 +150,11 @@ static __always_inline int see(struct sk_buff *skb, __u32 place, __u32 aux, stru
 		call->drops = BPF_CORE_READ(sk, sk_drops.counter);
 	}
 	return 0;
+}
+
+static __always_inline int see(struct sk_buff *skb, __u32 place, __u32 aux, struct sock *sk)
+{
+	return see_begin(skb, place, aux, sk, instance.begins);
 }
 
 #endif

@@ -18,6 +18,7 @@
 #include "socket.h"
 #include "route.h"
 #include "drop.h"
+#include "multi.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 

@@ -35,8 +35,7 @@ int BPF_PROG(fexit_nf_hook_slow, struct sk_buff *skb, struct nf_hook_state *stat
 	return 0;
 }
 
-SEC("kprobe/nf_hook_slow")
-int BPF_KPROBE(kprobe_nf_hook_slow, struct sk_buff *skb, struct nf_hook_state *state)
+static __always_inline int hook_begins(struct sk_buff *skb, struct nf_hook_state *state)
 {
 	struct sighting what = { .place = PLACE_NF_HOOK_SLOW };
 	struct track *t = known(skb);
@@ -47,6 +46,12 @@ int BPF_KPROBE(kprobe_nf_hook_slow, struct sk_buff *skb, struct nf_hook_state *s
 	what.aux = hook_of(state) | BPF_CORE_READ(state, pf) << 8;
 	emit((__u64)skb, t, &what);
 	return 0;
+}
+
+SEC("kprobe/nf_hook_slow")
+int BPF_KPROBE(kprobe_nf_hook_slow, struct sk_buff *skb, struct nf_hook_state *state)
+{
+	return hook_begins(skb, state);
 }
 
 /*
@@ -175,14 +180,15 @@ static __always_inline __u64 skb_of(const struct nft_pktinfo *pkt)
 }
 
 /* Expressions whose verdict is known when they begin. */
-static __always_inline int nft_rule(const struct nft_expr *expr, const struct nft_pktinfo *pkt)
+static __always_inline int nft_rule(const struct nft_expr *expr, const struct nft_pktinfo *pkt,
+				    __u32 decides)
 {
 	__u32 code = NF_DROP;
 	__u8 dreg = NFT_REG_VERDICT;
 
 	if (!counters.in_flight)
 		return 0;
-	if (instance.aux == NFT_IMMEDIATE) {
+	if (decides == NFT_IMMEDIATE) {
 		bpf_probe_read_kernel(&code, sizeof(code), &expr->immediate.code);
 		bpf_probe_read_kernel(&dreg, sizeof(dreg), &expr->immediate.dreg);
 	}
@@ -194,14 +200,14 @@ static __always_inline int nft_rule(const struct nft_expr *expr, const struct nf
 SEC("fentry/nft_immediate_eval")
 int BPF_PROG(fentry_nft_rule, struct nft_expr *expr, struct nft_regs *regs, struct nft_pktinfo *pkt)
 {
-	return nft_rule(expr, pkt);
+	return nft_rule(expr, pkt, instance.aux);
 }
 
 SEC("kprobe/nft_immediate_eval")
 int BPF_KPROBE(kprobe_nft_rule, struct nft_expr *expr, struct nft_regs *regs,
 	       struct nft_pktinfo *pkt)
 {
-	return nft_rule(expr, pkt);
+	return nft_rule(expr, pkt, instance.aux);
 }
 
 /* Those that have to be awaited: a map's element, an iptables target. */
@@ -224,9 +230,8 @@ int BPF_PROG(fexit_nft_result, struct nft_expr *expr, struct nft_regs *regs,
 	return nft_result(expr, regs, skb_of(pkt));
 }
 
-SEC("kprobe/nft_lookup_eval")
-int BPF_KPROBE(kprobe_nft_result, struct nft_expr *expr, struct nft_regs *regs,
-	       struct nft_pktinfo *pkt)
+static __always_inline int nft_begins(struct nft_expr *expr, struct nft_regs *regs,
+				      struct nft_pktinfo *pkt, __u64 stack)
 {
 	__u64 skb;
 	struct call *call;
@@ -239,13 +244,12 @@ int BPF_KPROBE(kprobe_nft_result, struct nft_expr *expr, struct nft_regs *regs,
 		call->skb = skb;
 		call->sk = (__u64)regs;
 		call->expr = (__u64)expr;
-		call->stack = PT_REGS_SP_CORE(ctx);
+		call->stack = stack;
 	}
 	return 0;
 }
 
-SEC("kretprobe/nft_lookup_eval")
-int kretprobe_nft_result(struct pt_regs *ctx)
+static __always_inline int nft_returns(__u64 stack)
 {
 	struct call *call;
 	__u64 skb;
@@ -253,11 +257,24 @@ int kretprobe_nft_result(struct pt_regs *ctx)
 	if (!counters.in_flight)
 		return 0;
 	call = call_of(PLACE_NFT_RESULT);
-	if (!call || !call->skb || !returns_from(call, PT_REGS_SP_CORE(ctx)))
+	if (!call || !call->skb || !returns_from(call, stack))
 		return 0;
 	skb = call->skb;
 	call->skb = 0;
 	return nft_result((struct nft_expr *)call->expr, (struct nft_regs *)call->sk, skb);
+}
+
+SEC("kprobe/nft_lookup_eval")
+int BPF_KPROBE(kprobe_nft_result, struct nft_expr *expr, struct nft_regs *regs,
+	       struct nft_pktinfo *pkt)
+{
+	return nft_begins(expr, regs, pkt, PT_REGS_SP_CORE(ctx));
+}
+
+SEC("kretprobe/nft_lookup_eval")
+int kretprobe_nft_result(struct pt_regs *ctx)
+{
+	return nft_returns(PT_REGS_SP_CORE(ctx));
 }
 
 #endif

@@ -51,8 +51,7 @@ int BPF_PROG(fexit_route_output, struct net *net, struct flowi4 *fl4, void *sk, 
 	return no_route(net, fl4, (__u64)found);
 }
 
-SEC("kprobe/ip_route_output_flow")
-int BPF_KPROBE(kprobe_route_output, struct net *net, struct flowi4 *fl4)
+static __always_inline int route_begins(struct net *net, struct flowi4 *fl4, __u64 stack)
 {
 	struct call *call;
 
@@ -62,24 +61,35 @@ int BPF_KPROBE(kprobe_route_output, struct net *net, struct flowi4 *fl4)
 	if (call) {
 		call->skb = (__u64)net;
 		call->sk = (__u64)fl4;
-		call->stack = PT_REGS_SP_CORE(ctx);
+		call->stack = stack;
 	}
 	return 0;
 }
 
-SEC("kretprobe/ip_route_output_flow")
-int BPF_KRETPROBE(kretprobe_route_output, __u64 found)
+static __always_inline int route_returns(__u64 found, __u64 stack)
 {
 	struct call *call;
 
 	if (!ready || found < (__u64)-MAX_ERRNO)
 		return 0;
 	call = call_of(PLACE_IP_ROUTE_OUTPUT);
-	if (!call || !call->skb || !returns_from(call, PT_REGS_SP_CORE(ctx)))
+	if (!call || !call->skb || !returns_from(call, stack))
 		return 0;
 	no_route((struct net *)call->skb, (struct flowi4 *)call->sk, found);
 	call->skb = 0;
 	return 0;
+}
+
+SEC("kprobe/ip_route_output_flow")
+int BPF_KPROBE(kprobe_route_output, struct net *net, struct flowi4 *fl4)
+{
+	return route_begins(net, fl4, PT_REGS_SP_CORE(ctx));
+}
+
+SEC("kretprobe/ip_route_output_flow")
+int BPF_KRETPROBE(kretprobe_route_output, __u64 found)
+{
+	return route_returns(found, PT_REGS_SP_CORE(ctx));
 }
 
 #endif

@@ -81,6 +81,7 @@ type ipiptraceWatched struct {
 	Args   uint32
 	Aux    uint32
 	SkArg  uint32
+	Called uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -122,6 +123,8 @@ const (
 	ipiptraceProgKretprobeNftResult   = "kretprobe_nft_result"
 	ipiptraceProgKretprobeReturned    = "kretprobe_returned"
 	ipiptraceProgKretprobeRouteOutput = "kretprobe_route_output"
+	ipiptraceProgMultiReturned        = "multi_returned"
+	ipiptraceProgMultiSeen            = "multi_seen"
 	ipiptraceProgNapiGroReceiveEntry  = "napi_gro_receive_entry"
 	ipiptraceProgNapiGroReceiveExit   = "napi_gro_receive_exit"
 	ipiptraceProgNetDevQueue          = "net_dev_queue"
@@ -212,6 +215,8 @@ type ipiptraceProgramSpecs struct {
 	KretprobeNftResult   *ebpf.ProgramSpec `ebpf:"kretprobe_nft_result"`
 	KretprobeReturned    *ebpf.ProgramSpec `ebpf:"kretprobe_returned"`
 	KretprobeRouteOutput *ebpf.ProgramSpec `ebpf:"kretprobe_route_output"`
+	MultiReturned        *ebpf.ProgramSpec `ebpf:"multi_returned"`
+	MultiSeen            *ebpf.ProgramSpec `ebpf:"multi_seen"`
 	NapiGroReceiveEntry  *ebpf.ProgramSpec `ebpf:"napi_gro_receive_entry"`
 	NapiGroReceiveExit   *ebpf.ProgramSpec `ebpf:"napi_gro_receive_exit"`
 	NetDevQueue          *ebpf.ProgramSpec `ebpf:"net_dev_queue"`
@@ -328,6 +333,8 @@ type ipiptracePrograms struct {
 	KretprobeNftResult   *ebpf.Program `ebpf:"kretprobe_nft_result"`
 	KretprobeReturned    *ebpf.Program `ebpf:"kretprobe_returned"`
 	KretprobeRouteOutput *ebpf.Program `ebpf:"kretprobe_route_output"`
+	MultiReturned        *ebpf.Program `ebpf:"multi_returned"`
+	MultiSeen            *ebpf.Program `ebpf:"multi_seen"`
 	NapiGroReceiveEntry  *ebpf.Program `ebpf:"napi_gro_receive_entry"`
 	NapiGroReceiveExit   *ebpf.Program `ebpf:"napi_gro_receive_exit"`
 	NetDevQueue          *ebpf.Program `ebpf:"net_dev_queue"`
@@ -371,6 +378,8 @@ func (p *ipiptracePrograms) Close() error {
 		p.KretprobeNftResult,
 		p.KretprobeReturned,
 		p.KretprobeRouteOutput,
+		p.MultiReturned,
+		p.MultiSeen,
 		p.NapiGroReceiveEntry,
 		p.NapiGroReceiveExit,
 		p.NetDevQueue,

@@ -44,10 +44,17 @@ func (k *kernel) tracepoint(name string) *btf.FuncProto {
 
 func (k *kernel) hasTracepoint(name string) bool { return k.tracepoint(name) != nil }
 
-// hasFunction reports whether a function is in the kernel itself, not in a module.
-func (k *kernel) hasFunction(name string) bool {
+// hasFunction reports whether a function is in the kernel itself, or in a module that is loaded, if one is named.
+func (k *kernel) hasFunction(name, module string) bool {
 	var f *btf.Func
-	return k.types.TypeByName(name, &f) == nil
+	if k.types.TypeByName(name, &f) == nil {
+		return true
+	}
+	if module == "" || !isLoaded(module) {
+		return false
+	}
+	types, err := k.cache.Module(module)
+	return err == nil && types.TypeByName(name, &f) == nil
 }
 
 // hasDropReason reports whether kfree_skb says why: its parameters are a context, the packet, the location and, since 5.17, the reason.

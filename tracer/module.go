@@ -161,7 +161,7 @@ func (t *Tracer) adapt(c change) {
 	t.programs.know(spec, kernel)
 	defer t.programs.forget()
 	found := make([]watching, len(again))
-	t.try(again, found, func(candidate) bool { return true })
+	t.try(again, found, allWays, func(int) bool { return true })
 	added := map[int][]attached{}
 	for i, also := range more {
 		if added[i], err = t.programs.attachAll(also); err != nil {
@@ -187,14 +187,14 @@ func (t *Tracer) letGo(gone map[string]bool) {
 	var old []attached
 	t.change(func(all []watching) {
 		for i, w := range all {
-			if gone[w.candidate.probe.module] && len(w.attached) > 0 {
+			if gone[w.candidate.probe.module] && len(w.attached) > 0 && !w.attached[0].shared {
 				old = append(old, w.attached...)
 				all[i] = watching{candidate: w.candidate, err: notLoaded{w.candidate.probe.module}}
 				continue
 			}
 			all[i].attached = nil
 			for _, a := range w.attached {
-				if gone[a.module] {
+				if gone[a.module] && !a.shared {
 					old = append(old, a)
 				} else {
 					all[i].attached = append(all[i].attached, a)

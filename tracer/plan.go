@@ -57,6 +57,19 @@ type candidate struct {
 	why   string
 }
 
+// firstMulti is where the ways by kprobe.multi begin: those are tried for all places together.
+func (c candidate) firstMulti() int {
+	at := slices.IndexFunc(c.ways, func(w way) bool { return w[0].mechanism == kprobeMulti })
+	if at < 0 {
+		return len(c.ways)
+	}
+	return at
+}
+
+func beforeMulti(c candidate) []way { return c.ways[:c.firstMulti()] }
+func sinceMulti(c candidate) []way  { return c.ways[c.firstMulti():] }
+func allWays(c candidate) []way     { return c.ways }
+
 // features is what a plan needs to know of the kernel.
 type features interface {
 	hasTracepoint(name string) bool
@@ -140,7 +153,9 @@ func (p probe) functionWay(mechanism, symbol string) way {
 		w = append(w, at(h.exit, exit, symbol, p.aux))
 	}
 	if p.calls != "" {
-		w = append(w, at(h.entry, h.entryProgram+"_make_synack", p.calls, p.aux))
+		called := at(h.entry, h.entryProgram+"_make_synack", p.calls, p.aux)
+		called.watched.Called = 1
+		w = append(w, called)
 	}
 	w = append(w, p.others(func(o also) attachment { return at(h.entry, entry, o.symbol, o.aux) })...)
 	if p.returns {

@@ -108,3 +108,19 @@ func TestEveryPlannedProgramIsInTheObject(t *testing.T) {
 		}
 	}
 }
+
+// TestCookiesHoldEveryPoint unpacks what bpf/multi.h does.
+func TestCookiesHoldEveryPoint(t *testing.T) {
+	for _, c := range plan(probes, with{}, "kprobe-multi", true) {
+		for _, w := range c.ways {
+			for _, a := range w {
+				k := cookie(a.watched)
+				got := ipiptraceWatched{Place: uint32(k & 0xff), SkbArg: uint32(k >> 8 & 0xf), SkArg: uint32(k >> 12 & 0xf),
+					Begins: uint32(k >> 16 & 1), Called: uint32(k >> 17 & 1), Aux: uint32(k >> 32), Args: a.watched.Args}
+				if got != a.watched {
+					t.Errorf("%s: %+v becomes %+v", a.symbol, a.watched, got)
+				}
+			}
+		}
+	}
+}

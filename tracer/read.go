@@ -182,6 +182,7 @@ func (t *Tracer) missed() *uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	m := t.past
+	m.add(t.missedAt(t.together))
 	for _, w := range t.watching {
 		m.add(t.missedAt(w.attached))
 	}
@@ -205,6 +206,9 @@ func (m *misses) add(n misses) {
 
 func (t *Tracer) missedAt(all []attached) (m misses) {
 	for _, a := range all {
+		if a.shared {
+			continue
+		}
 		n, ok := t.missedBy(a)
 		m.add(misses{n, !ok})
 	}

@@ -70,6 +70,8 @@ type Tracer struct {
 	watching []watching
 	// changed: who reads the events does not know of the last change of watching.
 	changed bool
+	// together is what several places share.
+	together []attached
 	// past is what was missed by what is no longer attached.
 	past misses
 }
@@ -160,14 +162,15 @@ func (t *Tracer) settle() {
 // attach. What another place makes needless is decided when that one is known.
 func (t *Tracer) attach(candidates []candidate, opts Options) error {
 	results := make([]watching, len(candidates))
-	t.try(candidates, results, func(c candidate) bool { return c.probe.unless == event.NoPlace })
+	single := func(i int) bool { return candidates[i].probe.unless == event.NoPlace }
+	t.try(candidates, results, beforeMulti, single)
+	t.watchTogether(candidates, results)
+	t.try(candidates, results, sinceMulti, func(i int) bool { return single(i) && len(results[i].attached) == 0 })
 	watched := map[event.Place]bool{}
-	for _, r := range results {
-		watched[r.candidate.probe.place] = len(r.attached) > 0
+	for i, r := range results {
+		watched[candidates[i].probe.place] = len(r.attached) > 0
 	}
-	t.try(candidates, results, func(c candidate) bool {
-		return c.probe.unless != event.NoPlace && !watched[c.probe.unless]
-	})
+	t.try(candidates, results, allWays, func(i int) bool { return !single(i) && !watched[candidates[i].probe.unless] })
 	functions := 0
 	for i, r := range results {
 		if candidates[i].probe.unless != event.NoPlace && watched[candidates[i].probe.unless] {
@@ -190,18 +193,23 @@ func (t *Tracer) attach(candidates []candidate, opts Options) error {
 	return nil
 }
 
-func (t *Tracer) try(candidates []candidate, results []watching, now func(candidate) bool) {
+// try tries some ways of the candidates that are asked for.
+func (t *Tracer) try(candidates []candidate, results []watching, ways func(candidate) []way, asked func(int) bool) {
 	var wg sync.WaitGroup
 	limit := make(chan struct{}, 2)
 	for i, c := range candidates {
-		if !now(c) {
+		if !asked(i) {
 			continue
 		}
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
 			limit <- struct{}{}
-			results[i] = t.programs.watch(c)
+			w := t.programs.watch(c, ways(c))
+			if len(w.attached) == 0 {
+				w.err = errors.Join(results[i].err, w.err)
+			}
+			results[i] = w
 			<-limit
 		}()
 	}
@@ -240,7 +248,7 @@ func (t *Tracer) Close() error {
 	t.adapting.Lock()
 	defer t.adapting.Unlock()
 	t.closed = true
-	var all []attached
+	all := t.together
 	for _, w := range t.watching {
 		all = append(all, w.attached...)
 	}

@@ -20,6 +20,8 @@ type attached struct {
 	link    link.Link
 	// module is the attachment's.
 	module string
+	// shared: the program is one of Tracer.together; program and link are nil. Its module stays while it is attached.
+	shared bool
 }
 
 // watching is a candidate and what became of it.
@@ -30,10 +32,14 @@ type watching struct {
 	err       error
 }
 
-// watch tries a candidate's ways, best first. err is why the best one failed.
-func (p *programs) watch(c candidate) watching {
+// watch tries some ways of a candidate, best first. err is why the best one failed.
+func (p *programs) watch(c candidate, ways []way) watching {
 	w := watching{candidate: c}
-	for _, way := range c.ways {
+	for _, way := range ways {
+		if first := way[0]; first.mechanism == kprobeMulti && p.isMissing(first.symbol, c.probe.module) {
+			w.err = errors.Join(w.err, fmt.Errorf("attach %s: %w", first.symbol, os.ErrNotExist))
+			continue
+		}
 		attached, err := p.attachAll(way)
 		if err == nil {
 			w.way, w.attached, w.err = way, attached, nil
@@ -50,7 +56,7 @@ func (p *programs) watch(c candidate) watching {
 func (p *programs) attachAll(w way) ([]attached, error) {
 	var done []attached
 	for _, a := range w {
-		if p.isMissing(a) {
+		if p.isMissing(a.symbol, a.module) {
 			continue
 		}
 		prog, l, err := p.attach(a)
@@ -61,15 +67,15 @@ func (p *programs) attachAll(w way) ([]attached, error) {
 			detach(done)
 			return nil, err
 		}
-		done = append(done, attached{prog, l, a.module})
+		done = append(done, attached{program: prog, link: l, module: a.module})
 	}
 	return done, nil
 }
 
-// isMissing reports whether an attachment's module is neither loaded nor built in: the kernel would look for the
-// symbol among all that it has.
-func (p *programs) isMissing(a attachment) bool {
-	return a.module != "" && !isLoaded(a.module) && !p.kernel.hasFunction(a.symbol)
+// isMissing reports whether a symbol's module is neither loaded nor built in: the kernel would look for it among all
+// that it has.
+func (p *programs) isMissing(symbol, module string) bool {
+	return module != "" && !isLoaded(module) && !p.kernel.hasFunction(symbol, "")
 }
 
 // lacks are the attachments of functions in these modules that are not watched yet.
@@ -125,6 +131,9 @@ func (w watching) fatal() error {
 func detach(attached []attached) {
 	var wg sync.WaitGroup
 	for _, a := range attached {
+		if a.shared {
+			continue
+		}
 		wg.Add(1)
 		go func() {
 			defer wg.Done()

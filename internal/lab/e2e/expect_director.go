@@ -28,11 +28,12 @@ func directorLosses() (all []loss) {
 	all = append(all, loss{scenario: "vip-missing-forwarding", proto: lab.TCP, fate: "rejected", functions: noRoute, reasons: []string{"IP_INNOROUTES"}, dev: "tunl0", reject: "icmp 3/0"})
 	both(loss{scenario: "vip-missing-loop", fate: "rejected", functions: []string{"ip_forward"}, reasons: []string{"IP_INHDR"}, dev: "tunl0", reject: "icmp 11/0"})
 	both(loss{scenario: "ipvs-defence", at: lab.Director, fate: "dropped", functions: []string{"nf_hook_slow"}, reasons: nfDrop, dev: "eth0", hook: "input"})
+	// The connection is cut in its midst: its ends go on for a while, and everywhere their packets are lost as well.
 	all = append(all,
 		loss{scenario: "ipvs-fwmark", proto: lab.TCP, at: lab.Director, fate: "rejected", functions: []string{"tcp_v4_rcv"}, reasons: noSocket, dev: "eth0", reject: "rst 0/0"},
 		loss{scenario: "ipvs-fwmark", proto: lab.UDP, at: lab.Director, fate: "rejected", functions: udpRcv, reasons: noSocket, dev: "eth0", reject: "icmp 3/3"},
 		loss{scenario: "ipvs-port-reuse", proto: lab.TCP, at: lab.Director, fate: "dropped", functions: []string{"nf_hook_slow"}, reasons: nfDrop, dev: "eth0", hook: "input"},
-		loss{scenario: "director-firewall-conntrack", proto: lab.TCP, at: lab.Director, fate: "dropped", functions: nft, reasons: nfDrop, dev: "eth0", hook: "input"})
+		loss{scenario: "director-firewall-conntrack", proto: lab.TCP, at: lab.Director, unforced: true, fate: "dropped", functions: nft, reasons: nfDrop, dev: "eth0", hook: "input"})
 
 	both(loss{scenario: "firewall-output-policy", reply: true, fate: "dropped", functions: nft, reasons: nfDrop, hook: "output"})
 	both(loss{scenario: "firewall-legacy-output", reply: true, fate: "dropped", functions: []string{"nf_hook_slow"}, reasons: nfDrop, hook: "output"})

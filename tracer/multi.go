@@ -1,0 +1,117 @@
+package tracer
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+)
+
+// multi is all that is watched by kprobe.multi: one program at the functions and one at the returns of some. The
+// kernel goes through all its symbols for each that it attaches.
+type multi struct{ entries, exits points }
+
+// points are functions, and what the program is to know of each.
+type points struct {
+	symbols []string
+	cookies []uint64
+}
+
+func (p *points) add(a attachment) {
+	p.symbols, p.cookies = append(p.symbols, a.symbol), append(p.cookies, cookie(a.watched))
+}
+
+// cookie is what bpf/multi.h unpacks.
+func cookie(w ipiptraceWatched) uint64 {
+	return uint64(w.Place) | uint64(w.SkbArg)<<8 | uint64(w.SkArg)<<12 | uint64(w.Begins)<<16 | uint64(w.Called)<<17 | uint64(w.Aux)<<32
+}
+
+func (m *multi) add(a attachment) {
+	if a.mechanism == kretprobeMulti {
+		m.exits.add(a)
+		return
+	}
+	m.entries.add(a)
+}
+
+// watchTogether watches what it can by kprobe.multi of what is not watched yet. If the kernel refuses, nothing is:
+// each place is tried for itself then.
+func (t *Tracer) watchTogether(candidates []candidate, results []watching) {
+	var m multi
+	found := map[int]watching{}
+	for i, c := range candidates {
+		if len(results[i].attached) > 0 {
+			continue
+		}
+		for _, w := range c.ways {
+			if w[0].mechanism != kprobeMulti {
+				continue
+			}
+			if there, ok := t.programs.known(c, w); ok {
+				together := watching{candidate: c, way: w}
+				for _, a := range there {
+					m.add(a)
+					together.attached = append(together.attached, attached{module: a.module, shared: true})
+				}
+				found[i] = together
+				break
+			}
+		}
+	}
+	if len(found) == 0 {
+		return
+	}
+	all, err := t.programs.attachMulti(m)
+	if err != nil {
+		t.log.Debug("kprobe.multi is tried for each place", "err", err)
+		return
+	}
+	t.together = all
+	for i, w := range found {
+		results[i] = w
+	}
+}
+
+// known is the part of a way of which the kernel's types know the functions; ok is false if that is not enough.
+func (p *programs) known(c candidate, w way) (there way, ok bool) {
+	for _, a := range w {
+		module := a.module
+		if module == "" {
+			module = c.probe.module
+		}
+		switch {
+		case p.kernel.hasFunction(a.symbol, module):
+			there = append(there, a)
+		case !a.optional:
+			return nil, false
+		}
+	}
+	return there, true
+}
+
+func (p *programs) attachMulti(m multi) ([]attached, error) {
+	entries, err := p.attachPoints("multi_seen", kprobeMulti, m.entries, link.KprobeMulti)
+	if err != nil || len(m.exits.symbols) == 0 {
+		return entries, err
+	}
+	exits, err := p.attachPoints("multi_returned", kretprobeMulti, m.exits, link.KretprobeMulti)
+	if err != nil {
+		detach(entries)
+		return nil, err
+	}
+	return append(entries, exits...), nil
+}
+
+func (p *programs) attachPoints(program, mechanism string, at points,
+	attach func(*ebpf.Program, link.KprobeMultiOptions) (link.Link, error)) ([]attached, error) {
+	prog, err := p.load(attachment{mechanism: mechanism, program: program})
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", program, err)
+	}
+	l, err := attach(prog, link.KprobeMultiOptions{Symbols: at.symbols, Cookies: at.cookies})
+	if err != nil {
+		prog.Close()
+		return nil, fmt.Errorf("attach %s: %w", program, err)
+	}
+	return []attached{{program: prog, link: l}}, nil
+}
