@@ -168,6 +168,12 @@ var dues = []due{
 		evidence:  func(f *flight) bool { return f.ttl <= 1 && len(f.steps) > 0 },
 		answer:    Reject{By: ByICMP, Type: 11, Code: 0},
 	},
+	{
+		why:       "no route: ip_error answers, so many times a second and peer (ip_rt_error_cost); with forwarding off the reason is another one",
+		functions: []string{"ip_error"},
+		reasons:   []string{"IP_INNOROUTES"},
+		answer:    Reject{By: ByICMP, Type: 3, Code: 0},
+	},
 }
 
 // answerSite is where packets like one another are freed and answered.
@@ -178,9 +184,15 @@ type answerSite struct {
 	proto            uint8
 }
 
+// alike are the functions, and their reasons, that answer a packet if they have answered one like it.
+var alike = map[string][]string{
+	"ip_local_deliver_finish": {"IP_NOPROTO"},
+	"ip_error":                {notSpecified, noReason}, // unreachable and prohibit; it does not answer blackhole
+}
+
 // answerSiteOf is a packet's; ok is false where the same function may free without an answer another time.
 func answerSiteOf(f *flight, d *Drop) (site answerSite, ok bool) {
-	if d == nil || d.Function != "ip_local_deliver_finish" || d.Reason != "IP_NOPROTO" {
+	if d == nil || !slices.Contains(alike[d.Function], d.Reason) {
 		return answerSite{}, false
 	}
 	h := f.header()

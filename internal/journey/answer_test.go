@@ -67,6 +67,20 @@ func TestAnAnswerThatIsKeptBackIsStillAChoice(t *testing.T) {
 		"no hops left": {func(k *kernel) {
 			k.packet(1, hopless()).on("eth0", nsRealServer).at(event.NetifReceiveSkb).kfree("ip_forward", "IP_INHDR")
 		}, &Reject{By: ByICMP, Type: 11, Code: 0}},
+		"no route": {func(k *kernel) { k.packet(1, syn()).tunnelled().kfree("ip_error", "IP_INNOROUTES") }, &Reject{By: ByICMP, Type: 3, Code: 0}},
+		"no address, and forwarding is off": {func(k *kernel) {
+			k.packet(1, syn()).tunnelled().kfree("ip_error", "IP_INADDRERRORS")
+		}, nil},
+		"a blackhole, or an unreachable route, and nothing like it was ever answered": {func(k *kernel) {
+			k.packet(1, syn()).tunnelled().kfree("ip_error", "NOT_SPECIFIED")
+		}, nil},
+		"an unreachable route, and the one before it was answered": {func(k *kernel) {
+			s := k.packet(2, syn()).tunnelled()
+			s.icmpLeaves(3, 1)
+			s.kfree("ip_error", "NOT_SPECIFIED")
+			k.silence(time.Second)
+			k.packet(1, syn()).tunnelled().kfree("ip_error", "NOT_SPECIFIED")
+		}, &Reject{By: ByICMP, Type: 3, Code: 1}},
 		"the rest of the datagram did not come": {func(k *kernel) {
 			p := syn()
 			outer := ipip()
