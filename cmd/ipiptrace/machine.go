@@ -21,20 +21,30 @@ func (x *explaining) define(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&x.noDiagnose, "no-diagnose", false, "report what was seen, read no host state")
 }
 
+// before has the machine's state read beside a run with that filter, from before the run begins; nil if losses are
+// not to be explained.
+func (x *explaining) before(filter event.Filter) *machine {
+	if x.noDiagnose {
+		return nil
+	}
+	m := &machine{
+		options:  read.Options{VIPs: filter.VIPs, Ports: filter.Ports, Client: filter.Client},
+		asked:    make(chan uint32, 1<<10),
+		read:     make(chan event.Event),
+		counters: map[uint32]history{},
+	}
+	m.count(filter.Netns)
+	return m
+}
+
 // source is a live run's, with the machine's state if losses are to be explained. The process keeps the
 // privileges that it needs for that, and no others.
-func (x *explaining) source(live *liveRun) (source, *diagnose.Inquiry) {
-	live.rights.attached(x.noDiagnose)
-	if x.noDiagnose {
+func (m *machine) source(live *liveRun) (source, *diagnose.Inquiry) {
+	live.rights.attached(m == nil)
+	if m == nil {
 		return source{events: live.events()}, nil
 	}
-	filter := live.Run().Filter
-	m := &machine{
-		options: read.Options{VIPs: filter.VIPs, Ports: filter.Ports, Client: filter.Client},
-		rights:  live.rights,
-		asked:   make(chan uint32, 1<<10),
-		read:    make(chan event.Event),
-	}
+	m.rights = live.rights
 	go m.work()
 	return source{events: m.join(live.events()), ask: m.ask, rest: m.rest}, diagnose.NewInquiry()
 }
@@ -47,6 +57,53 @@ type machine struct {
 	read    chan event.Event
 	// due is the number of states that were asked for and not handed on.
 	due int
+	// counters are those that tell of losses, by namespace, as they were read.
+	counters map[uint32]history
+}
+
+// history is what counters were, the oldest reading first. Without one they could not be read.
+type history []tally
+
+type tally struct {
+	at       time.Duration
+	counters map[string]uint64
+}
+
+// ago is longer than it takes from a loss to the reading that explains it. Counters are compared with a reading that is
+// at least so old.
+const ago = 3 * time.Second
+
+// count reads the counters of a namespace, of all if it is 0, before the run begins.
+func (m *machine) count(inode uint32) {
+	all := []read.Namespace{}
+	if inode == 0 {
+		all = read.Namespaces()
+	} else if ns, err := read.Netns(inode); err == nil {
+		all = append(all, ns)
+	}
+	for _, ns := range all {
+		m.counters[ns.Inode()] = nil
+		if counters, err := ns.Telling(); err == nil {
+			m.counters[ns.Inode()] = history{{at: uptime(), counters: counters}}
+		}
+	}
+}
+
+// compare says what has risen of late. A namespace that was not there before the run began has counted from 0.
+func (m *machine) compare(s *host.Snapshot, at time.Duration) {
+	h, there := m.counters[s.Netns]
+	if s.Counters == nil || there && h == nil {
+		return
+	}
+	for len(h) > 1 && at-h[1].at >= ago {
+		h = h[1:]
+	}
+	var before map[string]uint64
+	if len(h) > 0 {
+		before = h[0].counters
+	}
+	s.Compare(before)
+	m.counters[s.Netns] = append(h, tally{at: at, counters: host.OnlyTelling(s.Counters)})
 }
 
 // The pauses of reading: between two states at least that, and at the end of a run no more than that.
@@ -78,19 +135,25 @@ func (m *machine) work() {
 
 // state reads a namespace.
 func (m *machine) state(inode uint32) event.Event {
-	var now unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
-	e := event.Event{Kind: event.State, Time: time.Duration(now.Nano()), Netns: inode}
+	e := event.Event{Kind: event.State, Time: uptime(), Netns: inode}
 	ctx, cancel := context.WithTimeout(context.Background(), lastWait)
 	defer cancel()
 	var s *host.Snapshot
 	if ns, err := read.Netns(inode); err == nil {
 		s = read.Snapshot(ctx, ns, m.options)
+		m.compare(s, e.Time)
 	} else {
 		s = &host.Snapshot{Netns: inode, Unread: []host.Unread{{Part: host.PartAll, Why: err.Error()}}}
 	}
 	e.Host, _ = json.Marshal(s) // plain data
 	return e
+}
+
+// uptime is the time that events have.
+func uptime() time.Duration {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
+	return time.Duration(now.Nano())
 }
 
 // join puts what was read among the events of a run.

@@ -64,11 +64,12 @@ func (r *recordCommand) run(ctx context.Context, name string) error {
 	if err != nil {
 		return usageError{fmt.Errorf("record %q: %w; give a path that can be written, or -", name, err)}
 	}
+	state := r.explaining.before(opts.Filter)
 	live, err := attach(ctx, opts, &r.following, &r.talking, r.err)
 	if err != nil {
 		return errors.Join(err, file.discard())
 	}
-	from, inquiry := r.explaining.source(live)
+	from, inquiry := state.source(live)
 	assembler := journey.New(r.assembling.options(live.Run(), "auto"))
 	if file.pipe != nil {
 		onHangup(file.pipe, live.stop)

@@ -48,11 +48,12 @@ func (t *traceCommand) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	state := t.explaining.before(opts.Filter)
 	live, err := attach(ctx, opts, &t.following, &t.talking, t.err)
 	if err != nil {
 		return err
 	}
-	from, inquiry := t.explaining.source(live)
+	from, inquiry := state.source(live)
 	assembler := journey.New(t.assembling.options(live.Run(), t.role.word))
 	show := t.newShow(t.out, true, t.netnsNames(), live.stop)
 	show.begin()

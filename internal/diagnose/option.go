@@ -106,8 +106,8 @@ func authState(q question) *finding {
 		return nil
 	}
 	for _, c := range []string{"TCPMD5NotFound", "TCPMD5Unexpected", "TCPMD5Failure"} {
-		if n := q.host.Counters["TcpExt."+c]; n > 0 {
-			return &finding{summary: notSigned, evidence: []string{fmt.Sprintf("nstat -az TcpExt%s: counted", c)}, doubtful: true}
+		if q.host.Counted("TcpExt."+c) > 0 {
+			return &finding{summary: notSigned, evidence: []string{q.counted("TcpExt." + c)}, doubtful: true}
 		}
 	}
 	return nil

@@ -22,6 +22,14 @@ func TestWhatTheServiceAsksForIsFoundWithAndWithoutReasons(t *testing.T) {
 	neighbours := func(s *host.Socket) { s.MinTTL = 255 }
 	keys := func(s *host.Socket) { s.MD5 = true }
 	counted := func(s *host.Snapshot) { s.Counters["Tcp.InCsumErrors"] = 3 }
+	long := func(s *host.Snapshot) {
+		s.Coarse = true
+		s.Counters["TcpExt.TCPMD5NotFound"] = 6
+		counted(s)
+	}
+	late := func(name string) func(*host.Snapshot) {
+		return func(s *host.Snapshot) { s.Compared, s.Risen = true, map[string]uint64{name: 1} }
+	}
 	at := func(reason string) journey.Journey { return dropped("tcp_v4_rcv", reason, "tunl0", false) }
 	noSocket := rejected(at("NO_SOCKET"), journey.ByRST, 0, 0)
 	for what, test := range map[string]struct {
@@ -45,6 +53,9 @@ func TestWhatTheServiceAsksForIsFoundWithAndWithoutReasons(t *testing.T) {
 		"nothing known of the socket":                  {at(""), realServer(), unknown, NotKnown},
 		"a wrong checksum, no reasons":                 {at(""), realServer(counted), "bad-checksum", Inferred},
 		"no socket, no reasons, once a wrong checksum": {at(""), realServer(counted, func(s *host.Snapshot) { s.Sockets = nil }), unknown, NotKnown},
+		"a wrong checksum, and no signature long ago":  {at(""), realServer(long, late("Tcp.InCsumErrors")), "bad-checksum", Inferred},
+		"no signature, and a wrong checksum long ago":  {at(""), realServer(long, late("TcpExt.TCPMD5NotFound")), "tcp-auth", Inferred},
+		"both long ago":                                {at(""), realServer(long, late("TcpExt.ListenOverflows")), unknown, NotKnown},
 		"a policy, no reasons":                         {at(""), realServer(blocked), "xfrm-policy", Observed},
 		"a program takes the socket away":              {noSocket, realServer(lookup), "sk-lookup-drop", Observed},
 		"a program, and nobody listens":                {noSocket, realServer(lookup, func(s *host.Snapshot) { s.Sockets = nil }), "no-listener", Observed},

@@ -28,10 +28,10 @@ func packetRows() []row {
 					return nil // there is no socket for it either
 				}
 				for _, c := range []string{"Tcp.InCsumErrors", "Udp.InCsumErrors", "Icmp.InCsumErrors", "IpExt.InCsumErrors"} {
-					if n := q.host.Counters[c]; n > 0 && strings.HasPrefix(c, counterOf(q)) {
+					if q.host.Counted(c) > 0 && strings.HasPrefix(c, counterOf(q)) {
 						f := badChecksum(q)
 						f.doubtful = true // the packet's own fault is in no state
-						f.evidence = []string{fmt.Sprintf("nstat -az %s: counted", strings.ReplaceAll(c, ".", ""))}
+						f.evidence = []string{q.counted(c)}
 						return &f
 					}
 				}
@@ -140,13 +140,12 @@ func tooLong(q question) finding {
 
 // overlapState: without a timeout fragments are given up if two of them overlap, or are too far apart.
 func overlapState(q question) *finding {
-	n := q.host.Counters["IpExt.ReasmOverlaps"]
-	if !q.droppedIn("inet_frag_rbtree_purge") || n == 0 {
+	if !q.droppedIn("inet_frag_rbtree_purge") || q.host.Counted("IpExt.ReasmOverlaps") == 0 {
 		return nil
 	}
 	return &finding{
 		summary:  fmt.Sprintf("two fragments of the packet from %s overlap, which no sound host makes (RFC 5722): the kernel frees all of them", q.src()),
-		evidence: []string{fmt.Sprintf("nstat -az IpExtReasmOverlaps: %d", n)},
+		evidence: []string{q.counted("IpExt.ReasmOverlaps")},
 		doubtful: true, // another packet may have been counted
 	}
 }

@@ -236,6 +236,15 @@ func (q question) says(name string) string {
 	return fmt.Sprintf("%s = %s", setting(name), value)
 }
 
+// counted is a line of evidence about a counter.
+func (q question) counted(name string) string {
+	how := "%d"
+	if q.host.Compared {
+		how = "has risen by %d"
+	}
+	return fmt.Sprintf("nstat -az %s: "+how, strings.ReplaceAll(name, ".", ""), q.host.Counted(name))
+}
+
 // got is what `ip route get` says.
 func got(to netip.Addr, a host.Answer) string {
 	s := fmt.Sprintf("ip route get %s: ", to)

@@ -73,12 +73,12 @@ func socketRows() []row {
 				if cookies, ok := q.host.Sysctl("net/ipv4/tcp_syncookies"); !ok || cookies != 0 {
 					return nil
 				}
-				if q.host.Counters["TcpExt.TCPReqQFullDrop"] == 0 {
+				if q.host.Counted("TcpExt.TCPReqQFullDrop") == 0 {
 					return nil
 				}
 				return &finding{
 					summary:  fmt.Sprintf("too many handshakes with port %d are not complete, and SYN cookies are off", q.port()),
-					evidence: []string{q.says("net/ipv4/tcp_syncookies"), q.says("net/ipv4/tcp_max_syn_backlog"), "nstat -az TcpExtTCPReqQFullDrop: counted"},
+					evidence: []string{q.says("net/ipv4/tcp_syncookies"), q.says("net/ipv4/tcp_max_syn_backlog"), q.counted("TcpExt.TCPReqQFullDrop")},
 					fix:      []string{command("sysctl", "-w", "net.ipv4.tcp_syncookies=1")},
 				}
 			},
@@ -231,13 +231,17 @@ func acceptState(q question) *finding {
 	s := serving[0]
 	full := s.RecvQueue > s.SendQueue
 	if q.host.Coarse {
-		full = s.RecvQueue > 0 && q.host.Counters["TcpExt.ListenOverflows"] > 0
+		full = s.RecvQueue > 0 && q.host.Counted("TcpExt.ListenOverflows") > 0
 	}
 	if !full && !q.reason("TCP_LISTEN_OVERFLOW") {
 		return nil
 	}
-	return &finding{
+	f := &finding{
 		summary:  fmt.Sprintf("the service on port %d does not accept its connections fast enough: its queue is full%s", q.port(), owner(s)),
-		evidence: []string{fmt.Sprintf("ss -ltn 'sport = :%d': Recv-Q %d, Send-Q %d", q.port(), s.RecvQueue, s.SendQueue), fmt.Sprintf("nstat -az TcpExtListenOverflows: %d", q.host.Counters["TcpExt.ListenOverflows"])},
+		evidence: []string{fmt.Sprintf("ss -ltn 'sport = :%d': Recv-Q %d, Send-Q %d", q.port(), s.RecvQueue, s.SendQueue)},
 	}
+	if q.host.Counted("TcpExt.ListenOverflows") > 0 {
+		f.evidence = append(f.evidence, q.counted("TcpExt.ListenOverflows"))
+	}
+	return f
 }

@@ -76,6 +76,9 @@ type Snapshot struct {
 	// Counters are those of /proc/net/snmp, netstat, xfrm_stat and softnet_stat: "Ip.InHdrErrors", "TcpExt.ListenDrops",
 	// "Xfrm.InPolBlock", "Softnet.Dropped" (all CPUs).
 	Counters map[string]uint64 `json:"counters,omitempty"`
+	// Compared: those of Telling were read before, too, and Risen are the ones that have risen since, and by how much.
+	Compared bool              `json:"compared,omitempty"`
+	Risen    map[string]uint64 `json:"risen,omitempty"`
 
 	Unread []Unread `json:"unread,omitempty"`
 }
@@ -410,4 +413,39 @@ type CgroupBPF struct {
 	ID     uint32 `json:"id"`
 	// Link is the BPF link by which it is there, 0 if it was attached without one.
 	Link uint32 `json:"link,omitempty"`
+}
+
+// Telling are the counters whose rise tells of a loss that nothing else explains. They are read beforehand as well:
+// most machines have counted each of them once.
+var Telling = []string{
+	"Tcp.InCsumErrors", "Udp.InCsumErrors", "Icmp.InCsumErrors", "IpExt.InCsumErrors", "IpExt.ReasmOverlaps",
+	"TcpExt.TCPMD5NotFound", "TcpExt.TCPMD5Unexpected", "TcpExt.TCPMD5Failure",
+	"TcpExt.TCPReqQFullDrop", "TcpExt.ListenOverflows",
+}
+
+// OnlyTelling are those of some counters.
+func OnlyTelling(counters map[string]uint64) map[string]uint64 {
+	some := make(map[string]uint64, len(Telling))
+	for _, name := range Telling {
+		some[name] = counters[name]
+	}
+	return some
+}
+
+// Compare says what has risen since the counters were as they were before.
+func (s *Snapshot) Compare(before map[string]uint64) {
+	s.Compared, s.Risen = true, map[string]uint64{}
+	for _, name := range Telling {
+		if n := s.Counters[name]; n > before[name] {
+			s.Risen[name] = n - before[name]
+		}
+	}
+}
+
+// Counted is how often the kernel has counted something of late, or, where that is not known, at all.
+func (s *Snapshot) Counted(name string) uint64 {
+	if s.Compared {
+		return s.Risen[name]
+	}
+	return s.Counters[name]
 }

@@ -180,25 +180,35 @@ func Netns(inode uint32) (Namespace, error) {
 	return Namespace{}, fmt.Errorf("network namespace %d: %w", inode, errNoWay)
 }
 
+// processes are the numbers of all processes.
+func processes() (numbers []string) {
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		if strings.Trim(e.Name(), "0123456789") == "" {
+			numbers = append(numbers, e.Name())
+		}
+	}
+	return numbers
+}
+
 // throughProcesses looks at what every process is in, then at what every thread is in, then at what is held open.
 func throughProcesses(is func(string) bool, inode uint32) string {
-	processes, _ := os.ReadDir("/proc")
-	numbers := slices.DeleteFunc(processes, func(e os.DirEntry) bool { return strings.Trim(e.Name(), "0123456789") != "" })
+	numbers := processes()
 	for _, p := range numbers {
-		if path := "/proc/" + p.Name() + "/ns/net"; is(path) {
+		if path := "/proc/" + p + "/ns/net"; is(path) {
 			return path
 		}
 	}
 	link := fmt.Sprintf("net:[%d]", inode)
 	for _, p := range numbers {
-		dir := "/proc/" + p.Name() + "/fd/"
+		dir := "/proc/" + p + "/fd/"
 		open, _ := os.ReadDir(dir)
 		for _, f := range open {
 			if to, err := os.Readlink(dir + f.Name()); err == nil && (to == link || to == "/proc/self/ns/net") && is(dir+f.Name()) {
 				return dir + f.Name()
 			}
 		}
-		dir = "/proc/" + p.Name() + "/task/"
+		dir = "/proc/" + p + "/task/"
 		tasks, _ := os.ReadDir(dir)
 		for _, t := range tasks {
 			if path := dir + t.Name() + "/ns/net"; is(path) {
@@ -207,6 +217,44 @@ func throughProcesses(is func(string) bool, inode uint32) string {
 		}
 	}
 	return ""
+}
+
+// Namespaces are all to which this process, a name, or a process leads by what it is in or holds open.
+func Namespaces() (all []Namespace) {
+	seen := map[uint32]bool{}
+	add := func(path, name string) {
+		var stat unix.Stat_t
+		if unix.Stat(path, &stat) == nil && !seen[uint32(stat.Ino)] {
+			seen[uint32(stat.Ino)] = true
+			all = append(all, Namespace{inode: uint32(stat.Ino), name: name, path: path})
+		}
+	}
+	add("/proc/self/ns/net", "")
+	named, _ := os.ReadDir(netnsDir)
+	for _, e := range named {
+		add(netnsDir+"/"+e.Name(), e.Name())
+	}
+	for _, p := range processes() {
+		add("/proc/"+p+"/ns/net", "")
+		dir := "/proc/" + p + "/fd/"
+		open, _ := os.ReadDir(dir)
+		for _, f := range open {
+			if to, err := os.Readlink(dir + f.Name()); err == nil && (strings.HasPrefix(to, "net:[") || to == "/proc/self/ns/net") {
+				add(dir+f.Name(), "")
+			}
+		}
+	}
+	return all
+}
+
+// Inode is the namespace's number, as in /proc/PID/ns/net.
+func (n Namespace) Inode() uint32 { return n.inode }
+
+// Telling reads those counters of a namespace that are host.Telling.
+func (n Namespace) Telling() (map[string]uint64, error) {
+	r := reader{s: &host.Snapshot{}}
+	err := n.on(r.counters)
+	return host.OnlyTelling(r.s.Counters), err
 }
 
 // initial reports whether it is the machine's first.

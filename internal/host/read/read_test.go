@@ -79,3 +79,19 @@ func TestANamespaceThatIsNotThereIsAnError(t *testing.T) {
 		t.Errorf("found %+v", ns)
 	}
 }
+
+// TestCountersThatTellAreReadOfEveryNamespace finds our own among them.
+func TestCountersThatTellAreReadOfEveryNamespace(t *testing.T) {
+	ours := own(t).Inode()
+	for _, ns := range Namespaces() {
+		if ns.Inode() != ours {
+			continue
+		}
+		counters, err := ns.Telling()
+		if _, there := counters["TcpExt.ListenOverflows"]; err != nil && os.Geteuid() == 0 || !there || len(counters) != len(host.Telling) {
+			t.Errorf("%v, %v", counters, err)
+		}
+		return
+	}
+	t.Error("our own namespace is not among them")
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"ipiptrace/internal/host"
+)
+
+// TestOnlyWhatRoseOfLateIsEvidence reads a namespace again and again.
+func TestOnlyWhatRoseOfLateIsEvidence(t *testing.T) {
+	const name = "Tcp.InCsumErrors"
+	m := &machine{counters: map[uint32]history{
+		1: {{at: 0, counters: map[string]uint64{name: 100}}},
+		3: nil,
+	}}
+	at := func(netns uint32, when time.Duration, n uint64) *host.Snapshot {
+		s := &host.Snapshot{Netns: netns, Counters: map[string]uint64{name: n}}
+		m.compare(s, when)
+		return s
+	}
+	for _, step := range []struct {
+		what     string
+		netns    uint32
+		when     time.Duration
+		n        uint64
+		compared bool
+		risen    uint64
+	}{
+		{"what was counted before the run", 1, time.Minute, 100, true, 0},
+		{"what came then", 1, time.Minute + time.Second, 103, true, 3},
+		{"the same, for another loss of that moment", 1, time.Minute + 1500*time.Millisecond, 103, true, 3},
+		{"the same, later", 1, time.Minute + 4*time.Second, 103, true, 0},
+		{"a namespace that came later", 2, time.Minute, 5, true, 5},
+		{"one that could not be read before", 3, time.Minute, 5, false, 0},
+	} {
+		s := at(step.netns, step.when, step.n)
+		if s.Compared != step.compared || s.Risen[name] != step.risen {
+			t.Errorf("%s: compared %v, risen by %d; want %v, %d", step.what, s.Compared, s.Risen[name], step.compared, step.risen)
+		}
+	}
+	if s := at(1, time.Hour, 103); s.Counted(name) != 0 {
+		t.Errorf("counted %d", s.Counted(name))
+	}
+	if len(m.counters[1]) > 3 {
+		t.Errorf("%d readings are kept", len(m.counters[1]))
+	}
+}
