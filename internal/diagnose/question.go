@@ -48,7 +48,7 @@ func (q question) tunnelled() bool {
 	if !ok {
 		return q.Outer != nil
 	}
-	return last.Tunnelled
+	return last.Tunnelled || q.Drop != nil && q.Drop.Tunnelled
 }
 
 // reply reports whether it is an answer of the service.

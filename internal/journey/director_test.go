@@ -80,6 +80,13 @@ func TestADirectorsPacketGetsTheFateItHad(t *testing.T) {
 		}, fate: Forwarded, role: Director, is: func(j Journey) bool {
 			return j.Packet.Inner.Dst == vip && j.Changed != nil && j.Changed.Inner.Dst == rip && len(j.Steps) > 0 && j.Steps[len(j.Steps)-1].Place == event.NetDevStartXmit
 		}},
+		"a packet that is tunnelled and then dropped, without a place between that is watched": {does: func(k *kernel) {
+			k.packet(1, syn()).on("eth0", nsDirector).at(event.NetifReceiveSkb).in(ipip()).kfree("nf_hook_slow", "NETFILTER_DROP", "nf_hook_slow", "__ip_local_out")
+			k.silence(time.Second)
+		}, fate: Dropped, role: Director, is: func(j Journey) bool {
+			last, _ := j.Last()
+			return j.Drop.Tunnelled && !last.Tunnelled && j.Outer != nil
+		}},
 		"a rewritten packet that a rule in output drops is dropped": {does: func(k *kernel) {
 			k.packet(1, syn()).atDirector().scheduled(methodNAT).hook(3, -1).taken()
 			k.silence(time.Second)

@@ -319,7 +319,7 @@ func (f *flight) relatedID() uint64 {
 
 // dropIn is a drop that a place's return tells of, not the freeing.
 func (f *flight) dropIn(p event.Place, hook string) *Drop {
-	d := &Drop{Drop: event.Drop{Function: p.String()}, Dev: f.dev, Netns: f.netns, NfHook: hook}
+	d := &Drop{Drop: event.Drop{Function: p.String()}, Dev: f.dev, Netns: f.netns, Tunnelled: f.tunnelled, NfHook: hook}
 	if f.director.drops() && p == event.NfHookSlow {
 		d.NfHook, d.Decider = "input", event.IPVSIn.String()
 	}

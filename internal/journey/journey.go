@@ -126,6 +126,8 @@ type Drop struct {
 	// Dev and Netns are where the packet was last, the kernel having forgotten it in TCP.
 	Dev   string
 	Netns uint32
+	// Tunnelled: it had an outer header by then; a director may have given it that since the last step.
+	Tunnelled bool
 	// NfHook is the netfilter hook that decided, empty if it was not netfilter.
 	NfHook string
 	// Decider is who decided, if the function that freed is not it and that was seen: in a hook "ip_vs_in"; in TCP,

@@ -31,7 +31,7 @@ func (a *Assembler) freed(f *flight, e event.Event) {
 		a.retire(f, bySight) // its journey was before the run, or is over
 		return
 	}
-	drop := &Drop{Drop: d, Dev: f.dev, Netns: f.netns, NfHook: nfHook(d), Decider: refusals[e.Aux]}
+	drop := &Drop{Drop: d, Dev: f.dev, Netns: f.netns, Tunnelled: f.tunnelled, NfHook: nfHook(d), Decider: refusals[e.Aux]}
 	drop.Function = function(d.Function)
 	if drop.NfHook != "" {
 		drop.Rule = f.ruleFor(e)
