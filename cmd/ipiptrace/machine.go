@@ -61,7 +61,7 @@ type machine struct {
 	counters map[uint32]history
 }
 
-// history is what counters were, the oldest reading first. Without one they could not be read.
+// history is what counters were, the oldest reading first.
 type history []tally
 
 type tally struct {
@@ -73,36 +73,41 @@ type tally struct {
 // at least so old.
 const ago = 3 * time.Second
 
+// counting is how long the run may wait for that on a machine of many namespaces and processes.
+const counting = 500 * time.Millisecond
+
 // count reads the counters of a namespace, of all if it is 0, before the run begins.
 func (m *machine) count(inode uint32) {
-	all := []read.Namespace{}
+	ctx, cancel := context.WithTimeout(context.Background(), counting)
+	defer cancel()
+	var all []read.Namespace
 	if inode == 0 {
-		all = read.Namespaces()
+		all = read.Namespaces(ctx)
 	} else if ns, err := read.Netns(inode); err == nil {
 		all = append(all, ns)
 	}
 	for _, ns := range all {
-		m.counters[ns.Inode()] = nil
+		if ctx.Err() != nil {
+			return
+		}
 		if counters, err := ns.Telling(); err == nil {
 			m.counters[ns.Inode()] = history{{at: uptime(), counters: counters}}
 		}
 	}
 }
 
-// compare says what has risen of late. A namespace that was not there before the run began has counted from 0.
+// compare says what has risen of late, in a namespace whose counters were read before.
 func (m *machine) compare(s *host.Snapshot, at time.Duration) {
-	h, there := m.counters[s.Netns]
-	if s.Counters == nil || there && h == nil {
+	if s.Counters == nil {
 		return
 	}
+	h := m.counters[s.Netns]
 	for len(h) > 1 && at-h[1].at >= ago {
 		h = h[1:]
 	}
-	var before map[string]uint64
 	if len(h) > 0 {
-		before = h[0].counters
+		s.Compare(h[0].counters)
 	}
-	s.Compare(before)
 	m.counters[s.Netns] = append(h, tally{at: at, counters: host.OnlyTelling(s.Counters)})
 }
 

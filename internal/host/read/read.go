@@ -219,8 +219,9 @@ func throughProcesses(is func(string) bool, inode uint32) string {
 	return ""
 }
 
-// Namespaces are all to which this process, a name, or a process leads by what it is in or holds open.
-func Namespaces() (all []Namespace) {
+// Namespaces are all to which this process, a name, or a process leads by what it is in or holds open; with a ctx
+// that is done those that were found by then.
+func Namespaces(ctx context.Context) (all []Namespace) {
 	seen := map[uint32]bool{}
 	add := func(path, name string) {
 		var stat unix.Stat_t
@@ -234,8 +235,14 @@ func Namespaces() (all []Namespace) {
 	for _, e := range named {
 		add(netnsDir+"/"+e.Name(), e.Name())
 	}
-	for _, p := range processes() {
+	numbers := processes()
+	for _, p := range numbers {
 		add("/proc/"+p+"/ns/net", "")
+	}
+	for _, p := range numbers {
+		if ctx.Err() != nil {
+			break
+		}
 		dir := "/proc/" + p + "/fd/"
 		open, _ := os.ReadDir(dir)
 		for _, f := range open {

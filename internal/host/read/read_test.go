@@ -83,7 +83,7 @@ func TestANamespaceThatIsNotThereIsAnError(t *testing.T) {
 // TestCountersThatTellAreReadOfEveryNamespace finds our own among them.
 func TestCountersThatTellAreReadOfEveryNamespace(t *testing.T) {
 	ours := own(t).Inode()
-	for _, ns := range Namespaces() {
+	for _, ns := range Namespaces(context.Background()) {
 		if ns.Inode() != ours {
 			continue
 		}
