@@ -49,3 +49,28 @@ func TestOnlyTheEndWasSeen(t *testing.T) {
 		})
 	}
 }
+
+// TestWhatADirectorHasCopiedIsNotItsOwn takes a datagram of which tracepoints show that it came, and that its sk_buff
+// is done with: a socket may have it, or IPVS has made a copy that waits for its neighbour.
+func TestWhatADirectorHasCopiedIsNotItsOwn(t *testing.T) {
+	for what, test := range map[string]struct {
+		ends func(*skb)
+		fate Fate
+	}{
+		"a socket has it":             {func(*skb) {}, Delivered},
+		"its copy has no neighbour":   {func(s *skb) { s.copy().in(ipip()).kfree("neigh_invalidate", "NEIGH_FAILED") }, Dropped},
+		"its copy was sent after all": {func(s *skb) { s.copy().in(ipip()).at(event.NetDevQueue, event.NetDevStartXmit) }, Forwarded},
+	} {
+		t.Run(what, func(t *testing.T) {
+			k := newKernel()
+			s := k.packet(1, datagramTo(80, 7)).on("eth0", nsDirector).at(event.NetifReceiveSkb)
+			s.at(event.ConsumeSkb)
+			k.silence(3 * time.Second)
+			test.ends(s)
+			k.silence(6 * time.Second)
+			if j := k.one(t, tracepointTier()); j.Fate != test.fate {
+				t.Errorf("%s, want %s", j.Fate, test.fate)
+			}
+		})
+	}
+}

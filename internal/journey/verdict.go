@@ -115,6 +115,9 @@ func (a *Assembler) consumed(f *flight, e event.Event) {
 		a.schedule(f, prospect{fate: Forwarded, after: settle, seen: true})
 	case f.leaving != staying:
 		a.schedule(f, prospect{fate: Consumed, after: settle, seen: true}) // cut into segments or fragments
+	case f.reachedHost() && !a.watchesDecider(f) && !f.reply && !f.cameIPIP && !f.decapped:
+		// A director's IPVS makes a copy, too, which may wait for its neighbour.
+		a.schedule(f, prospect{fate: Delivered, after: a.opts.Patience, seen: true})
 	case f.reachedHost() && !a.watchesDecider(f):
 		a.schedule(f, prospect{fate: Delivered, after: settle, seen: true})
 	case f.reachedHost() || f.isFragment():

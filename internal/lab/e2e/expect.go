@@ -33,6 +33,8 @@ type loss struct {
 	late func(line) bool
 	// answerless: there the answer that the kernel gives is not seen, and the packet only dropped.
 	answerless bool
+	// lastSight: there a reply is seen only when it is freed, long after it was sent.
+	lastSight bool
 }
 
 // in is what the row says of a tier, on a kernel that has reasons or has none.
@@ -44,11 +46,19 @@ func (l loss) in(tier string, reasons bool) loss {
 	case tier != tracepoint:
 		l.blind = ""
 	case l.answerless:
-		l.fate, l.reject = "dropped", ""
+		l.fate, l.reject, l.lastSight = "dropped", "", l.reply
 	case l.blind != "":
 		l.fate, l.functions, l.reasons, l.reject, l.dev, l.hook = l.blind, nil, nil, "", "", ""
 	}
 	return l
+}
+
+// window is when the row's journeys begin.
+func (l loss) window(traffic window) window {
+	if l.lastSight && !traffic.to.IsZero() {
+		traffic.to = traffic.to.Add(verdictPatience)
+	}
+	return traffic
 }
 
 // tcpAndUDP are two rows that differ in nothing else.

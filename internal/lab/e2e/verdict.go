@@ -35,8 +35,8 @@ func (o options) verdict(l *lab.Lab, w *watch, rd round, during window, t lab.Tr
 	}
 	want = want.in(rd.tier, o.reasons)
 	want.late = lateAnswer(l)
-	ours := want.ours
-	found := w.await(during, t.Count, ours)
+	during = want.window(during)
+	found := w.await(during, t.Count, want.ours)
 	if len(found) < t.Count {
 		return found, fmt.Errorf("%d were lost, %d journeys say so; all journeys:%s", t.Count, len(found), list(w.during(during)))
 	}
@@ -57,15 +57,15 @@ func (o options) nothingElse(l *lab.Lab, w *watch, rd round, during window, miss
 		want, _ := expected(during.scenario.Name, t.Proto)
 		want = want.in(rd.tier, o.reasons)
 		want.late = lateAnswer(l)
+		// One that was sent again may have been explained when the fault was repaired already.
+		ours := func(j line) bool { return want.ours(j) && o.match(l, j, want, anyCode) == nil }
 		flows := map[flow]bool{}
-		journeys = slices.DeleteFunc(journeys, func(j line) bool {
-			// One that was sent again may have been explained when the fault was repaired already.
-			ours := want.ours(j) && o.match(l, j, want, anyCode) == nil
-			if ours {
+		for _, j := range w.during(want.window(during)) {
+			if ours(j) {
 				flows[j.flow()] = true
 			}
-			return ours
-		})
+		}
+		journeys = slices.DeleteFunc(journeys, ours)
 		if len(flows) != t.Count {
 			return fmt.Errorf("%s: %d were lost instead of %d", t.Proto, len(flows), t.Count)
 		}
