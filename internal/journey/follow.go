@@ -114,6 +114,9 @@ func (a *Assembler) adjust(f *flight, e event.Event, p prospect) prospect {
 		if waits, ok := a.awaitsReply(f); ok {
 			return waits
 		}
+		if !a.watches(event.IPRouteOutput) {
+			p = prospect{fate: Delivered, after: settle, seen: true} // its reader may find that it is damaged
+		}
 	}
 	switch {
 	case e.Place == event.NfHookSlow && p.fate == Dropped:

@@ -74,3 +74,20 @@ func TestWhatADirectorHasCopiedIsNotItsOwn(t *testing.T) {
 		})
 	}
 }
+
+// TestTheReaderOfADatagramMayFindItDamaged: where routes for answers can't be watched nothing else is waited for.
+func TestTheReaderOfADatagramMayFindItDamaged(t *testing.T) {
+	run := tracepointTier()
+	run.Probes = append(run.Probes, event.Probe{Place: event.UDPQueueRcv, Name: event.UDPQueueRcv.String(), Mechanism: "tracepoint"})
+	for damaged, want := range map[bool]Fate{false: Delivered, true: Dropped} {
+		k := newKernel()
+		s := k.packet(1, datagramTo(80, 7)).traced().returns(event.UDPQueueRcv, 0)
+		if damaged {
+			s.readInVain()
+		}
+		k.silence(time.Second)
+		if j := k.one(t, run); j.Fate != want {
+			t.Errorf("damaged %v: %s, want %s", damaged, j.Fate, want)
+		}
+	}
+}
