@@ -184,15 +184,27 @@ type answerSite struct {
 	proto            uint8
 }
 
-// alike are the functions, and their reasons, that answer a packet if they have answered one like it.
-var alike = map[string][]string{
-	"ip_local_deliver_finish": {"IP_NOPROTO"},
-	"ip_error":                {notSpecified, noReason}, // unreachable and prohibit; it does not answer blackhole
+// alike are the functions that answer a packet if they have answered one like it, which was freed for the same reason.
+// Without a reason, as on 5.10, ip_error can't be told from itself with forwarding off.
+var alike = map[string]struct {
+	reason string
+	// within is how long ago that may be; 0: any time.
+	within time.Duration
+}{
+	"ip_local_deliver_finish": {reason: "IP_NOPROTO"},
+	// Unreachable and prohibit; it does not answer for a blackhole. It answers once a second at least.
+	"ip_error": {reason: notSpecified, within: 2 * time.Second},
+}
+
+// given is an answer that was sent.
+type given struct {
+	Reject
+	at time.Duration
 }
 
 // answerSiteOf is a packet's; ok is false where the same function may free without an answer another time.
 func answerSiteOf(f *flight, d *Drop) (site answerSite, ok bool) {
-	if d == nil || !slices.Contains(alike[d.Function], d.Reason) {
+	if d == nil || alike[d.Function].reason != d.Reason || d.Reason == noReason {
 		return answerSite{}, false
 	}
 	h := f.header()
@@ -202,7 +214,7 @@ func answerSiteOf(f *flight, d *Drop) (site answerSite, ok bool) {
 // remember keeps where a packet was answered, for those that follow it.
 func (a *Assembler) remember(f *flight) {
 	if site, ok := answerSiteOf(f, f.freed); ok && f.reject.By == ByICMP && f.reject.Sent {
-		a.answers.put(site, *f.reject)
+		a.answers.put(site, given{*f.reject, f.last})
 	}
 }
 
@@ -218,7 +230,10 @@ func (a *Assembler) answerDue(f *flight, d *Drop) (r Reject, ok bool) {
 	if !ok {
 		return Reject{}, false
 	}
-	r, ok = a.answers.get(site)
-	r.Sent = false
-	return r, ok
+	last, ok := a.answers.get(site)
+	if within := alike[d.Function].within; !ok || within > 0 && f.last-last.at > within {
+		return Reject{}, false
+	}
+	last.Sent = false
+	return last.Reject, true
 }

@@ -81,6 +81,20 @@ func TestAnAnswerThatIsKeptBackIsStillAChoice(t *testing.T) {
 			k.silence(time.Second)
 			k.packet(1, syn()).tunnelled().kfree("ip_error", "NOT_SPECIFIED")
 		}, &Reject{By: ByICMP, Type: 3, Code: 1}},
+		"the same, long after: it may be a blackhole now": {func(k *kernel) {
+			s := k.packet(2, syn()).tunnelled()
+			s.icmpLeaves(3, 1)
+			s.kfree("ip_error", "NOT_SPECIFIED")
+			k.silence(5 * time.Second)
+			k.packet(1, syn()).tunnelled().kfree("ip_error", "NOT_SPECIFIED")
+		}, nil},
+		"the same without reasons: forwarding may be off now": {func(k *kernel) {
+			s := k.packet(2, syn()).tunnelled()
+			s.icmpLeaves(3, 1)
+			s.kfree("ip_error", "")
+			k.silence(time.Second)
+			k.packet(1, syn()).tunnelled().kfree("ip_error", "")
+		}, nil},
 		"the rest of the datagram did not come": {func(k *kernel) {
 			p := syn()
 			outer := ipip()

@@ -54,7 +54,7 @@ type Assembler struct {
 	gone      *recent[key, goneBy]
 	roles     *recent[uint32, Role]
 	tunnels   *recent[tunnelTo, struct{}]
-	answers   *recent[answerSite, Reject]
+	answers   *recent[answerSite, given]
 	fragments map[datagram][]*flight
 
 	tally tally
@@ -89,7 +89,7 @@ func New(opts Options) *Assembler {
 		gone:      newRecent[key, goneBy](maxGone),
 		roles:     newRecent[uint32, Role](maxPlaces),
 		tunnels:   newRecent[tunnelTo, struct{}](maxPlaces),
-		answers:   newRecent[answerSite, Reject](maxPlaces),
+		answers:   newRecent[answerSite, given](maxPlaces),
 		fragments: map[datagram][]*flight{},
 	}
 	a.tally.sites = Sites{}
