@@ -96,6 +96,7 @@ type flight struct {
 	lostCopy  *Drop // of another one, which matters only if none gets further
 	duplicate bool
 	replyLost bool
+	awaiting  bool // a datagram that its socket has: whether its answer finds a way
 	became    uint64
 	related   *flight
 	fallback  uint64 // Related if related was not delivered

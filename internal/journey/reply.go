@@ -16,7 +16,11 @@ type attempt struct {
 }
 
 // awaitsReply takes a datagram that its socket has: for a moment it is not certain whether an answer finds a way.
+// That udp_queue_rcv_one_skb returns says so, and that its reader, on another CPU, has freed it before that.
 func (a *Assembler) awaitsReply(f *flight) (prospect, bool) {
+	if f.awaiting {
+		return f.prospect, true
+	}
 	if f.reply || f.packet.Inner.Protocol != protoUDP || !a.watches(event.IPRouteOutput) {
 		return prospect{}, false
 	}
@@ -31,7 +35,7 @@ func (a *Assembler) awaitsReply(f *flight) (prospect, bool) {
 	if len(fl.unanswered) >= maxUnanswered {
 		return prospect{}, false
 	}
-	fl.unanswered = append(fl.unanswered, f)
+	fl.unanswered, f.awaiting = append(fl.unanswered, f), true
 	return prospect{fate: Delivered, after: replyWait, seen: true}, true
 }
 

@@ -50,6 +50,19 @@ func TestADatagramIsAnsweredOrCanNotBe(t *testing.T) {
 		"no way back, found on another CPU before the queue's function returns": {func(k *kernel) {
 			k.packet(1, datagramTo(80, 7)).tunnelled().at(event.UDPQueueRcv).noWay().returns(event.UDPQueueRcv, 0)
 		}, map[uint64]bool{1: true}},
+		"no way back, and its reader has freed it on another CPU before the queue's function returns": {func(k *kernel) {
+			k.packet(1, datagramTo(80, 7)).tunnelled().at(event.UDPQueueRcv, event.ConsumeSkb).noWay()
+		}, map[uint64]bool{1: true}},
+		"freed by its reader before the queue's function returns, and not tried": {func(k *kernel) {
+			k.packet(1, datagramTo(80, 7)).tunnelled().at(event.UDPQueueRcv, event.ConsumeSkb).k.silence(3 * time.Second)
+		}, map[uint64]bool{1: false}},
+		"no way back, when another packet has its address already": {func(k *kernel) {
+			s := k.packet(1, datagramTo(80, 7)).queued()
+			other := k.packet(3, syn())
+			other.addr = s.addr
+			other.on("eth0", nsDirector).at(event.NetifReceiveSkb)
+			s.noWay()
+		}, map[uint64]bool{1: true}},
 		"answered before the queue's function returns, the next one can't be": {func(k *kernel) {
 			s := k.packet(1, datagramTo(80, 7)).tunnelled().at(event.UDPQueueRcv)
 			k.packet(9, answerOf(datagramTo(80, 7))).sends(nsRealServer)

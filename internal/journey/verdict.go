@@ -106,7 +106,11 @@ func (a *Assembler) consumed(f *flight, e event.Event) {
 		f.undecided = true
 		a.schedule(f, prospect{fate: Vanished, after: lookAgain})
 	case f.socket:
-		a.schedule(f, prospect{fate: Delivered, now: true})
+		end, waits := a.awaitsReply(f)
+		if !waits {
+			end = prospect{fate: Delivered, now: true}
+		}
+		a.schedule(f, end)
 	case f.rewritten():
 		a.schedule(f, handedOn)
 	case f.director.sent && f.leaving == staying:
@@ -144,7 +148,7 @@ func (a *Assembler) reused(old key) {
 		return
 	}
 	a.forget(old, bySight)
-	if f.release(old) > 0 {
+	if f.release(old) > 0 || f.awaiting {
 		return
 	}
 	a.end(f, a.freedSilently(f), bySight)
