@@ -62,8 +62,10 @@ func (s *service) listen() error {
 		if err != nil {
 			return err
 		}
-		s.udp, err = freebind().ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(VIP, Port).String())
-		return err
+		return onceFree(func() (err error) {
+			s.udp, err = freebind().ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(VIP, Port).String())
+			return err
+		})
 	})
 	if err != nil {
 		return errors.Join(fmt.Errorf("listen: %w", err), s.stop())
@@ -73,6 +75,16 @@ func (s *service) listen() error {
 	s.busy.Go(func() { s.accept(tcp) })
 	s.busy.Go(func() { s.echo(udp) })
 	return nil
+}
+
+// onceFree listens again while the port is in use: a thread that polls a socket keeps it open for a moment after it
+// was closed, if the kernel preempts it there.
+func onceFree(listen func() error) error {
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		if err := listen(); !errors.Is(err, unix.EADDRINUSE) || time.Since(began) > time.Second {
+			return err
+		}
+	}
 }
 
 // freebind makes sockets that may be bound to an address that is not there. They are TCP's, not Multipath TCP's,
