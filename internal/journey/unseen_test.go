@@ -71,6 +71,14 @@ func TestWhatADirectorHasCopiedIsNotItsOwn(t *testing.T) {
 			if j := k.one(t, tracepointTier()); j.Fate != test.fate {
 				t.Errorf("%s, want %s", j.Fate, test.fate)
 			}
+			if test.fate != Dropped {
+				return
+			}
+			run := tracepointTier() // a kernel that tells of a datagram in its socket's queue
+			run.Probes = append(run.Probes, event.Probe{Place: event.UDPQueueRcv, Name: event.UDPQueueRcv.String(), Mechanism: "tracepoint"})
+			if j := k.one(t, run); j.Fate != Dropped {
+				t.Errorf("where the socket is watched: %s", j.Fate)
+			}
 		})
 	}
 }

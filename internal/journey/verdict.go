@@ -2,6 +2,7 @@ package journey
 
 import (
 	"slices"
+	"time"
 
 	"ipiptrace/tracer/event"
 )
@@ -119,16 +120,22 @@ func (a *Assembler) consumed(f *flight, e event.Event) {
 		a.schedule(f, prospect{fate: Forwarded, after: settle, seen: true})
 	case f.leaving != staying:
 		a.schedule(f, prospect{fate: Consumed, after: settle, seen: true}) // cut into segments or fragments
-	case f.reachedHost() && !a.watchesDecider(f) && !f.reply && !f.cameIPIP && !f.decapped:
-		// A director's IPVS makes a copy, too, which may wait for its neighbour.
-		a.schedule(f, prospect{fate: Delivered, after: a.opts.Patience, seen: true})
 	case f.reachedHost() && !a.watchesDecider(f):
-		a.schedule(f, prospect{fate: Delivered, after: settle, seen: true})
+		a.schedule(f, prospect{fate: Delivered, after: a.copyTakes(f), seen: true})
 	case f.reachedHost() || f.isFragment():
-		a.schedule(f, prospect{fate: Consumed, after: settle, seen: true})
+		a.schedule(f, prospect{fate: Consumed, after: a.copyTakes(f), seen: true})
 	default:
 		a.schedule(f, silence)
 	}
+}
+
+// copyTakes is how long a copy of a packet that the host has consumed may take to be seen. That of IPVS, where it can't
+// be watched at a director, may wait for its neighbour.
+func (a *Assembler) copyTakes(f *flight) time.Duration {
+	if f.reachedHost() && !f.reply && !f.cameIPIP && !f.decapped && !a.watches(event.IPVSIn) {
+		return a.opts.Patience
+	}
+	return settle
 }
 
 // release retires the sk_buff of an event. It says whether the flight was seen in it last, or lives in no
