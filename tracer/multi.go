@@ -1,7 +1,9 @@
 package tracer
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -43,20 +45,16 @@ func (t *Tracer) watchTogether(candidates []candidate, results []watching) {
 		if len(results[i].attached) > 0 {
 			continue
 		}
-		for _, w := range c.ways {
-			if w[0].mechanism != kprobeMulti {
-				continue
-			}
-			if there, ok := t.programs.known(c, w); ok {
-				together := watching{candidate: c, way: w}
-				for _, a := range there {
-					m.add(a)
-					together.attached = append(together.attached, attached{module: a.module, shared: true})
-				}
-				found[i] = together
-				break
-			}
+		w, there := t.programs.known(c)
+		if len(there) == 0 {
+			continue
 		}
+		together := watching{candidate: c, way: w}
+		for _, a := range there {
+			m.add(a)
+			together.attached = append(together.attached, attached{module: a.module, shared: true})
+		}
+		found[i] = together
 	}
 	if len(found) == 0 {
 		return
@@ -72,21 +70,21 @@ func (t *Tracer) watchTogether(candidates []candidate, results []watching) {
 	}
 }
 
-// known is the part of a way of which the kernel's types know the functions; ok is false if that is not enough.
-func (p *programs) known(c candidate, w way) (there way, ok bool) {
-	for _, a := range w {
-		module := a.module
-		if module == "" {
-			module = c.probe.module
+// known is the first way by kprobe.multi whose functions the kernel's types know, and what they know of it: functions
+// that are optional may be missing.
+func (p *programs) known(c candidate) (w, there way) {
+	for _, w := range c.ways {
+		if w[0].mechanism != kprobeMulti {
+			continue
 		}
-		switch {
-		case p.kernel.hasFunction(a.symbol, module):
-			there = append(there, a)
-		case !a.optional:
-			return nil, false
+		there := slices.DeleteFunc(slices.Clone(w), func(a attachment) bool {
+			return !p.kernel.hasFunction(a.symbol, cmp.Or(a.module, c.probe.module))
+		})
+		if !slices.ContainsFunc(w, func(a attachment) bool { return !a.optional && !slices.Contains(there, a) }) {
+			return w, there
 		}
 	}
-	return there, true
+	return nil, nil
 }
 
 func (p *programs) attachMulti(m multi) ([]attached, error) {

@@ -76,7 +76,7 @@ func (r *reader) drain(ctx context.Context) {
 			}
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			flush()
-			r.chunks <- chunk{idle: true, lost: r.tracer.counters().Lost, now: monotonic()}
+			r.chunks <- chunk{idle: true, lost: r.tracer.counters().Lost, now: Now()}
 			if ctx.Err() != nil {
 				return
 			}
@@ -99,9 +99,9 @@ func (r *reader) deliver(yield func(event.Event, error) bool, stop func()) {
 			stop()
 		}
 	}
-	if more && r.deliverWatch(monotonic(), yield) {
+	if more && r.deliverWatch(Now(), yield) {
 		totals := r.tracer.totals()
-		yield(event.Event{Kind: event.End, Time: monotonic(), Totals: &totals}, nil)
+		yield(event.Event{Kind: event.End, Time: Now(), Totals: &totals}, nil)
 	}
 }
 

@@ -277,16 +277,17 @@ func bothClocks() (wall time.Time, mono time.Duration) {
 	const attempts = 5
 	least := time.Duration(math.MaxInt64)
 	for range attempts {
-		before := monotonic()
+		before := Now()
 		now := time.Now()
-		if took := monotonic() - before; took < least {
+		if took := Now() - before; took < least {
 			least, wall, mono = took, now, before+took/2
 		}
 	}
 	return wall, mono
 }
 
-func monotonic() time.Duration {
+// Now is the time that events have: CLOCK_MONOTONIC.
+func Now() time.Duration {
 	var ts unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) != nil {
 		return 0

@@ -6,11 +6,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/host/read"
+	"ipiptrace/tracer"
 	"ipiptrace/tracer/event"
 )
 
@@ -91,7 +91,7 @@ func (m *machine) count(inode uint32) {
 			return
 		}
 		if counters, err := ns.Telling(); err == nil {
-			m.counters[ns.Inode()] = history{{at: uptime(), counters: counters}}
+			m.counters[ns.Inode()] = history{{at: tracer.Now(), counters: counters}}
 		}
 	}
 }
@@ -140,7 +140,7 @@ func (m *machine) work() {
 
 // state reads a namespace.
 func (m *machine) state(inode uint32) event.Event {
-	e := event.Event{Kind: event.State, Time: uptime(), Netns: inode}
+	e := event.Event{Kind: event.State, Time: tracer.Now(), Netns: inode}
 	ctx, cancel := context.WithTimeout(context.Background(), lastWait)
 	defer cancel()
 	var s *host.Snapshot
@@ -152,13 +152,6 @@ func (m *machine) state(inode uint32) event.Event {
 	}
 	e.Host, _ = json.Marshal(s) // plain data
 	return e
-}
-
-// uptime is the time that events have.
-func uptime() time.Duration {
-	var now unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
-	return time.Duration(now.Nano())
 }
 
 // join puts what was read among the events of a run.

@@ -21,6 +21,16 @@ func TestAnAnswerThatIsKeptBackIsStillAChoice(t *testing.T) {
 	arrives := func(k *kernel, id uint64, p event.Packet) *skb {
 		return k.packet(id, p).in(ipip()).on("eth0", nsRealServer).at(event.NetifReceiveSkb)
 	}
+	// noWay is a packet that ip_error answers, and after a while another one that it does not.
+	noWay := func(reason string, later time.Duration) func(*kernel) {
+		return func(k *kernel) {
+			s := k.packet(2, syn()).tunnelled()
+			s.icmpLeaves(3, 1)
+			s.kfree("ip_error", reason)
+			k.silence(later)
+			k.packet(1, syn()).tunnelled().kfree("ip_error", reason)
+		}
+	}
 	hopless := func() event.Packet {
 		p := syn()
 		p.Inner.TTL = 1
@@ -74,27 +84,9 @@ func TestAnAnswerThatIsKeptBackIsStillAChoice(t *testing.T) {
 		"a blackhole, or an unreachable route, and nothing like it was ever answered": {func(k *kernel) {
 			k.packet(1, syn()).tunnelled().kfree("ip_error", "NOT_SPECIFIED")
 		}, nil},
-		"an unreachable route, and the one before it was answered": {func(k *kernel) {
-			s := k.packet(2, syn()).tunnelled()
-			s.icmpLeaves(3, 1)
-			s.kfree("ip_error", "NOT_SPECIFIED")
-			k.silence(time.Second)
-			k.packet(1, syn()).tunnelled().kfree("ip_error", "NOT_SPECIFIED")
-		}, &Reject{By: ByICMP, Type: 3, Code: 1}},
-		"the same, long after: it may be a blackhole now": {func(k *kernel) {
-			s := k.packet(2, syn()).tunnelled()
-			s.icmpLeaves(3, 1)
-			s.kfree("ip_error", "NOT_SPECIFIED")
-			k.silence(5 * time.Second)
-			k.packet(1, syn()).tunnelled().kfree("ip_error", "NOT_SPECIFIED")
-		}, nil},
-		"the same without reasons: forwarding may be off now": {func(k *kernel) {
-			s := k.packet(2, syn()).tunnelled()
-			s.icmpLeaves(3, 1)
-			s.kfree("ip_error", "")
-			k.silence(time.Second)
-			k.packet(1, syn()).tunnelled().kfree("ip_error", "")
-		}, nil},
+		"an unreachable route, and the one before it was answered": {noWay("NOT_SPECIFIED", time.Second), &Reject{By: ByICMP, Type: 3, Code: 1}},
+		"the same, long after: it may be a blackhole now":          {noWay("NOT_SPECIFIED", 5*time.Second), nil},
+		"the same without reasons: forwarding may be off now":      {noWay("", time.Second), nil},
 		"the rest of the datagram did not come": {func(k *kernel) {
 			p := syn()
 			outer := ipip()

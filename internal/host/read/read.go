@@ -191,6 +191,18 @@ func processes() (numbers []string) {
 	return numbers
 }
 
+// held are what a process holds open that looks like a network namespace: whose link begins like that.
+func held(process, link string) (paths []string) {
+	dir := "/proc/" + process + "/fd/"
+	open, _ := os.ReadDir(dir)
+	for _, f := range open {
+		if to, err := os.Readlink(dir + f.Name()); err == nil && (strings.HasPrefix(to, link) || to == "/proc/self/ns/net") {
+			paths = append(paths, dir+f.Name())
+		}
+	}
+	return paths
+}
+
 // throughProcesses looks at what every process is in, then at what every thread is in, then at what is held open.
 func throughProcesses(is func(string) bool, inode uint32) string {
 	numbers := processes()
@@ -201,14 +213,12 @@ func throughProcesses(is func(string) bool, inode uint32) string {
 	}
 	link := fmt.Sprintf("net:[%d]", inode)
 	for _, p := range numbers {
-		dir := "/proc/" + p + "/fd/"
-		open, _ := os.ReadDir(dir)
-		for _, f := range open {
-			if to, err := os.Readlink(dir + f.Name()); err == nil && (to == link || to == "/proc/self/ns/net") && is(dir+f.Name()) {
-				return dir + f.Name()
+		for _, path := range held(p, link) {
+			if is(path) {
+				return path
 			}
 		}
-		dir = "/proc/" + p + "/task/"
+		dir := "/proc/" + p + "/task/"
 		tasks, _ := os.ReadDir(dir)
 		for _, t := range tasks {
 			if path := dir + t.Name() + "/ns/net"; is(path) {
@@ -243,12 +253,8 @@ func Namespaces(ctx context.Context) (all []Namespace) {
 		if ctx.Err() != nil {
 			break
 		}
-		dir := "/proc/" + p + "/fd/"
-		open, _ := os.ReadDir(dir)
-		for _, f := range open {
-			if to, err := os.Readlink(dir + f.Name()); err == nil && (strings.HasPrefix(to, "net:[") || to == "/proc/self/ns/net") {
-				add(dir+f.Name(), "")
-			}
+		for _, path := range held(p, "net:[") {
+			add(path, "")
 		}
 	}
 	return all
