@@ -166,8 +166,8 @@ func (o options) round(ctx context.Context, r *report, l *lab.Lab, rd round) err
 	for _, p := range played {
 		name := fmt.Sprintf("%s/%s", rd, p.scenario.Name)
 		r.check(name+"/nothing-else", o.nothingElse(l, w, rd, p, account.missed()))
-		if p.again {
-			r.check(name+"/missed", excused(account))
+		if p.first != nil {
+			r.check(name+"/missed", excused(p.first, account))
 		}
 	}
 	for _, c := range crowds {
@@ -186,11 +186,11 @@ func (o options) scenario(ctx context.Context, r *report, l *lab.Lab, w *watch, 
 	began, err := o.play(ctx, r, l, s)
 	r.check(name+"/client", err)
 	lost, errs := o.verdicts(l, w, rd, began)
-	if err := errors.Join(errs...); err != nil {
-		r.note("%s is played once more: %v", name, err)
+	if wrong := errors.Join(errs...); wrong != nil {
+		r.note("%s is played once more: %v", name, wrong)
 		r.check(name+"/undo-first", o.repair(ctx, l, s))
 		began, err = o.play(ctx, r, l, s)
-		began.again = true
+		began.first = wrong
 		r.check(name+"/client-again", err)
 		lost, errs = o.verdicts(l, w, rd, began)
 	}
@@ -210,9 +210,9 @@ func (o options) scenario(ctx context.Context, r *report, l *lab.Lab, w *watch, 
 }
 
 // excused checks that the kernel skipped probes: nothing else excuses a verdict that was right the second time only.
-func excused(account line) error {
+func excused(first error, account line) error {
 	if account.missed() == 0 {
-		return errors.New("the verdict was wrong the first time, and the kernel had missed nothing")
+		return fmt.Errorf("the verdict was wrong the first time, and the kernel had missed nothing: %w", first)
 	}
 	return nil
 }

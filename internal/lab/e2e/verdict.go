@@ -13,8 +13,8 @@ import (
 type window struct {
 	scenario lab.Scenario
 	from, to time.Time
-	// again: the traffic was sent before, and the verdict was wrong.
-	again bool
+	// first is what was wrong with the verdict when the traffic was sent before.
+	first error
 }
 
 // verdicts are those on every kind of the scenario's traffic: the journeys that were lost, and what is wrong by kind.
