@@ -106,6 +106,7 @@ const (
 	ipiptraceProgFexitResult          = "fexit_result"
 	ipiptraceProgFexitReturned        = "fexit_returned"
 	ipiptraceProgFexitRouteOutput     = "fexit_route_output"
+	ipiptraceProgFindSymbol           = "find_symbol"
 	ipiptraceProgIcmpSend             = "icmp_send"
 	ipiptraceProgInetSockSetState     = "inet_sock_set_state"
 	ipiptraceProgKfreeSkb             = "kfree_skb"
@@ -198,6 +199,7 @@ type ipiptraceProgramSpecs struct {
 	FexitResult          *ebpf.ProgramSpec `ebpf:"fexit_result"`
 	FexitReturned        *ebpf.ProgramSpec `ebpf:"fexit_returned"`
 	FexitRouteOutput     *ebpf.ProgramSpec `ebpf:"fexit_route_output"`
+	FindSymbol           *ebpf.ProgramSpec `ebpf:"find_symbol"`
 	IcmpSend             *ebpf.ProgramSpec `ebpf:"icmp_send"`
 	InetSockSetState     *ebpf.ProgramSpec `ebpf:"inet_sock_set_state"`
 	KfreeSkb             *ebpf.ProgramSpec `ebpf:"kfree_skb"`
@@ -316,6 +318,7 @@ type ipiptracePrograms struct {
 	FexitResult          *ebpf.Program `ebpf:"fexit_result"`
 	FexitReturned        *ebpf.Program `ebpf:"fexit_returned"`
 	FexitRouteOutput     *ebpf.Program `ebpf:"fexit_route_output"`
+	FindSymbol           *ebpf.Program `ebpf:"find_symbol"`
 	IcmpSend             *ebpf.Program `ebpf:"icmp_send"`
 	InetSockSetState     *ebpf.Program `ebpf:"inet_sock_set_state"`
 	KfreeSkb             *ebpf.Program `ebpf:"kfree_skb"`
@@ -361,6 +364,7 @@ func (p *ipiptracePrograms) Close() error {
 		p.FexitResult,
 		p.FexitReturned,
 		p.FexitRouteOutput,
+		p.FindSymbol,
 		p.IcmpSend,
 		p.InetSockSetState,
 		p.KfreeSkb,

@@ -106,10 +106,44 @@ func (p *programs) attachPoints(program, mechanism string, at points,
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", program, err)
 	}
-	l, err := attach(prog, link.KprobeMultiOptions{Symbols: at.symbols, Cookies: at.cookies})
+	opts := link.KprobeMultiOptions{Addresses: p.addresses(at.symbols), Cookies: at.cookies}
+	if opts.Addresses == nil {
+		opts.Symbols = at.symbols
+	}
+	l, err := attach(prog, opts)
 	if err != nil {
 		prog.Close()
 		return nil, fmt.Errorf("attach %s: %w", program, err)
 	}
 	return []attached{{program: prog, link: l}}, nil
+}
+
+// symbol is the struct of that name in bpf/multi.h.
+type symbol struct {
+	Name    [56]byte
+	Address uint64
+}
+
+// addresses are those of the symbols, nil if the kernel does not tell: then it has to look for them itself. It does that
+// by going through all its symbols, where a look-up of one is a binary search (since 6.2, and where that was backported).
+func (p *programs) addresses(symbols []string) []uintptr {
+	if !p.kernel.hasFunction("kallsyms_lookup_names", "") {
+		return nil
+	}
+	prog, err := p.load(attachment{program: "find_symbol"})
+	if err != nil {
+		return nil
+	}
+	defer prog.Close()
+	var all []uintptr
+	for _, s := range symbols {
+		var asked, found symbol
+		copy(asked.Name[:len(asked.Name)-1], s)
+		failed, err := prog.Run(&ebpf.RunOptions{Context: asked, ContextOut: &found})
+		if err != nil || failed != 0 || found.Address == 0 {
+			return nil
+		}
+		all = append(all, uintptr(found.Address))
+	}
+	return all
 }
