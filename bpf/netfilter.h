@@ -89,7 +89,9 @@ enum nft_decides {
 	NFT_IMMEDIATE = 1, /* where its data say so */
 };
 
-#define NFT_RULE_WORDS 256 /* 2 KiB of expressions are looked through */
+/* 2 KiB of expressions are looked through, a few words at a time. */
+#define NFT_RULE_WORDS 256
+#define NFT_WORDS_AT_ONCE 16
 
 #define RULE_IN_LIST(word) ((word) & ((1ULL << 42) - 1)) /* its handle */
 #define RULE_IN_BLOB(word) ((word) >> 13 & ((1ULL << 42) - 1))
@@ -127,17 +129,31 @@ __noinline int rule_header(__u64 at, __u32 length)
 	return NO_RULE;
 }
 
+/* The same for some words, from `at` downwards: how many are not it in the upper bytes, enum rule_header in the lowest. */
+__noinline __u32 rule_header_near(__u64 at, __u32 length)
+{
+	for (__u32 i = 0; i < NFT_WORDS_AT_ONCE; i++) {
+		int header = rule_header(at - 8 * i, length + 8 * i);
+
+		if (header != NO_RULE)
+			return i << 8 | header;
+	}
+	return NFT_WORDS_AT_ONCE << 8 | NO_RULE;
+}
+
 /* The rule that ends with an expression, as those with a verdict do. Its header says how long it is. */
 static __always_inline bool rule_that_ends(__u64 end, struct sighting *s)
 {
 	__u64 at = end - 8, word;
-	int header = NO_RULE;
+	__u32 header = NO_RULE;
 
-	for (__u32 length = 0; length < NFT_RULE_WORDS * 8; length += 8) {
-		header = rule_header(at, length);
+	for (__u32 words = 0; words < NFT_RULE_WORDS; words += NFT_WORDS_AT_ONCE) {
+		__u32 near = rule_header_near(at, words * 8);
+
+		at -= 8 * (near >> 8);
+		header = near & 0xff;
 		if (header != NO_RULE)
 			break;
-		at -= 8;
 	}
 	if ((header != IN_LIST && header != IN_BLOB) ||
 	    bpf_probe_read_kernel(&word, sizeof(word), (void *)at))

@@ -46,8 +46,9 @@ struct packet {
 	struct ipv4 outer;
 	struct ipv4 inner;
 	union l4 l4; /* of inner */
-	__u32 flags; /* enum packet_flag */
 	__u8 icmp_type, icmp_code; /* PACKET_QUOTED: of the error */
+	__u16 pad;
+	__u32 flags; /* enum packet_flag */
 };
 
 /* IP options make the header longer; an impossible length is read as 5 words: the addresses are where they are. */
@@ -140,22 +141,25 @@ static __always_inline __u64 address_of(const void *pointer)
 	return number;
 }
 
-#define LOCATED (1U << 31)
 #define LOCATED_FLAGS 0xff /* enum packet_flag */
-#define LOCATED_OFFSET(where) ((where) >> 8 & 0xffff)
+#define LOCATED_FRAGMENT (1ULL << 8)
+#define LOCATED (1ULL << 9)
+#define LOCATED_INNER(where) ((where) >> 16 & 0xffff)
+#define LOCATED_L4(where) ((where) >> 32 & 0xffff)
+#define LOCATED_ICMP(where) ((where) >> 48)
 
 /*
- * Where the inner header of the packet is whose IP header is at `start`, as an offset, and what is in front of it;
- * 0 if it is no IPv4 packet. What an ICMP error quotes takes the place of the inner header: the error belongs to
- * the packet that it is about.
+ * Where the inner header of the packet is whose IP header is at `start`, and what is behind it, as offsets, and what
+ * is in front of it; 0 if it is no IPv4 packet. What an ICMP error quotes takes the place of the inner header: the
+ * error belongs to the packet that it is about.
  *
  * A global function: the verifier looks at it once, and not with everything that may follow.
  */
-__noinline __u32 locate(__u64 start)
+__noinline __u64 locate(__u64 start)
 {
 	const unsigned char *at = (void *)start, *l4, *next;
 	struct ipv4 ip;
-	__u32 flags = 0;
+	__u64 where = LOCATED;
 	__u8 type;
 
 	if (!read_ip(&ip, at) || ip.version != 4)
@@ -165,7 +169,7 @@ __noinline __u32 locate(__u64 start)
 		if (bpf_probe_read_kernel(&type, sizeof(type), l4))
 			return 0;
 		if (is_icmp_error(type)) {
-			flags = PACKET_QUOTED;
+			where |= PACKET_QUOTED | ((__u64)l4 - start) << 48;
 			at = l4 + 8;
 			if (!read_ip(&ip, at))
 				return 0;
@@ -175,19 +179,29 @@ __noinline __u32 locate(__u64 start)
 	next = behind_tunnel(&ip, l4);
 	if (next) {
 		at = next;
-		if (!flags)
-			flags = PACKET_TUNNELLED;
+		if (!(where & PACKET_QUOTED))
+			where |= PACKET_TUNNELLED;
+		if (!read_ip(&ip, at))
+			return 0;
+		l4 = at + header_len(&ip);
 	}
-	return LOCATED | (__u32)((__u64)at - start) << 8 | flags;
+	if (header_len(&ip) > 20)
+		where |= PACKET_OPTIONS;
+	if (IS_FRAGMENT(&ip))
+		where |= LOCATED_FRAGMENT;
+	else if (ip.protocol == IPPROTO_TCP || ip.protocol == IPPROTO_UDP)
+		where |= PACKET_PORTS;
+	return where | ((__u64)at - start) << 16 | ((__u64)l4 - start) << 32;
 }
 
-/* 1 or 0 without a branch: what follows is looked at once by the verifier, not once for each. */
-static __always_inline __u32 is_zero(__u8 byte)
+/*
+ * The value, of which the verifier knows nothing any more: it looks once at what follows, and not once for each value
+ * that it knew.
+ */
+static __always_inline __u64 forgotten(__u64 value, __u64 unknown)
 {
-	__u32 word = byte;
-
-	barrier_var(word);
-	return (word - 1) >> 31;
+	asm volatile("%0 ^= %1; %0 ^= %1" : "+r"(value) : "r"(unknown));
+	return value;
 }
 
 /*
@@ -214,44 +228,31 @@ static __always_inline bool parse_plainly(struct packet *p, const unsigned char 
 		__builtin_memcpy(&p->l4, &p->inner, sizeof(p->l4));
 		p->inner = p->outer;
 	}
-	p->flags = PACKET_PORTS | is_zero(p->outer.protocol ^ IPPROTO_IPIP) * PACKET_TUNNELLED;
+	p->flags = forgotten(PACKET_PORTS | (tunnelled ? PACKET_TUNNELLED : 0), p->inner.daddr);
 	return true;
 }
 
 /* Read the packet whose IP header is at `ip`. */
 static __always_inline bool parse(struct packet *p, const unsigned char *ip)
 {
-	const unsigned char *l4;
-	__u32 where;
+	static const union l4 none;
+	const void *l4;
+	__u64 where;
+	long failed;
 
 	if (parse_plainly(p, ip))
 		return true;
 	where = locate(address_of(ip));
 	if (!where)
 		return false;
+	l4 = where & LOCATED_FRAGMENT ? (const void *)&none : ip + LOCATED_L4(where);
+	failed = bpf_probe_read_kernel(&p->outer, sizeof(p->outer), ip);
+	failed |= bpf_probe_read_kernel(&p->inner, sizeof(p->inner), ip + LOCATED_INNER(where));
+	failed |= bpf_probe_read_kernel(&p->l4, sizeof(p->l4), l4);
+	failed |= bpf_probe_read_kernel(&p->icmp_type, 2,
+					ip + LOCATED_ICMP(where)); /* and icmp_code */
 	p->flags = where & LOCATED_FLAGS;
-	if (p->flags && !read_ip(&p->outer, ip))
-		return false;
-	if (p->flags & PACKET_QUOTED) {
-		l4 = ip + header_len(&p->outer);
-		if (bpf_probe_read_kernel(&p->icmp_type, 2, l4)) /* and icmp_code */
-			return false;
-	}
-	ip += LOCATED_OFFSET(where);
-	if (!read_ip(&p->inner, ip))
-		return false;
-	l4 = ip + header_len(&p->inner);
-	if (header_len(&p->inner) > 20)
-		p->flags |= PACKET_OPTIONS;
-	if (IS_FRAGMENT(&p->inner)) {
-		__builtin_memset(&p->l4, 0, sizeof(p->l4));
-		return true;
-	}
-	if (bpf_probe_read_kernel(&p->l4, sizeof(p->l4), l4))
-		return false;
-	if (p->inner.protocol == IPPROTO_TCP || p->inner.protocol == IPPROTO_UDP)
-		p->flags |= PACKET_PORTS;
-	return true;
+	return !failed;
 }
 
 /* The sequence number of a segment that TCP has. */
