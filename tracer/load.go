@@ -142,6 +142,8 @@ func (p *programs) load(a attachment) (*ebpf.Program, error) {
 	c, err := ebpf.NewCollectionWithOptions(only, ebpf.CollectionOptions{
 		MapReplacements: p.replacements(),
 		Cache:           p.kernel.cache,
+		// Nothing that our programs read is a module's: without this, every loaded module's types would be read.
+		Programs: ebpf.ProgramOptions{KernelTypes: p.kernel.types},
 	})
 	if err != nil {
 		return nil, err
@@ -164,6 +166,9 @@ func (p *programs) replacements() map[string]*ebpf.Map {
 func (p *programs) know(spec *ebpf.CollectionSpec, k *kernel) {
 	if p.ringBytes > 0 {
 		spec.Maps["events"].MaxEntries = uint32(p.ringBytes)
+	}
+	for _, m := range spec.Maps {
+		m.Key, m.Value = nil, nil // each program would have them described to the kernel, for a map that nobody else reads
 	}
 	bare := *spec
 	bare.Programs = map[string]*ebpf.ProgramSpec{}
