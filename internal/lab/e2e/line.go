@@ -10,6 +10,7 @@ import (
 // line is what this test reads of a line of ipiptrace's JSON.
 type line struct {
 	Type      string    `json:"type"`
+	ID        string    `json:"id"`
 	Start     time.Time `json:"start"`
 	Role      string    `json:"role"`
 	Direction string    `json:"direction"`
@@ -22,12 +23,8 @@ type line struct {
 		Dport int    `json:"dport"`
 		Flags string `json:"flags"`
 	} `json:"inner"`
-	Steps []struct {
-		Hook  string `json:"hook"`
-		Dev   string `json:"dev"`
-		Netns uint32 `json:"netns"`
-	} `json:"steps"`
-	Drop *struct {
+	Steps []step `json:"steps"`
+	Drop  *struct {
 		Function string `json:"function"`
 		Reason   string `json:"reason"`
 		Dev      string `json:"dev"`
@@ -68,6 +65,17 @@ type line struct {
 	raw string
 }
 
+// step is what this test reads of a step.
+type step struct {
+	T     time.Duration `json:"t"`
+	Hook  string        `json:"hook"`
+	Dev   string        `json:"dev"`
+	Netns uint32        `json:"netns"`
+}
+
+// counted reports whether the kernel counts what it missed.
+func (l line) counted() bool { return string(l.Missed) != "null" }
+
 // missed is what the account admits; none where the kernel does not count them.
 func (l line) missed() int {
 	n, _ := strconv.Atoi(string(l.Missed))
@@ -81,6 +89,14 @@ type flow struct {
 }
 
 func (l line) flow() flow { return flow{l.Direction, l.Inner.Sport, l.Inner.Dport} }
+
+// end is when it was seen last.
+func (l line) end() time.Time {
+	if len(l.Steps) == 0 {
+		return l.Start
+	}
+	return l.Start.Add(l.Steps[len(l.Steps)-1].T)
+}
 
 // lost is the contract's sense of it.
 func (l line) lost() bool {

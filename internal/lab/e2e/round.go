@@ -171,7 +171,7 @@ func (o options) round(ctx context.Context, r *report, l *lab.Lab, rd round) err
 		}
 	}
 	for _, c := range crowds {
-		r.check(c.name, w.allArrived(r, l, rd.watched, c, account.missed()))
+		r.check(c.name, w.allArrived(r, l, rd.watched, c, account))
 	}
 	return nil
 }
@@ -185,20 +185,20 @@ func (o options) scenario(ctx context.Context, r *report, l *lab.Lab, w *watch, 
 	started := time.Now()
 	began, err := o.play(ctx, r, l, s)
 	r.check(name+"/client", err)
-	lost, errs := o.verdicts(l, w, rd, began)
-	if wrong := errors.Join(errs...); wrong != nil {
+	lost, errs, saying := o.told(l, w, rd, began)
+	if wrong := errors.Join(errors.Join(errs...), saying); wrong != nil {
 		r.note("%s is played once more: %v", name, wrong)
 		r.check(name+"/undo-first", o.repair(ctx, l, s))
 		began, err = o.play(ctx, r, l, s)
 		began.first = wrong
 		r.check(name+"/client-again", err)
-		lost, errs = o.verdicts(l, w, rd, began)
+		lost, errs, saying = o.told(l, w, rd, began)
 	}
 	for i, t := range s.Traffic {
 		r.check(fmt.Sprintf("%s/%s", name, t.Proto), errs[i])
 	}
 	if rd.tier == auto {
-		r.check(name+"/verdict", o.golden(s.Name, lost))
+		r.check(name+"/verdict", saying)
 		if fixed, err := o.fix(ctx, r, l, lost); fixed {
 			r.check(name+"/fix", err)
 			r.check(name+"/fixed", answered(ctx, l, "fix"))
@@ -207,6 +207,16 @@ func (o options) scenario(ctx context.Context, r *report, l *lab.Lab, w *watch, 
 	r.check(name+"/undo", o.repair(ctx, l, s))
 	r.note("%s took %v", name, time.Since(started).Round(10*time.Millisecond))
 	return began
+}
+
+// told is what ipiptrace says of what was played: what was lost, what is wrong with that by kind of traffic, and in auto
+// what is wrong with the causes.
+func (o options) told(l *lab.Lab, w *watch, rd round, during window) (lost []line, errs []error, saying error) {
+	lost, errs = o.verdicts(l, w, rd, during)
+	if rd.tier == auto {
+		saying = o.golden(during.scenario.Name, lost)
+	}
+	return lost, errs, saying
 }
 
 // excused checks that the kernel skipped probes: nothing else excuses a verdict that was right the second time only.
