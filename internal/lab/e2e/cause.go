@@ -35,10 +35,10 @@ func (j line) saying() string {
 	fmt.Fprintf(&b, ": %s, %s\n  %s\n", c.Code, c.Certainty, c.Summary)
 	if d := j.Drop; d != nil {
 		if d.Rule != nil {
-			fmt.Fprintf(&b, "  rule %s\n", d.Rule)
+			fmt.Fprintf(&b, "  rule %s\n", passed.ReplaceAllString(d.Rule.String(), "${1}N bytes N"))
 		}
 		for _, r := range d.Candidates {
-			fmt.Fprintf(&b, "  candidate %s\n", r)
+			fmt.Fprintf(&b, "  candidate %s\n", passed.ReplaceAllString(r.String(), "${1}N bytes N"))
 		}
 	}
 	for _, f := range c.Fix {
@@ -50,6 +50,9 @@ func (j line) saying() string {
 // given are numbers that the kernel gives one after the other, to all that the machine has of a kind: they depend
 // on what was there before.
 var given = regexp.MustCompile(`\b(id|index) [0-9]+`)
+
+// passed is a rule's counter, which the losses themselves raise until the state is read.
+var passed = regexp.MustCompile(`(counter packets )[0-9]+ bytes [0-9]+`)
 
 // counted is what the notice of unanswered replies counts, and of whom.
 var counted = regexp.MustCompile(`[0-9]+ SYN/ACKs to ([0-9.]+):[0-9]+ have left in [0-9]+ s`)
