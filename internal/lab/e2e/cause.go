@@ -32,7 +32,7 @@ func (j line) saying() string {
 	if c == nil {
 		return b.String() + ": no cause\n"
 	}
-	fmt.Fprintf(&b, ": %s, %s\n  %s\n", c.Code, c.Certainty, c.Summary)
+	fmt.Fprintf(&b, ": %s, %s\n  %s\n", c.Code, c.Certainty, tracked.ReplaceAllString(c.Summary, "${1}N"))
 	if d := j.Drop; d != nil {
 		if d.Rule != nil {
 			fmt.Fprintf(&b, "  rule %s\n", passed.ReplaceAllString(d.Rule.String(), "${1}N bytes N"))
@@ -42,7 +42,7 @@ func (j line) saying() string {
 		}
 	}
 	for _, f := range c.Fix {
-		fmt.Fprintf(&b, "  fix %s\n", given.ReplaceAllString(f, "$1 N"))
+		fmt.Fprintf(&b, "  fix %s\n", tracked.ReplaceAllString(given.ReplaceAllString(f, "$1 N"), "${1}N"))
 	}
 	return b.String()
 }
@@ -53,6 +53,9 @@ var given = regexp.MustCompile(`\b(id|index) [0-9]+`)
 
 // passed is a rule's counter, which the losses themselves raise until the state is read.
 var passed = regexp.MustCompile(`(counter packets )[0-9]+ bytes [0-9]+`)
+
+// tracked is how many connections are tracked just now, and the limit that makes room for so many.
+var tracked = regexp.MustCompile(`(connections is full: |nf_conntrack_max=)[0-9]+`)
 
 // counted is what the notice of unanswered replies counts, and of whom.
 var counted = regexp.MustCompile(`[0-9]+ SYN/ACKs to ([0-9.]+):[0-9]+ have left in [0-9]+ s`)
