@@ -16,7 +16,7 @@ import (
 	"ipiptrace/testdata"
 )
 
-// saying is what ipiptrace says of a lost packet, without what differs between kernels: it is golden.
+// saying is what ipiptrace says of a lost packet, without what differs between kernels and moments: it is golden.
 func (j line) saying() string {
 	var b strings.Builder
 	fate := j.Fate
@@ -27,38 +27,48 @@ func (j line) saying() string {
 	c := j.Cause
 	if c == nil && len(j.Notice) > 0 {
 		n := j.Notice[0]
-		return fmt.Sprintf("%s: notice %s\n  %s\n", b.String(), n.Code, counted.ReplaceAllString(n.Summary, "N SYN/ACKs to $1:N have left in N s"))
+		fmt.Fprintf(&b, ": notice %s\n  %s\n", n.Code, n.Summary)
+		return steady(b.String())
 	}
 	if c == nil {
 		return b.String() + ": no cause\n"
 	}
-	fmt.Fprintf(&b, ": %s, %s\n  %s\n", c.Code, c.Certainty, tracked.ReplaceAllString(c.Summary, "${1}N"))
+	fmt.Fprintf(&b, ": %s, %s\n  %s\n", c.Code, c.Certainty, c.Summary)
 	if d := j.Drop; d != nil {
 		if d.Rule != nil {
-			fmt.Fprintf(&b, "  rule %s\n", passed.ReplaceAllString(d.Rule.String(), "${1}N bytes N"))
+			fmt.Fprintf(&b, "  rule %s\n", d.Rule)
 		}
 		for _, r := range d.Candidates {
-			fmt.Fprintf(&b, "  candidate %s\n", passed.ReplaceAllString(r.String(), "${1}N bytes N"))
+			fmt.Fprintf(&b, "  candidate %s\n", r)
 		}
 	}
 	for _, f := range c.Fix {
-		fmt.Fprintf(&b, "  fix %s\n", tracked.ReplaceAllString(given.ReplaceAllString(f, "$1 N"), "${1}N"))
+		fmt.Fprintf(&b, "  fix %s\n", f)
 	}
-	return b.String()
+	return steady(b.String())
 }
 
-// given are numbers that the kernel gives one after the other, to all that the machine has of a kind: they depend
-// on what was there before.
-var given = regexp.MustCompile(`\b(id|index) [0-9]+`)
+// momentary are numbers that depend on the moment, and what takes their place.
+var momentary = []struct {
+	found   *regexp.Regexp
+	instead string
+}{
+	// What the kernel gives one after the other, to all that the machine has of a kind.
+	{regexp.MustCompile(`\b(id|index) [0-9]+`), "$1 N"},
+	// A rule's counter, which the losses themselves raise until the state is read.
+	{regexp.MustCompile(`counter packets [0-9]+ bytes [0-9]+`), "counter packets N bytes N"},
+	// How many connections are tracked just now, and the limit that makes room for so many.
+	{regexp.MustCompile(`(connections is full: |nf_conntrack_max=)[0-9]+`), "${1}N"},
+	// What the notice of unanswered replies counts, and of whom.
+	{regexp.MustCompile(`[0-9]+ SYN/ACKs to ([0-9.]+):[0-9]+ have left in [0-9]+ s`), "N SYN/ACKs to $1:N have left in N s"},
+}
 
-// passed is a rule's counter, which the losses themselves raise until the state is read.
-var passed = regexp.MustCompile(`(counter packets )[0-9]+ bytes [0-9]+`)
-
-// tracked is how many connections are tracked just now, and the limit that makes room for so many.
-var tracked = regexp.MustCompile(`(connections is full: |nf_conntrack_max=)[0-9]+`)
-
-// counted is what the notice of unanswered replies counts, and of whom.
-var counted = regexp.MustCompile(`[0-9]+ SYN/ACKs to ([0-9.]+):[0-9]+ have left in [0-9]+ s`)
+func steady(text string) string {
+	for _, m := range momentary {
+		text = m.found.ReplaceAllString(text, m.instead)
+	}
+	return text
+}
 
 // rule is what this test reads of a rule.
 type rule struct {
