@@ -95,6 +95,13 @@ type notLoaded struct{ module string }
 
 func (e notLoaded) Error() string { return "module " + e.module + " is not loaded" }
 
+// cameLate is why a place is not watched in a module that came when the process could watch nothing more.
+type cameLate struct{ module string }
+
+func (e cameLate) Error() string {
+	return "module " + e.module + " came after the privileges to watch it were given up"
+}
+
 // isLoaded reports whether a module is there, or built in with parameters.
 func isLoaded(module string) bool {
 	_, err := os.Stat("/sys/module/" + module)
@@ -162,6 +169,11 @@ func (t *Tracer) adapt(c change) {
 	defer t.programs.forget()
 	found := make([]watching, len(again))
 	t.try(again, found, allWays, func(int) bool { return true })
+	for n := range found {
+		if errors.Is(found[n].err, os.ErrPermission) {
+			found[n].err = cameLate{again[n].probe.module}
+		}
+	}
 	added := map[int][]attached{}
 	for i, also := range more {
 		if added[i], err = t.programs.attachAll(also); err != nil {

@@ -34,6 +34,7 @@ func TestAPlaceInAModuleThatIsNotThereSaysSo(t *testing.T) {
 		errors.Join(notLoaded{"ip_vs"}, os.ErrNotExist): "module ip_vs is not loaded",
 		os.ErrNotExist:   "not in this kernel", // loaded, and without such a function
 		os.ErrPermission: "refused by the kernel",
+		cameLate{"ipip"}: "module ipip came after the privileges to watch it were given up",
 	} {
 		if row := (watching{candidate: at, err: err}).row(); row.Why != want {
 			t.Errorf("%v: %q, want %q", err, row.Why, want)

@@ -103,9 +103,12 @@ func isAbsent(err error) bool {
 // reason is why a place can't be watched, in a few words.
 func reason(err error) string {
 	var missing notLoaded
+	var late cameLate
 	switch {
 	case errors.As(err, &missing):
 		return missing.Error()
+	case errors.As(err, &late):
+		return late.Error()
 	case errors.Is(err, os.ErrPermission):
 		return "refused by the kernel"
 	case isAbsent(err):

@@ -16,9 +16,9 @@ ip -n far link set wire up
 ip netns exec far sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.wire.rp_filter=0
 
-begin() { # BACKEND [NAME]: follow everything for the service's addresses in the background
+begin() { # BACKEND [NAME [FLAG…]]: follow everything for the service's addresses in the background
 	rm -f ready$2
-	ipiptrace --vip $vip,$director --backend "$1" --ready-file "$PWD/ready$2" -v -o json >seen$2.jsonl 2>said$2 &
+	ipiptrace --vip $vip,$director --backend "$1" --ready-file "$PWD/ready$2" "${@:3}" -v -o json >seen$2.jsonl 2>said$2 &
 	pid=$!
 }
 ready() { # [NAME]
@@ -98,6 +98,17 @@ for backend in ${*:-auto kprobe}; do
 	((failed)) && cat seen.jsonl said
 	rmmod dummy nft_compat nft_limit nft_reject_ipv4 nf_tables ip_tunnel 2>/dev/null
 done
+
+# What gives its privileges up watches no module that comes later, and says so.
+begin auto -bare --no-diagnose && ready -bare
+modprobe ipip
+for ((i = 0; i < 50; i++)); do grep -q 'a module came' said-bare && break; sleep 0.1; done
+end
+tail -n 1 seen-bare.jsonl | grep -q '"place":"tunnel4_rcv","why":"module [a-z0-9]* came after the privileges to watch it were given up"'
+check "without privileges a module that came later is not watched" $?
+((failed)) && tail -n 1 seen-bare.jsonl
+unload ipip tunnel4
+rm -f seen-bare.jsonl
 
 # Two runs at once see the same, and when they are killed nothing is left in the kernel.
 before=$(attached) # a module that went with a kprobe in it leaves 5.10 with an address that another may have now
