@@ -43,7 +43,7 @@ func (o options) pairs(ctx context.Context, r *report, l *lab.Lab) error {
 	}
 	account, err := w.stop()
 	for name, wrong := range first {
-		r.check(name+"/missed", excused(wrong, account))
+		r.check(name+"/missed", excused(window{first: wrong}, account))
 	}
 	return err
 }

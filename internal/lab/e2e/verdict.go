@@ -15,6 +15,8 @@ type window struct {
 	from, to time.Time
 	// first is what was wrong with the verdict when the traffic was sent before.
 	first error
+	// stalled: the guest did not run ipiptrace then.
+	stalled bool
 }
 
 // verdicts are those on every kind of the scenario's traffic: the journeys that were lost, and what is wrong by kind.

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -162,6 +163,41 @@ func (w *watch) await(in window, enough int, want func(line) bool) (found []line
 		}
 	}
 	return found
+}
+
+// threads is what each thread of the process is at: for people, where a verdict did not come.
+func (w *watch) threads() string {
+	var b strings.Builder
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", w.cmd.Process.Pid))
+	if err != nil || len(tasks) == 0 {
+		return "no thread is left"
+	}
+	for _, task := range tasks {
+		where, _ := os.ReadFile(task + "/wchan")
+		call, _ := os.ReadFile(task + "/syscall")
+		stat, _ := os.ReadFile(task + "/stat")
+		_, after, _ := strings.Cut(string(stat), ") ")
+		if fields := strings.Fields(after); len(fields) > 12 { // proc(5): 3 is the state, 14 and 15 are ticks of CPU
+			number, _, _ := strings.Cut(string(call), " ")
+			fmt.Fprintf(&b, " %s/%s/%s/%s+%s", fields[0], where, strings.TrimSpace(number), fields[11], fields[12])
+		}
+	}
+	return b.String()
+}
+
+// turns is how often the process's threads have been given a CPU.
+func (w *watch) turns() (n int) {
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", w.cmd.Process.Pid))
+	for _, task := range tasks {
+		status, _ := os.ReadFile(task)
+		for line := range strings.Lines(string(status)) {
+			if _, count, ok := strings.Cut(line, "voluntary_ctxt_switches:"); ok { // of both kinds
+				c, _ := strconv.Atoi(strings.TrimSpace(count))
+				n += c
+			}
+		}
+	}
+	return n
 }
 
 // peakRSS is the process's greatest resident memory so far.
