@@ -185,17 +185,16 @@ func (o options) scenario(ctx context.Context, r *report, l *lab.Lab, w *watch, 
 	started := time.Now()
 	began, err := o.play(ctx, r, l, s)
 	r.check(name+"/client", err)
-	waiting, turns := time.Now(), w.turns()
+	waiting, before := time.Now(), w.turns()
 	lost, errs, saying := o.told(l, w, rd, began)
 	if wrong := errors.Join(errors.Join(errs...), saying); wrong != nil {
-		began.stalled = stalled(w.turns()-turns, time.Since(waiting))
+		waited, turns := time.Since(waiting), w.turns()-before
 		wrong = fmt.Errorf("in %v ipiptrace had a CPU %d times; its threads (state, where, system call, ticks):%s\n%w",
-			time.Since(waiting).Round(time.Millisecond), w.turns()-turns, w.threads(), wrong)
+			waited.Round(time.Millisecond), turns, w.threads(), wrong)
 		r.note("%s is played once more: %v", name, wrong)
 		r.check(name+"/undo-first", o.repair(ctx, l, s))
-		stalled := began.stalled
 		began, err = o.play(ctx, r, l, s)
-		began.first, began.stalled = wrong, stalled
+		began.first, began.stalled = wrong, stalled(turns, waited)
 		r.check(name+"/client-again", err)
 		lost, errs, saying = o.told(l, w, rd, began)
 	}
