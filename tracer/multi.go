@@ -88,11 +88,12 @@ func (p *programs) known(c candidate) (w, there way) {
 }
 
 func (p *programs) attachMulti(m multi) ([]attached, error) {
-	entries, err := p.attachPoints("multi_seen", kprobeMulti, m.entries, link.KprobeMulti)
+	known := p.addresses(slices.Concat(m.entries.symbols, m.exits.symbols))
+	entries, err := p.attachPoints("multi_seen", kprobeMulti, m.entries.options(known), link.KprobeMulti)
 	if err != nil || len(m.exits.symbols) == 0 {
 		return entries, err
 	}
-	exits, err := p.attachPoints("multi_returned", kretprobeMulti, m.exits, link.KretprobeMulti)
+	exits, err := p.attachPoints("multi_returned", kretprobeMulti, m.exits.options(known), link.KretprobeMulti)
 	if err != nil {
 		detach(entries)
 		return nil, err
@@ -100,17 +101,26 @@ func (p *programs) attachMulti(m multi) ([]attached, error) {
 	return append(entries, exits...), nil
 }
 
-func (p *programs) attachPoints(program, mechanism string, at points,
+// options name the functions by their addresses, if those are known.
+func (p points) options(known map[string]uintptr) link.KprobeMultiOptions {
+	opts := link.KprobeMultiOptions{Cookies: p.cookies}
+	if known == nil {
+		opts.Symbols = p.symbols
+		return opts
+	}
+	for _, s := range p.symbols {
+		opts.Addresses = append(opts.Addresses, known[s])
+	}
+	return opts
+}
+
+func (p *programs) attachPoints(program, mechanism string, at link.KprobeMultiOptions,
 	attach func(*ebpf.Program, link.KprobeMultiOptions) (link.Link, error)) ([]attached, error) {
 	prog, err := p.load(attachment{mechanism: mechanism, program: program})
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", program, err)
 	}
-	opts := link.KprobeMultiOptions{Addresses: p.addresses(at.symbols), Cookies: at.cookies}
-	if opts.Addresses == nil {
-		opts.Symbols = at.symbols
-	}
-	l, err := attach(prog, opts)
+	l, err := attach(prog, at)
 	if err != nil {
 		prog.Close()
 		return nil, fmt.Errorf("attach %s: %w", program, err)
@@ -126,7 +136,7 @@ type symbol struct {
 
 // addresses are those of the symbols, nil if the kernel does not tell: then it has to look for them itself. It does that
 // by going through all its symbols, where a look-up of one is a binary search (since 6.2, and where that was backported).
-func (p *programs) addresses(symbols []string) []uintptr {
+func (p *programs) addresses(symbols []string) map[string]uintptr {
 	if !p.kernel.hasFunction("kallsyms_lookup_names", "") {
 		return nil
 	}
@@ -135,7 +145,7 @@ func (p *programs) addresses(symbols []string) []uintptr {
 		return nil
 	}
 	defer prog.Close()
-	var all []uintptr
+	all := map[string]uintptr{}
 	for _, s := range symbols {
 		var asked, found symbol
 		copy(asked.Name[:len(asked.Name)-1], s)
@@ -143,7 +153,7 @@ func (p *programs) addresses(symbols []string) []uintptr {
 		if err != nil || failed != 0 || found.Address == 0 {
 			return nil
 		}
-		all = append(all, uintptr(found.Address))
+		all[s] = uintptr(found.Address)
 	}
 	return all
 }

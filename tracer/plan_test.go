@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"slices"
 	"testing"
 
 	"ipiptrace/tracer/event"
@@ -122,5 +123,15 @@ func TestCookiesHoldEveryPoint(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+func TestFunctionsAreAttachedByNameWhereAddressesAreNotKnown(t *testing.T) {
+	p := points{symbols: []string{"b", "a"}, cookies: []uint64{2, 1}}
+	if o := p.options(nil); !slices.Equal(o.Symbols, p.symbols) || o.Addresses != nil || !slices.Equal(o.Cookies, p.cookies) {
+		t.Errorf("%+v", o)
+	}
+	if o := p.options(map[string]uintptr{"a": 1, "b": 2}); o.Symbols != nil || !slices.Equal(o.Addresses, []uintptr{2, 1}) {
+		t.Errorf("%+v", o)
 	}
 }
