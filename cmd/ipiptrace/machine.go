@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,7 +30,7 @@ func (x *explaining) before(filter event.Filter) *machine {
 	}
 	m := &machine{
 		options:  read.Options{VIPs: filter.VIPs, Ports: filter.Ports, Client: filter.Client},
-		asked:    make(chan uint32, 1<<10),
+		asked:    make(chan uint32, diagnose.MaxAsked),
 		read:     make(chan event.Event),
 		counters: map[uint32]history{},
 	}
@@ -53,11 +54,12 @@ func (m *machine) source(live *liveRun) (source, *diagnose.Inquiry) {
 type machine struct {
 	options read.Options
 	rights  *rights
-	asked   chan uint32
-	read    chan event.Event
+	// asked has room for all that an Inquiry asks for at a time.
+	asked chan uint32
+	read  chan event.Event
 	// due is the number of states that were asked for and not handed on.
 	due int
-	// counters are those that tell of losses, by namespace, as they were read.
+	// counters are those that tell of losses, as they were read, of the maxCounted namespaces that were read last.
 	counters map[uint32]history
 }
 
@@ -76,6 +78,9 @@ const ago = 3 * time.Second
 // counting is how long the run may wait for that on a machine of many namespaces and processes.
 const counting = 500 * time.Millisecond
 
+// maxCounted bounds the namespaces whose counters are kept: they come and go, and nobody says which are gone.
+const maxCounted = 1 << 10
+
 // count reads the counters of a namespace, of all if it is 0, before the run begins.
 func (m *machine) count(inode uint32) {
 	ctx, cancel := context.WithTimeout(context.Background(), counting)
@@ -91,9 +96,32 @@ func (m *machine) count(inode uint32) {
 			return
 		}
 		if counters, err := ns.Telling(); err == nil {
-			m.counters[ns.Inode()] = history{{at: tracer.Now(), counters: counters}}
+			m.remember(ns.Inode(), history{{at: tracer.Now(), counters: counters}})
 		}
 	}
+}
+
+// remember keeps the counters of a namespace, and lets go of those that were not read for the longest time.
+func (m *machine) remember(inode uint32, h history) {
+	m.counters[inode] = h
+	if len(m.counters) <= maxCounted {
+		return
+	}
+	oldest := inode
+	for i, h := range m.counters {
+		if h.last().at < m.counters[oldest].last().at {
+			oldest = i
+		}
+	}
+	delete(m.counters, oldest)
+}
+
+func (h history) last() tally { return h[len(h)-1] }
+
+// fallen reports whether a counter is lower than it was. The kernel gives the inode number of a namespace that is gone
+// to the next one: what was counted there says nothing of this one.
+func (h history) fallen(counters map[string]uint64) bool {
+	return len(h) > 0 && slices.ContainsFunc(host.Telling, func(name string) bool { return counters[name] < h.last().counters[name] })
 }
 
 // compare says what has risen of late, in a namespace whose counters were read before.
@@ -102,13 +130,16 @@ func (m *machine) compare(s *host.Snapshot, at time.Duration) {
 		return
 	}
 	h := m.counters[s.Netns]
+	if h.fallen(s.Counters) {
+		h = nil
+	}
 	for len(h) > 1 && at-h[1].at >= ago {
 		h = h[1:]
 	}
 	if len(h) > 0 {
 		s.Compare(h[0].counters)
 	}
-	m.counters[s.Netns] = append(h, tally{at: at, counters: host.OnlyTelling(s.Counters)})
+	m.remember(s.Netns, append(h, tally{at: at, counters: host.OnlyTelling(s.Counters)}))
 }
 
 // The pauses of reading: between two states at least that, and at the end of a run no more than that.
@@ -117,14 +148,11 @@ const (
 	lastWait  = 10 * time.Second
 )
 
-// ask has namespaces read. It does not wait; what is too much is not read.
+// ask has namespaces read. It does not wait: the Inquiry asks for no more than there is room for.
 func (m *machine) ask(netns []uint32) {
 	for _, inode := range netns {
-		select {
-		case m.asked <- inode:
-			m.due++
-		default:
-		}
+		m.asked <- inode
+		m.due++
 	}
 }
 
@@ -148,6 +176,7 @@ func (m *machine) state(inode uint32) event.Event {
 		s = read.Snapshot(ctx, ns, m.options)
 		m.compare(s, e.Time)
 	} else {
+		delete(m.counters, inode)
 		s = &host.Snapshot{Netns: inode, Unread: []host.Unread{{Part: host.PartAll, Why: err.Error()}}}
 	}
 	e.Host, _ = json.Marshal(s) // plain data

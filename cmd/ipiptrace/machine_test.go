@@ -30,6 +30,8 @@ func TestOnlyWhatRoseOfLateIsEvidence(t *testing.T) {
 		{"the same, later", 1, time.Minute + 4*time.Second, 103, true, 0},
 		{"a namespace that was not read before", 2, time.Minute, 5, false, 0},
 		{"the same, a moment later", 2, time.Minute + time.Second, 6, true, 1},
+		{"another namespace that was given the same inode number", 2, time.Minute + 2*time.Second, 4, false, 0},
+		{"that one, a moment later", 2, time.Minute + 3*time.Second, 5, true, 1},
 	} {
 		s := at(step.netns, step.when, step.n)
 		if s.Compared != step.compared || s.Risen[name] != step.risen {
@@ -41,5 +43,21 @@ func TestOnlyWhatRoseOfLateIsEvidence(t *testing.T) {
 	}
 	if len(m.counters[1]) > 3 {
 		t.Errorf("%d readings are kept", len(m.counters[1]))
+	}
+}
+
+// TestCountersOfNamespacesThatAreGoneAreGivenBack lets ten times as many come and go as are kept.
+func TestCountersOfNamespacesThatAreGoneAreGivenBack(t *testing.T) {
+	m := &machine{counters: map[uint32]history{}}
+	const last = 10 * maxCounted
+	for i := uint32(1); i <= last; i++ {
+		m.compare(&host.Snapshot{Netns: i, Counters: map[string]uint64{}}, time.Duration(i)*time.Second)
+		m.compare(&host.Snapshot{Netns: 1, Counters: map[string]uint64{}}, time.Duration(i)*time.Second)
+	}
+	if n := len(m.counters); n > maxCounted {
+		t.Errorf("the counters of %d namespaces are kept", n)
+	}
+	if m.counters[1] == nil || m.counters[last] == nil || m.counters[2] != nil {
+		t.Error("it is not the longest unread ones that went")
 	}
 }

@@ -9,20 +9,29 @@ import (
 	"ipiptrace/tracer/event"
 )
 
-// The bounds of an Inquiry: how long a loss waits for the state of the machine, and how many journeys wait. A state
-// is read in a fraction of a second; on a machine with no time to spare a late cause is better than none.
+// The bounds of an Inquiry: how long a loss waits for the state of the machine, how many journeys wait, and how many
+// states are kept for them. A state is read in a fraction of a second; on a machine with no time to spare a late cause
+// is better than none.
 const (
 	stateWait  = 10 * time.Second
 	maxWaiting = 1 << 13
+	maxStates  = 64
 )
+
+// MaxAsked bounds how many namespaces an Inquiry has asked for and not been told of. The next ones are asked for when
+// a state has come: about as many can be read before a loss has waited too long.
+const MaxAsked = 64
 
 // An Inquiry explains journeys in the order in which they ended. A loss waits for a state that was read after it,
 // and what ended later waits behind it. It knows of time only what events say: live and replayed it finds the same.
 // A nil Inquiry explains nothing.
 type Inquiry struct {
-	now     time.Duration
+	now time.Duration
+	// states are those that a loss may still need, and those that are being read.
 	states  map[uint32]state
 	waiting []waiting
+	// asked is the number of states that are being read.
+	asked int
 	// asks are the namespaces whose state is wanted and was not asked for yet.
 	asks  []uint32
 	sites journey.Sites
@@ -61,6 +70,7 @@ func (q *Inquiry) Add(e event.Event, ended []journey.Journey) []Verdict {
 	q.queue(ended)
 	told := q.ready(false)
 	if e.Kind == event.State {
+		q.forget()
 		q.wantAgain()
 	}
 	return told
@@ -95,8 +105,9 @@ func (q *Inquiry) Asks() (netns []uint32) {
 // want asks for the state of the namespace in which a journey was lost, unless that is being read already.
 func (q *Inquiry) want(w waiting) {
 	inode := placeOf(w.Journey)
-	if s := q.states[inode]; w.Lost() && inode != 0 && !s.asked && s.read < w.at {
+	if s := q.states[inode]; w.Lost() && inode != 0 && !s.asked && s.read < w.at && q.asked < MaxAsked {
 		s.asked = true
+		q.asked++
 		q.states[inode] = s
 		q.asks = append(q.asks, inode)
 	}
@@ -124,7 +135,46 @@ func (q *Inquiry) learn(e event.Event) {
 	if snapshot := new(host.Snapshot); json.Unmarshal(e.Host, snapshot) == nil {
 		s.host = snapshot
 	}
+	if q.states[e.Netns].asked {
+		q.asked--
+	}
 	q.states[e.Netns] = s
+}
+
+// forget lets go of states: a loss needs one that was read after it, so what no loss waits for is of no use once time
+// has moved on. If too many are left the oldest goes, and is asked for again.
+func (q *Inquiry) forget() {
+	needed := map[uint32]bool{}
+	for _, w := range q.waiting {
+		if w.Lost() {
+			needed[placeOf(w.Journey)] = true
+		}
+	}
+	kept, oldest := 0, uint32(0)
+	for inode, s := range q.states {
+		switch {
+		case s.host == nil && s.asked:
+		case !needed[inode] && s.read < q.now:
+			q.drop(inode)
+		default:
+			kept++
+			if o, ok := q.states[oldest]; !ok || s.read < o.read {
+				oldest = inode
+			}
+		}
+	}
+	if kept > maxStates { // one state comes at a time
+		q.drop(oldest)
+	}
+}
+
+// drop lets go of a state, not of the knowledge that it is being read again.
+func (q *Inquiry) drop(inode uint32) {
+	if q.states[inode].asked {
+		q.states[inode] = state{asked: true}
+		return
+	}
+	delete(q.states, inode)
 }
 
 func (q *Inquiry) queue(ended []journey.Journey) {

@@ -97,6 +97,70 @@ func TestTooManyLossesDoNotFillTheMemory(t *testing.T) {
 	}
 }
 
+// lostIn is a loss in that namespace.
+func lostIn(netns uint32) journey.Journey {
+	return journey.Journey{Fate: journey.Dropped, Drop: &journey.Drop{Netns: netns}}
+}
+
+func readIn(t *testing.T, netns uint32, at time.Duration) event.Event {
+	t.Helper()
+	e := read(t, at)
+	e.Netns = netns
+	return e
+}
+
+func TestStatesOfNamespacesThatAreGoneAreGivenBack(t *testing.T) {
+	q := NewInquiry()
+	at := time.Second
+	for i := range uint32(1000) {
+		q.Add(tick(at), []journey.Journey{lostIn(i + 1)})
+		for _, inode := range q.Asks() {
+			at += time.Second
+			if told := q.Add(readIn(t, inode, at), nil); len(told) != 1 {
+				t.Fatalf("the state of namespace %d tells of %d losses", inode, len(told))
+			}
+		}
+		at += time.Second
+	}
+	if n := len(q.states); n > 1 {
+		t.Errorf("%d states are kept when no loss waits", n)
+	}
+}
+
+func TestStatesThatAreKeptForLossesAreBounded(t *testing.T) {
+	q := NewInquiry()
+	q.Add(tick(time.Second), []journey.Journey{lostIn(1)}) // its state does not come, the others wait behind it
+	for i := range uint32(1000) {
+		q.Add(tick(time.Second), []journey.Journey{lostIn(i + 2)})
+		q.Add(readIn(t, i+2, time.Second+time.Duration(i+1)*time.Millisecond), nil)
+	}
+	if n := len(q.states); n > maxStates+MaxAsked {
+		t.Errorf("%d states are kept", n)
+	}
+	if told := q.Add(tick(time.Minute), nil); len(told) != 1001 {
+		t.Errorf("told of %d losses", len(told))
+	}
+}
+
+func TestWhatFoundNoRoomIsAskedForAgain(t *testing.T) {
+	q := NewInquiry()
+	const all = 3 * MaxAsked
+	for i := range uint32(all) {
+		q.Add(tick(time.Second), []journey.Journey{lostIn(i + 1)})
+	}
+	told := 0
+	for asks := q.Asks(); len(asks) > 0; {
+		if len(asks) > MaxAsked {
+			t.Fatalf("%d are asked for at a time", len(asks))
+		}
+		told += len(q.Add(readIn(t, asks[0], 2*time.Second), nil))
+		asks = append(asks[1:], q.Asks()...)
+	}
+	if told != all {
+		t.Errorf("%d losses of %d were explained", told, all)
+	}
+}
+
 func TestNobodyIsAsked(t *testing.T) {
 	var q *Inquiry
 	got := append(q.Add(tick(1), []journey.Journey{lost(1)}), q.End([]journey.Journey{lost(2)})...)
