@@ -4,13 +4,15 @@ SHELL       := /bin/bash
 .DEFAULT_GOAL := help
 
 KERNEL  ?= 6.1
+DEBIAN  ?= 12
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 # For go test: .ci/run sets -v, to count.
 TESTFLAGS ?=
 # For the lab's test in the guest.
 E2EFLAGS ?=
 
-export GOTOOLCHAIN := local
+# This machine's Go, or the one that it fetches. Without either every target that needs Go says so.
+export GOTOOLCHAIN := $(shell internal/setup/go.sh 2>/dev/null || echo none)
 export CGO_ENABLED := 0
 BUILD := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 # The kernels in which the lab is tested, how many guests at a time, and how long one may take.
@@ -21,14 +23,14 @@ GUESTTIME   ?= 25m
 FUZZTIME ?= 60s
 say = @echo "==> $(1)" >&2
 
-.PHONY: build guest-tools generate fmt lint generated test test-unit test-native test-lab test-modules test-matrix test-vm vm btf bench bench-check demo fuzz tools clean help
+.PHONY: build guest-tools generate fmt lint generated test test-unit test-native test-lab test-modules test-matrix test-vm vm btf bench bench-check demo fuzz tools go bare clean help
 
-build: ## bin/ipiptrace, one static binary
+build: go ## bin/ipiptrace, one static binary
 	@mkdir -p bin
 	@$(BUILD) -o bin/ipiptrace ./cmd/ipiptrace
 	@size=$$(stat -c %s bin/ipiptrace); (( size < 15 << 20 )) || { echo "bin/ipiptrace has $$size bytes, more than 15 MiB" >&2; exit 1; }
 
-generate: tools ## compile bpf/ into tracer/, with clang 19
+generate: go tools ## compile bpf/ into tracer/, with clang 19
 	$(call say,compiling bpf/)
 	@go generate ./
 
@@ -36,7 +38,7 @@ fmt: tools ## format Go and C
 	@gofmt -w $$(git ls-files -co --exclude-standard '*.go')
 	@clang-format-19 -i bpf/*.[ch]
 
-lint: tools ## formats, go vet, staticcheck
+lint: go tools ## formats, go vet, staticcheck
 	$(call say,formats$(comma) go vet$(comma) staticcheck)
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
 		[[ -z $$unformatted ]] || { echo "not formatted, run make fmt: $$unformatted" >&2; exit 1; }
@@ -45,7 +47,7 @@ lint: tools ## formats, go vet, staticcheck
 	@go vet -tags native ./cmd/ipiptrace
 	@go tool staticcheck ./...
 
-generated: tools ## the committed objects are what bpf/ compiles to
+generated: go tools ## the committed objects are what bpf/ compiles to
 	$(call say,comparing tracer/*.o with bpf/)
 	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; cp -r bpf go.mod go.sum gen.go "$$dir"; mkdir "$$dir/tracer"; \
 		(cd "$$dir" && go generate ./ >/dev/null); \
@@ -55,11 +57,11 @@ generated: tools ## the committed objects are what bpf/ compiles to
 
 test: lint generated test-unit test-native test-modules bench-check test-lab ## all that CI runs
 
-test-unit: ## pure packages, goldens, CLI scripts; needs Go only
+test-unit: go ## pure packages, goldens, CLI scripts; needs Go only
 	$(call say,unit tests)
 	@go test $(TESTFLAGS) ./...
 
-test-native: tools ## real packets of this machine's kernel, tracepoints only; needs root
+test-native: go tools ## real packets of this machine's kernel, tracepoints only; needs root
 	$(call say,native tests)
 	@go test $(TESTFLAGS) -tags native -run '^TestNative' -count 1 ./cmd/ipiptrace
 
@@ -96,14 +98,14 @@ test-modules: build guest-tools ## modules that come and go under a run, in a gu
 test-matrix: ## the long run before a release: every fault, kernel and back-end
 	@$(MAKE) --no-print-directory test-lab LAB_KERNELS="5.10 6.1 6.12 newest" GUESTTIME=4h E2EFLAGS="-set full"
 
-guest-tools:
+guest-tools: go
 	@$(BUILD) -o bin/e2e ./internal/lab/e2e
 	@$(BUILD) -o bin/boot ./internal/vm/boot
 
-bench: ## what a packet costs, in instructions: KERNEL=6.1
+bench: go ## what a packet costs, in instructions: KERNEL=6.1
 	@go run ./internal/bench --kernel $(KERNEL)
 
-bench-check: ## that against the parent commit
+bench-check: go ## that against the parent commit
 	@if git rev-parse --quiet --verify HEAD^ >/dev/null; then \
 		go run ./internal/bench --kernel $(KERNEL) --against HEAD^ --backends fentry --packets 500 --warm-up 100; \
 	else \
@@ -135,7 +137,7 @@ demo: build ## a guest, the lab, a fault and what ipiptrace says of it; then wit
 	@$(BUILD) -o bin/boot ./internal/vm/boot
 	@bin/boot --kernel $(KERNEL) --file bin/ipiptrace:/bin/ipiptrace -- bash -c "$$DEMO"
 
-fuzz: ## every fuzz target for FUZZTIME
+fuzz: go ## every fuzz target for FUZZTIME
 	@go list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r package dir; do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$dir"/*_test.go 2>/dev/null); do \
 			echo "==> $$package $$target" >&2; \
@@ -154,6 +156,12 @@ tools: ## install what generate, lint and test-native need, through apt
 	if (( EUID )); then echo "this machine lacks $${lacking[*]}; install with: $$install" >&2; exit 1; fi; \
 	echo "this machine lacks $${lacking[*]}; running: $$install" >&2; \
 	$$install >&2 || { apt-get update >&2; $$install >&2; }
+
+go: # a Go that is new enough, or can fetch one; else one line says where it comes from
+	@internal/setup/go.sh >/dev/null
+
+bare: ## make demo and make test in a Debian that has nothing but Go, git and make: DEBIAN=12
+	@internal/setup/bare.sh $(DEBIAN)
 
 clean: ## remove what make has made
 	@rm -rf bin

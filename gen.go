@@ -15,6 +15,7 @@
 //	internal/lab/      client, director and real server in network namespaces, faults, traffic
 //	internal/ipv4/     writes the headers of what they put onto a wire
 //	internal/vm/       boots a Debian kernel
+//	internal/setup/    finds the Go that builds all this; tries the README on a bare Debian
 //
 // Start with README.md; `make help` lists what can be made.
 package ipiptrace

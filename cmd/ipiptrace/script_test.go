@@ -61,6 +61,9 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 		cmd.SysProcAttr = nobody()
 	}
 	err = cmd.Run()
+	if unprivileged && errors.Is(err, syscall.EPERM) {
+		ts.Fatalf("%v: the kernel refuses user namespaces here, as it does in a chroot, or with user.max_user_namespaces=0", err)
+	}
 	if err != nil && !errors.As(err, new(*exec.ExitError)) {
 		ts.Fatalf("%v", err)
 	}
