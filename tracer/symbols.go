@@ -21,9 +21,12 @@ type symbols struct {
 	// proc is where procfs is.
 	proc string
 
-	mu    sync.Mutex
-	err   error
-	addrs []uint64
+	mu  sync.Mutex
+	err error
+	// hidden: the last reading had nothing, nor will another have. It costs a quarter of a second, and every frame of
+	// every stack would ask for it.
+	hidden bool
+	addrs  []uint64
 	// spans are where the name of each address is in names.
 	spans []uint32
 	names []byte
@@ -48,27 +51,31 @@ var suffix = regexp.MustCompile(`(\.(isra|constprop|part|cold)(\.\d+)?)+$`)
 // plainName is the name of the C function that a symbol was made of.
 func plainName(symbol string) string { return suffix.ReplaceAllString(symbol, "") }
 
-// load reads the symbols, unless that was done and no module has come or gone since.
+// load reads the symbols, unless that was done and no module has come or gone since, or the kernel hides them.
 func (s *symbols) load() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hidden {
+		return s.err
+	}
 	modules, err := os.ReadFile(filepath.Join(s.proc, "modules"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel without modules has no such file
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	loaded := moduleSpans(string(modules))
 	if len(s.addrs) > 0 && slices.Equal(s.modules, loaded) {
 		return s.err
 	}
 	f, err := os.Open(filepath.Join(s.proc, "kallsyms"))
 	if err != nil {
-		s.err = fmt.Errorf("read kernel symbols: %w", err)
+		s.hidden, s.err = true, fmt.Errorf("read kernel symbols: %w", err)
 		return s.err
 	}
 	defer f.Close()
 	fresh := symbols{modules: loaded}
 	fresh.read(bufio.NewReaderSize(f, 1<<18))
-	if len(fresh.addrs) == 0 { // the kernel shows them no more; what is known stays true for what was there
+	if len(fresh.addrs) == 0 { // the kernel does not show them, or no more; what is known stays true for what was there
+		s.hidden = true
 		if len(s.addrs) == 0 {
 			s.err = errNoSymbols
 		}

@@ -61,3 +61,56 @@ func TestAnAddressIsOfTheFunctionBeforeIt(t *testing.T) {
 		}
 	}
 }
+
+// TestHiddenSymbolsAreReadOnce looks at what kallsyms says with kernel.kptr_restrict=2, and shows the symbols afterwards:
+// who sees them now has read again.
+func TestHiddenSymbolsAreReadOnce(t *testing.T) {
+	write := func(t *testing.T, s *symbols, name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(s.proc, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const hidden = "0000000000000000 T _stext\n0000000000000000 T ip_forward\n0000000000000000 T _etext\n"
+	t.Run("from the beginning", func(t *testing.T) {
+		s := &symbols{proc: t.TempDir()}
+		write(t, s, "kallsyms", hidden)
+		if got := s.symbol(0xffffffff81000064); got != "0xffffffff81000064" {
+			t.Errorf("a hidden symbol is %s", got)
+		}
+		write(t, s, "kallsyms", compiled)
+		if got := s.symbol(0xffffffff81000064); got != "0xffffffff81000064" || s.variant("ip_defrag") != "" {
+			t.Errorf("they were read again: %s", got)
+		}
+	})
+	t.Run("no kallsyms at all", func(t *testing.T) {
+		s := &symbols{proc: t.TempDir()}
+		if s.load() == nil {
+			t.Error("no error")
+		}
+		write(t, s, "kallsyms", compiled)
+		if s.load() == nil {
+			t.Error("they were looked for again")
+		}
+	})
+	t.Run("under way", func(t *testing.T) {
+		s := compiledSymbols(t)
+		write(t, s, "modules", "ipip 4096 0 - Live 0xffffffffc0a00000\n")
+		if got := s.symbol(0xffffffff81000064); got != "ip_forward+0x4" {
+			t.Fatalf("a symbol is %s", got)
+		}
+		write(t, s, "modules", "ipip 4096 0 - Live 0x0000000000000000\n")
+		write(t, s, "kallsyms", hidden)
+		if got := s.symbol(0xffffffffc0b00004); got != "0xffffffffc0b00004" {
+			t.Errorf("an unknown symbol is %s", got)
+		}
+		write(t, s, "kallsyms", compiled+"ffffffffc0b00000 t late\t[ipip]\n")
+		write(t, s, "modules", "ipip 4096 0 - Live 0xffffffffc0b00000\n")
+		if got := s.symbol(0xffffffffc0b00004); got != "0xffffffffc0b00004" {
+			t.Errorf("they were read again: %s", got)
+		}
+		if got := s.symbol(0xffffffff81000064); got != "ip_forward+0x4" {
+			t.Errorf("what was known is forgotten: %s", got)
+		}
+	})
+}

@@ -115,7 +115,7 @@ func recorded(from source, w *event.Writer, out *bufio.Writer) source {
 func conclude(w io.Writer, account journey.Account, err error) error {
 	complain(w, err)
 	if slices.ContainsFunc(account.Sites, nameless) {
-		fmt.Fprintln(w, "ipiptrace: the kernel hides its symbols, functions are shown as addresses: run it as root (sudo), or with CAP_SYSLOG")
+		fmt.Fprintln(w, "ipiptrace: the kernel hides its symbols, functions are shown as addresses: kernel.kptr_restrict=2 hides them from everybody, 1 (sysctl -w kernel.kptr_restrict=1) and 0 from those without CAP_SYSLOG: run it as root (sudo)")
 	}
 	if failed := render.NewText(w, render.TextOptions{}).Account(account); failed != nil && err == nil {
 		err = fmt.Errorf("standard error: %w", failed)
