@@ -7,42 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/cilium/ebpf/btf"
-
 	"ipiptrace/tracer/event"
 )
-
-func TestBothHalvesAgreeOnSizes(t *testing.T) {
-	spec, err := loadIpiptrace()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range map[string]int{"event": eventSize, "packet_section": packetSize, "drop_section": dropSize} {
-		var s *btf.Struct
-		if err := spec.Types.TypeByName(name, &s); err != nil {
-			t.Fatal(err)
-		}
-		if int(s.Size) != want {
-			t.Errorf("struct %s has %d bytes, decode.go takes %d", name, s.Size, want)
-		}
-	}
-}
-
-func TestBothHalvesAgreeOnPlaces(t *testing.T) {
-	spec, err := loadIpiptrace()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var places *btf.Enum
-	if err := spec.Types.TypeByName("place", &places); err != nil {
-		t.Fatal(err)
-	}
-	for _, v := range places.Values {
-		if v.Value != 0 && event.Place(v.Value).String() == "" {
-			t.Errorf("%s = %d has no name in tracer/event", v.Name, v.Value)
-		}
-	}
-}
 
 // record is one of struct event with a packet section, as the kernel half writes it.
 func record() []byte {

@@ -137,10 +137,16 @@ const (
 	ipiptraceVarConfig                = "config"
 	ipiptraceVarCounters              = "counters"
 	ipiptraceVarDropRecordType        = "drop_record_type"
+	ipiptraceVarEventFlagType         = "event_flag_type"
 	ipiptraceVarInstance              = "instance"
+	ipiptraceVarIpVsMethodType        = "ip_vs_method_type"
+	ipiptraceVarNftDecidesType        = "nft_decides_type"
+	ipiptraceVarPacketFlagType        = "packet_flag_type"
 	ipiptraceVarPacketRecordType      = "packet_record_type"
 	ipiptraceVarPlaceType             = "place_type"
 	ipiptraceVarReady                 = "ready"
+	ipiptraceVarSectionTypeType       = "section_type_type"
+	ipiptraceVarTcpRefusalType        = "tcp_refusal_type"
 )
 
 // loadIpiptrace returns the embedded CollectionSpec for ipiptrace.
@@ -246,10 +252,16 @@ type ipiptraceVariableSpecs struct {
 	Config           *ebpf.VariableSpec `ebpf:"config"`
 	Counters         *ebpf.VariableSpec `ebpf:"counters"`
 	DropRecordType   *ebpf.VariableSpec `ebpf:"drop_record_type"`
+	EventFlagType    *ebpf.VariableSpec `ebpf:"event_flag_type"`
 	Instance         *ebpf.VariableSpec `ebpf:"instance"`
+	IpVsMethodType   *ebpf.VariableSpec `ebpf:"ip_vs_method_type"`
+	NftDecidesType   *ebpf.VariableSpec `ebpf:"nft_decides_type"`
+	PacketFlagType   *ebpf.VariableSpec `ebpf:"packet_flag_type"`
 	PacketRecordType *ebpf.VariableSpec `ebpf:"packet_record_type"`
 	PlaceType        *ebpf.VariableSpec `ebpf:"place_type"`
 	Ready            *ebpf.VariableSpec `ebpf:"ready"`
+	SectionTypeType  *ebpf.VariableSpec `ebpf:"section_type_type"`
+	TcpRefusalType   *ebpf.VariableSpec `ebpf:"tcp_refusal_type"`
 }
 
 // ipiptraceObjects contains all objects after they have been loaded into the kernel.
@@ -294,10 +306,16 @@ type ipiptraceVariables struct {
 	Config           *ebpf.Variable `ebpf:"config"`
 	Counters         *ebpf.Variable `ebpf:"counters"`
 	DropRecordType   *ebpf.Variable `ebpf:"drop_record_type"`
+	EventFlagType    *ebpf.Variable `ebpf:"event_flag_type"`
 	Instance         *ebpf.Variable `ebpf:"instance"`
+	IpVsMethodType   *ebpf.Variable `ebpf:"ip_vs_method_type"`
+	NftDecidesType   *ebpf.Variable `ebpf:"nft_decides_type"`
+	PacketFlagType   *ebpf.Variable `ebpf:"packet_flag_type"`
 	PacketRecordType *ebpf.Variable `ebpf:"packet_record_type"`
 	PlaceType        *ebpf.Variable `ebpf:"place_type"`
 	Ready            *ebpf.Variable `ebpf:"ready"`
+	SectionTypeType  *ebpf.Variable `ebpf:"section_type_type"`
+	TcpRefusalType   *ebpf.Variable `ebpf:"tcp_refusal_type"`
 }
 
 // ipiptracePrograms contains all programs after they have been loaded into the kernel.

@@ -50,13 +50,6 @@ type also struct {
 	module string
 }
 
-// The ways of IPVS to send a packet on: enum ip_vs_method.
-const (
-	methodNAT    = 0
-	methodTunnel = 2
-	methodDirect = 3
-)
-
 // What an expression of nftables has to do with the verdict: enum nft_decides.
 const (
 	nftAlways    = 0
@@ -107,8 +100,8 @@ var probes = []probe{
 		why: "the director looks at the packet"},
 	{place: event.IPVSSchedule, symbols: []string{"ip_vs_schedule"}, module: "ip_vs", skbArg: 1, args: 5, returns: true,
 		why: "the director chooses a real server, or finds none"},
-	{place: event.IPVSXmit, symbols: []string{"ip_vs_tunnel_xmit"}, module: "ip_vs", aux: methodTunnel,
-		also: []also{{symbol: "ip_vs_nat_xmit", aux: methodNAT}, {symbol: "ip_vs_dr_xmit", aux: methodDirect}},
+	{place: event.IPVSXmit, symbols: []string{"ip_vs_tunnel_xmit"}, module: "ip_vs", aux: uint32(event.MethodTunnel),
+		also: []also{{symbol: "ip_vs_nat_xmit", aux: uint32(event.MethodNAT)}, {symbol: "ip_vs_dr_xmit", aux: uint32(event.MethodDirect)}},
 		why:  "the director sends the packet on, and by which method"},
 	{place: event.IPVSLeave, symbols: []string{"ip_vs_leave"}, module: "ip_vs", skbArg: 1,
 		why: "the director has nowhere to send the packet to"},

@@ -9,26 +9,13 @@ const (
 	ipvsTook    = 2
 )
 
-// The methods by which a director sends a packet on (enum ip_vs_method in bpf/event.h), and their names.
-const (
-	methodNAT = iota
-	methodLocal
-	methodTunnel
-	methodDirect
-	methodBypass
-)
-
-var methodNames = []string{
-	methodNAT: "nat", methodLocal: "local", methodTunnel: "tunnel", methodDirect: "direct", methodBypass: "bypass",
-}
-
 // director is what IPVS does with a packet in the present network namespace.
 type director struct {
 	// handled: the packet is IPVS's: given to a method, taken, dropped, or given up.
 	handled bool
 	// sent: a method has it, method says which one.
 	sent   bool
-	method uint32
+	method event.Method
 	// dropped: ip_vs_in wants it freed; passed: it doesn't; neither if its return was not seen.
 	dropped, passed bool
 	// gaveUp: there is no destination.
@@ -44,10 +31,11 @@ func (f *flight) direct(e event.Event) {
 	switch e.Place {
 	case event.IPVSXmit:
 		f.given = key{e.Skb, e.Seen}
-		f.balanced = f.balanced || e.Aux != methodLocal
-		*d = director{handled: e.Aux != methodLocal, sent: true, method: e.Aux}
+		method := event.Method(e.Aux)
+		f.balanced = f.balanced || method != event.MethodLocal
+		*d = director{handled: method != event.MethodLocal, sent: true, method: method}
 		// A tunnelled packet goes through ip_local_out, the others straight to the output hooks.
-		if e.Aux != methodLocal && e.Aux != methodTunnel {
+		if method != event.MethodLocal && method != event.MethodTunnel {
 			f.leaving = sent
 		}
 	case event.IPVSLeave:
@@ -85,14 +73,14 @@ func (f *flight) servedHere() {
 
 // rewritten reports whether IPVS has changed the packet's destination: where hooks are not watched it may not be
 // known again from then on.
-func (f *flight) rewritten() bool { return f.director.sent && f.director.method == methodNAT }
+func (f *flight) rewritten() bool { return f.director.sent && f.director.method == event.MethodNAT }
 
 // ipvsSends is the prospect of a packet that a method of IPVS has: what can't be sent is freed with an event.
 func ipvsSends(f *flight, e event.Event) (prospect, bool) {
-	switch e.Aux {
-	case methodNAT:
+	switch event.Method(e.Aux) {
+	case event.MethodNAT:
 		return handedOn, true
-	case methodLocal:
+	case event.MethodLocal:
 		return silence, true
 	}
 	return waiting, true // for the neighbour
@@ -147,9 +135,7 @@ func (f *flight) whereGiven(k key) (Step, bool) {
 func word(e event.Event) (verdict, method string) {
 	switch e.Place {
 	case event.IPVSXmit:
-		if int(e.Aux) < len(methodNames) {
-			method = methodNames[e.Aux]
-		}
+		method = event.Method(e.Aux).String()
 	case event.NfHookSlow:
 		if e.Returned {
 			verdict = verdictName(e.Value)

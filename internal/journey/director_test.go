@@ -14,9 +14,9 @@ func (s *skb) atDirector() *skb {
 }
 
 // scheduled gives a packet to a method of IPVS.
-func (s *skb) scheduled(method uint32) *skb {
+func (s *skb) scheduled(method event.Method) *skb {
 	s.returns(event.IPVSSchedule, 1)
-	s.event(event.IPVSXmit).Aux = method
+	s.event(event.IPVSXmit).Aux = uint32(method)
 	return s
 }
 
@@ -39,7 +39,7 @@ func TestADirectorsPacketGetsTheFateItHad(t *testing.T) {
 		is   func(Journey) bool
 	}{
 		"a tunnelled packet is forwarded, and the method is a step": {does: func(k *kernel) {
-			s := k.packet(1, syn()).atDirector().scheduled(methodTunnel).in(ipip()).at(event.IPLocalOut).
+			s := k.packet(1, syn()).atDirector().scheduled(event.MethodTunnel).in(ipip()).at(event.IPLocalOut).
 				returns(event.IPVSIn, ipvsPassed).hook(3, 1).hook(4, 1)
 			s.at(event.NetDevQueue, event.NetDevStartXmit).value(event.NetDevXmit, 0).taken()
 			k.silence(time.Second)
@@ -50,30 +50,30 @@ func TestADirectorsPacketGetsTheFateItHad(t *testing.T) {
 			})
 		}},
 		"a copy of it goes on": {does: func(k *kernel) {
-			s := k.packet(1, syn()).atDirector().scheduled(methodTunnel)
+			s := k.packet(1, syn()).atDirector().scheduled(event.MethodTunnel)
 			c := s.copy()
 			s.at(event.ConsumeSkb)
 			c.in(ipip()).at(event.IPLocalOut, event.NetDevQueue, event.NetDevStartXmit)
 			k.silence(time.Second)
 		}, fate: Forwarded, role: Director},
 		"it waits for its neighbour, however late the hook returns": {does: func(k *kernel) {
-			k.packet(1, syn()).atDirector().scheduled(methodTunnel).in(ipip()).at(event.IPLocalOut).returns(event.IPVSIn, ipvsPassed).hook(3, 1).hook(4, 1).taken()
+			k.packet(1, syn()).atDirector().scheduled(event.MethodTunnel).in(ipip()).at(event.IPLocalOut).returns(event.IPVSIn, ipvsPassed).hook(3, 1).hook(4, 1).taken()
 			k.silence(20 * time.Second)
 		}, fate: Open, role: Director},
 		"no neighbour: dropped, and not by IPVS": {does: func(k *kernel) {
-			s := k.packet(1, syn()).atDirector().scheduled(methodTunnel).in(ipip()).at(event.IPLocalOut).taken()
+			s := k.packet(1, syn()).atDirector().scheduled(event.MethodTunnel).in(ipip()).at(event.IPLocalOut).taken()
 			k.silence(3 * time.Second)
 			s.kfree("neigh_invalidate", "NEIGH_FAILED")
 		}, fate: Dropped, role: Director, is: func(j Journey) bool { return j.Drop.Decider == "" }},
 		"a rewritten packet that is not seen again was handed on, it has not vanished": {does: func(k *kernel) {
-			k.packet(1, syn()).atDirector().scheduled(methodNAT).returns(event.IPVSIn, ipvsPassed).hook(3, 1).hook(4, 1).taken()
+			k.packet(1, syn()).atDirector().scheduled(event.MethodNAT).returns(event.IPVSIn, ipvsPassed).hook(3, 1).hook(4, 1).taken()
 			k.silence(20 * time.Second)
 		}, fate: Forwarded, role: Director, is: func(j Journey) bool {
 			s, _ := step(j, event.IPVSXmit)
 			return s.Method == "nat"
 		}},
 		"a rewritten packet is followed to its device, and shows where it goes": {does: func(k *kernel) {
-			s := k.packet(1, syn()).atDirector().scheduled(methodNAT).returns(event.IPVSIn, ipvsPassed).hook(3, 1).hook(4, 1).taken()
+			s := k.packet(1, syn()).atDirector().scheduled(event.MethodNAT).returns(event.IPVSIn, ipvsPassed).hook(3, 1).hook(4, 1).taken()
 			s.packet.Inner.Dst, s.changed = rip, true
 			s.at(event.NetDevQueue, event.NetDevStartXmit)
 			k.silence(time.Second)
@@ -88,28 +88,28 @@ func TestADirectorsPacketGetsTheFateItHad(t *testing.T) {
 			return j.Drop.Tunnelled && !last.Tunnelled && j.Outer != nil
 		}},
 		"a rewritten packet that a rule in output drops is dropped": {does: func(k *kernel) {
-			k.packet(1, syn()).atDirector().scheduled(methodNAT).hook(3, -1).taken()
+			k.packet(1, syn()).atDirector().scheduled(event.MethodNAT).hook(3, -1).taken()
 			k.silence(time.Second)
 		}, fate: Dropped, role: Director, is: func(j Journey) bool { return j.Drop.NfHook == "output" }},
 		"a rewritten packet whose address another packet has now was handed on": {does: func(k *kernel) {
-			reuse(k, k.packet(1, syn()).atDirector().scheduled(methodNAT))
+			reuse(k, k.packet(1, syn()).atDirector().scheduled(event.MethodNAT))
 		}, fate: Forwarded, role: Director},
 		"no route to the real server: the method frees it": {does: func(k *kernel) {
-			k.packet(1, syn()).atDirector().scheduled(methodNAT).kfree("ip_vs_nat_xmit", "NOT_SPECIFIED")
+			k.packet(1, syn()).atDirector().scheduled(event.MethodNAT).kfree("ip_vs_nat_xmit", "NOT_SPECIFIED")
 		}, fate: Dropped, role: Director},
 		"direct routing sends it as it is": {does: func(k *kernel) {
-			k.packet(1, syn()).atDirector().scheduled(methodDirect).returns(event.IPVSIn, ipvsPassed).hook(3, 1).taken().at(event.NetDevQueue, event.NetDevStartXmit)
+			k.packet(1, syn()).atDirector().scheduled(event.MethodDirect).returns(event.IPVSIn, ipvsPassed).hook(3, 1).taken().at(event.NetDevQueue, event.NetDevStartXmit)
 			k.silence(time.Second)
 		}, fate: Forwarded, role: Director, is: func(j Journey) bool {
 			s, _ := step(j, event.IPVSXmit)
 			return s.Method == "direct" && j.Outer == nil
 		}},
 		"the director serves it itself": {does: func(k *kernel) {
-			s := k.packet(1, syn()).atDirector().scheduled(methodTunnel).returns(event.IPVSIn, ipvsPassed).hook(1, 1)
+			s := k.packet(1, syn()).atDirector().scheduled(event.MethodTunnel).returns(event.IPVSIn, ipvsPassed).hook(1, 1)
 			s.at(event.TCPRcv).returns(event.TCPRcv, 0)
 		}, fate: Delivered},
 		"the director serves it itself, and the method is direct routing": {does: func(k *kernel) {
-			s := k.packet(1, syn()).atDirector().scheduled(methodDirect).returns(event.IPVSIn, ipvsPassed).hook(1, 1)
+			s := k.packet(1, syn()).atDirector().scheduled(event.MethodDirect).returns(event.IPVSIn, ipvsPassed).hook(1, 1)
 			s.at(event.TCPRcv).returns(event.TCPRcv, 0)
 		}, fate: Delivered},
 		"what the director's own client sends waits for its neighbour": {does: func(k *kernel) {
@@ -167,7 +167,7 @@ func TestADirectorsPacketGetsTheFateItHad(t *testing.T) {
 func TestAHookThatReturnsLateSaysNothingOfTheRealServer(t *testing.T) {
 	k := newKernel()
 	s := k.packet(1, syn()).sends(nsClient)
-	s.atDirector().scheduled(methodTunnel).in(ipip()).at(event.IPLocalOut, event.NetDevQueue, event.NetDevStartXmit)
+	s.atDirector().scheduled(event.MethodTunnel).in(ipip()).at(event.IPLocalOut, event.NetDevQueue, event.NetDevStartXmit)
 	s.tunnelled()
 	s.taken() // the event has the packet's new device: the director's is told from where IPVS got it
 	k.silence(6 * time.Second)
@@ -180,7 +180,7 @@ func TestAHookThatReturnsLateSaysNothingOfTheRealServer(t *testing.T) {
 func TestANetfilterQueueBehindADirectorIsStillAQueue(t *testing.T) {
 	k := newKernel()
 	s := k.packet(1, syn()).sends(nsClient)
-	s.atDirector().scheduled(methodTunnel).in(ipip()).at(event.IPLocalOut, event.NetDevQueue, event.NetDevStartXmit).taken()
+	s.atDirector().scheduled(event.MethodTunnel).in(ipip()).at(event.IPLocalOut, event.NetDevQueue, event.NetDevStartXmit).taken()
 	s.tunnelled().hook(1, 0)
 	k.silence(20 * time.Second)
 	if j := k.one(t, everywhere()); j.Fate != Open {
@@ -191,7 +191,7 @@ func TestANetfilterQueueBehindADirectorIsStillAQueue(t *testing.T) {
 func TestDirectRoutingEndsAtTheRealServer(t *testing.T) {
 	k := newKernel()
 	s := k.packet(1, syn()).sends(nsClient)
-	s.atDirector().scheduled(methodDirect).at(event.NetDevQueue, event.NetDevStartXmit).taken()
+	s.atDirector().scheduled(event.MethodDirect).at(event.NetDevQueue, event.NetDevStartXmit).taken()
 	s.on("eth0", nsRealServer).at(event.NetifReceiveSkb, event.IPRcv, event.TCPRcv).returns(event.TCPRcv, 0)
 	j := k.one(t, everywhere())
 	if j.Fate != Delivered || j.Role != RealServer || len(j.Notices) != 0 {
@@ -201,7 +201,7 @@ func TestDirectRoutingEndsAtTheRealServer(t *testing.T) {
 
 func TestAReplyOnItsWayBackIsTheDirectors(t *testing.T) {
 	k := newKernel()
-	k.packet(1, syn()).atDirector().scheduled(methodNAT).taken()
+	k.packet(1, syn()).atDirector().scheduled(event.MethodNAT).taken()
 	k.packet(2, reply(event.SYN|event.ACK, 5000, 1001, 60)).on("eth0", nsDirector).at(event.NetDevQueue, event.NetDevStartXmit)
 	k.silence(time.Second)
 	for _, j := range k.assemble(t, everywhere()) {

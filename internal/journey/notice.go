@@ -127,7 +127,7 @@ func (a *Assembler) arpConflict(f *flight) (Notice, bool) {
 }
 
 // otherMethods are those of IPVS that send a request to another host without an outer header, as ipvsadm names them.
-var otherMethods = map[uint32]string{methodNAT: "Masq", methodDirect: "Route"}
+var otherMethods = map[event.Method]string{event.MethodNAT: "Masq", event.MethodDirect: "Route"}
 
 // wrongMethod is told with a request that a director sent on as no tunnel does.
 func (f *flight) wrongMethod() (Notice, bool) {

@@ -103,7 +103,7 @@ func TestPlainPacketsAtARealServerAreNoticed(t *testing.T) {
 		}},
 		"never at the director": {does: func(k *kernel) {
 			tunnelled(k)
-			plain(k, nsDirector).scheduled(methodTunnel).in(ipip()).at(event.IPLocalOut, event.NetDevQueue, event.NetDevStartXmit)
+			plain(k, nsDirector).scheduled(event.MethodTunnel).in(ipip()).at(event.IPLocalOut, event.NetDevQueue, event.NetDevStartXmit)
 			k.silence(time.Second)
 			plain(k, nsDirector).returns(event.IPVSIn, ipvsDropped).kfree("nf_hook_slow", "NETFILTER_DROP")
 		}},
@@ -118,11 +118,11 @@ func TestPlainPacketsAtARealServerAreNoticed(t *testing.T) {
 		}},
 		"never what the real server's own IPVS serves": {does: func(k *kernel) {
 			tunnelled(k)
-			plain(k, nsRealServer).scheduled(methodLocal).returns(event.IPVSIn, ipvsPassed).at(event.TCPRcv).returns(event.TCPRcv, 0)
+			plain(k, nsRealServer).scheduled(event.MethodLocal).returns(event.IPVSIn, ipvsPassed).at(event.TCPRcv).returns(event.TCPRcv, 0)
 		}},
 		"never what a director sent by direct routing": {does: func(k *kernel) {
 			tunnelled(k)
-			plain(k, nsDirector).scheduled(methodDirect).at(event.NetDevQueue, event.NetDevStartXmit).
+			plain(k, nsDirector).scheduled(event.MethodDirect).at(event.NetDevQueue, event.NetDevStartXmit).
 				on("eth0", nsRealServer).at(event.NetifReceiveSkb, event.TCPRcv).returns(event.TCPRcv, 0)
 		}},
 	} {
@@ -145,7 +145,7 @@ func TestARealServerThatSendsOnWhatCameTunnelledIsNoticed(t *testing.T) {
 	}{
 		"forwarded": {does: func(k *kernel) { leaves(k.packet(1, syn()).tunnelled().at(event.IPForward)) }, want: VIPMissing},
 		"by its own IPVS": {does: func(k *kernel) {
-			leaves(k.packet(1, syn()).tunnelled().scheduled(methodTunnel).in(ipip()).at(event.IPLocalOut))
+			leaves(k.packet(1, syn()).tunnelled().scheduled(event.MethodTunnel).in(ipip()).at(event.IPLocalOut))
 		}, want: IPVSLoop},
 		"never what NAT gives to another": {does: func(k *kernel) {
 			s := k.packet(1, syn()).tunnelled()
@@ -156,7 +156,7 @@ func TestARealServerThatSendsOnWhatCameTunnelledIsNoticed(t *testing.T) {
 			leaves(k.packet(1, syn()).on("eth0", nsRealServer).at(event.NetifReceiveSkb, event.IPRcv, event.IPForward))
 		}},
 		"never at the director": {does: func(k *kernel) {
-			leaves(k.packet(1, syn()).on("eth0", nsRealServer).at(event.NetifReceiveSkb, event.IPRcv).scheduled(methodTunnel).in(ipip()).at(event.IPLocalOut))
+			leaves(k.packet(1, syn()).on("eth0", nsRealServer).at(event.NetifReceiveSkb, event.IPRcv).scheduled(event.MethodTunnel).in(ipip()).at(event.IPLocalOut))
 		}},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -176,16 +176,16 @@ func TestARealServerThatSendsOnWhatCameTunnelledIsNoticed(t *testing.T) {
 }
 
 func TestADirectorThatDoesNotTunnelIsNoticed(t *testing.T) {
-	for method, want := range map[uint32]int{methodTunnel: 0, methodDirect: 1, methodNAT: 1} {
+	for method, want := range map[event.Method]int{event.MethodTunnel: 0, event.MethodDirect: 1, event.MethodNAT: 1} {
 		k := newKernel()
 		s := k.packet(1, syn()).atDirector().scheduled(method).returns(event.IPVSIn, ipvsPassed).hook(3, 1).taken()
-		if method == methodTunnel {
+		if method == event.MethodTunnel {
 			s.in(ipip())
 		}
 		s.at(event.NetDevQueue, event.NetDevStartXmit)
 		k.silence(time.Second)
 		if got := noticesOf(k.assemble(t, everywhere()), IPVSWrongMethod); got != want {
-			t.Errorf("%s: %d notices, want %d", methodNames[method], got, want)
+			t.Errorf("%s: %d notices, want %d", method, got, want)
 		}
 	}
 }

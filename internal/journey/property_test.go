@@ -33,7 +33,7 @@ func session() *kernel {
 		p.Quoted, p.ICMPType, p.ICMPCode = true, 3, 3
 		k.packet(id+6, p).on("eth0", nsRealServer).at(event.IPLocalOut, event.NetDevQueue)
 		q.kfree("__udp4_lib_rcv", "NO_SOCKET")
-		n := k.packet(id+8, syn()).atDirector().scheduled(uint32(i%5)).returns(event.IPVSIn, ipvsPassed).hook(3, 1)
+		n := k.packet(id+8, syn()).atDirector().scheduled(event.Method(i%5)).returns(event.IPVSIn, ipvsPassed).hook(3, 1)
 		n.taken().at(event.NetDevQueue, event.NetDevStartXmit)
 		k.packet(id+9, syn()).atDirector().returns(event.IPVSSchedule, 0).at(event.IPVSLeave).returns(event.IPVSIn, ipvsDropped).
 			kfree("nf_hook_slow", "NETFILTER_DROP")

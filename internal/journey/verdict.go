@@ -7,9 +7,6 @@ import (
 	"ipiptrace/tracer/event"
 )
 
-// refusals are the functions of TCP that say why a segment is dropped, by enum tcp_refusal of bpf/event.h.
-var refusals = map[uint32]string{1: "tcp_paws_discard", 2: "tcp_sequence"}
-
 // freed takes kfree_skb: a drop, unless the packet had done its work, or lives on in another sk_buff.
 func (a *Assembler) freed(f *flight, e event.Event) {
 	var d event.Drop
@@ -32,7 +29,7 @@ func (a *Assembler) freed(f *flight, e event.Event) {
 		a.retire(f, bySight) // its journey was before the run, or is over
 		return
 	}
-	drop := &Drop{Drop: d, Dev: f.dev, Netns: f.netns, Tunnelled: f.tunnelled, NfHook: nfHook(d), Decider: refusals[e.Aux]}
+	drop := &Drop{Drop: d, Dev: f.dev, Netns: f.netns, Tunnelled: f.tunnelled, NfHook: nfHook(d), Decider: event.Refusal(e.Aux).Function()}
 	drop.Function = function(d.Function)
 	if drop.NfHook != "" {
 		drop.Rule = f.ruleFor(e)
