@@ -126,7 +126,7 @@ func TestEventNeedsOnlyTheStandardLibrary(t *testing.T) {
 }
 
 // pure packages get all that they know as arguments.
-var pure = []string{"internal/host", "internal/journey", "internal/render", "internal/diagnose", "internal/ruleset"}
+var pure = []string{"internal/host", "internal/journey", "internal/render", "internal/diagnose", "internal/ruleset", "internal/screen"}
 
 func TestPurePackagesDoNoIO(t *testing.T) {
 	for _, p := range house(t, false) {
@@ -142,6 +142,32 @@ func TestPurePackagesDoNoIO(t *testing.T) {
 		for _, clock := range []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker"} {
 			for _, pos := range s.calls("time", clock) {
 				t.Errorf("%s: time.%s: time moves only with events", pos, clock)
+			}
+		}
+	}
+}
+
+// TestOnlyScreensAreWrittenTo: what is printed goes through a screen.Writer, and JSON through screen.JSON.
+func TestOnlyScreensAreWrittenTo(t *testing.T) {
+	for _, p := range house(t, false) {
+		if !slices.Contains([]string{"cmd/ipiptrace", "tracer", "internal/lab"}, p.name()) && !slices.Contains(pure, p.name()) {
+			continue
+		}
+		s := parse(t, p)
+		for _, use := range []struct {
+			pkg, name, only string
+		}{
+			{"os", "Stdout", "main.go"},
+			{"os", "Stderr", "main.go"},
+			{"fmt", "Print", ""},
+			{"fmt", "Printf", ""},
+			{"fmt", "Println", ""},
+			{"encoding/json", "NewEncoder", "json.go"},
+		} {
+			for _, pos := range s.calls(use.pkg, use.name) {
+				if filepath.Base(pos.Filename) != use.only {
+					t.Errorf("%s: %s.%s: write to a screen", pos, use.pkg, use.name)
+				}
 			}
 		}
 	}

@@ -8,6 +8,7 @@
 //	internal/ruleset/  which netfilter rule decides over a packet
 //	internal/diagnose/ a lost journey and the state become a cause, how certain it is, and the fix
 //	internal/render/   journeys and causes as text and as JSON
+//	internal/screen/   keeps text of others from being more than text, on a terminal and in JSON
 //	cmd/ipiptrace/     flags, wiring, exit statuses: the only place that knows all of the above
 //
 // and beside it, for demo and tests:

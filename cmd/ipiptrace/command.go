@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"ipiptrace/internal/screen"
 )
 
 func newRoot(s streams) *cobra.Command {
@@ -26,7 +28,7 @@ Results are on stdout, everything else on stderr; the last line says what was no
 	root.Version = version
 	root.SetVersionTemplate("ipiptrace {{.Version}}\n")
 	root.SilenceErrors, root.SilenceUsage, root.DisableSuggestions = true, true, true
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
+	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(newHelp(root))
 	root.AddCommand(newTrace(s), newRecord(s), newReplay(s), newExplain(s), newProbes(s), newLab(s))
 	for _, cmd := range append(root.Commands(), root) {
@@ -43,7 +45,7 @@ func newHelp(root *cobra.Command) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			cmd, rest, err := root.Find(args)
 			if err != nil || len(rest) > 0 {
-				return usageError{fmt.Errorf("help %q: no such command: see %s --help", strings.Join(args, " "), root.Name())}
+				return usageError{fmt.Errorf("help %s: no such command: see %s --help", screen.Quote(strings.Join(args, " ")), root.Name())}
 			}
 			return cmd.Help()
 		},
@@ -51,18 +53,35 @@ func newHelp(root *cobra.Command) *cobra.Command {
 }
 
 // flagError names the flag and the value before it says what is wrong.
-func flagError(err error) error {
-	var invalid *pflag.InvalidValueError
-	if errors.As(err, &invalid) {
-		err = fmt.Errorf("--%s %q: %w", invalid.GetFlag().Name, invalid.GetValue(), invalid.Unwrap())
+func flagError(cmd *cobra.Command, err error) error {
+	var (
+		invalid *pflag.InvalidValueError
+		unknown *pflag.NotExistError
+		syntax  *pflag.InvalidSyntaxError
+	)
+	switch {
+	case errors.As(err, &invalid):
+		flag, why := invalid.GetFlag(), invalid.Unwrap()
+		if flag.Value.Type() == "bool" {
+			why = fmt.Errorf("it is on or off: give --%s, or --%s=false", flag.Name, flag.Name)
+		}
+		return usageError{fmt.Errorf("--%s %s: %w", flag.Name, screen.Quote(invalid.GetValue()), why)}
+	case errors.As(err, &unknown):
+		name := "--" + unknown.GetSpecifiedName()
+		if letters := unknown.GetSpecifiedShortnames(); letters != "" {
+			name = "-" + letters
+		}
+		err = fmt.Errorf("unknown flag: %s", screen.Short(name))
+	case errors.As(err, &syntax):
+		err = fmt.Errorf("no flag can be called %s", screen.Quote(syntax.GetSpecifiedFlag()))
 	}
-	return usageError{err}
+	return usageError{fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())}
 }
 
 // noArgs refuses arguments: all that trace is told comes in flags.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usageError{fmt.Errorf("%q is neither a command nor a flag: see %s --help", args[0], cmd.Root().Name())}
+		return usageError{fmt.Errorf("%s is neither a command nor a flag: see %s --help", screen.Quote(args[0]), cmd.Root().Name())}
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"ipiptrace/internal/screen"
 	"ipiptrace/tracer"
 )
 
@@ -33,7 +34,7 @@ func complain(w io.Writer, err error) {
 			break
 		}
 	}
-	fmt.Fprintln(w, "ipiptrace: "+line)
+	fmt.Fprintln(w, "ipiptrace: "+screen.Clean(line))
 }
 
 // errNetnsNotPermitted: the namespace is there, but this process may not look at it.
@@ -41,7 +42,7 @@ var errNetnsNotPermitted = errors.New("not permitted to look at the namespace")
 
 func netnsError(value string, err error) error {
 	if errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("--netns %q: %w: %w", value, errNetnsNotPermitted, err)
+		return fmt.Errorf("--netns %s: %w: %w", screen.Quote(value), errNetnsNotPermitted, err)
 	}
-	return usageError{fmt.Errorf("--netns %q: %w", value, err)}
+	return usageError{fmt.Errorf("--netns %s: %w", screen.Quote(value), err)}
 }

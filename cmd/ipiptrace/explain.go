@@ -1,18 +1,15 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"ipiptrace/internal/diagnose"
+	"ipiptrace/internal/screen"
 )
 
 // explainCommand is `ipiptrace explain CODE`.
@@ -59,24 +56,17 @@ func (e *explainCommand) run(args []string) error {
 		code := args[0]
 		docs = slices.DeleteFunc(docs, func(d diagnose.Doc) bool { return d.Code != code })
 		if len(docs) == 0 {
-			return usageError{fmt.Errorf("explain %q: there is no such code%s; ipiptrace explain --list has all", code, like(code))}
+			return usageError{fmt.Errorf("explain %s: there is no such code%s; ipiptrace explain --list has all", screen.Quote(code), like(code))}
 		}
 	}
-	out := bufio.NewWriter(e.out)
-	err := errors.Join(e.write(out, docs), out.Flush())
-	if err != nil && !errors.Is(err, unix.EPIPE) {
-		return fmt.Errorf("standard output: %w", err)
-	}
-	return nil
+	return printed(e.out, func(w io.Writer) error { return e.write(w, docs) })
 }
 
 func (e *explainCommand) write(w io.Writer, docs []diagnose.Doc) error {
 	switch {
 	case e.format.word == "json":
-		lines := json.NewEncoder(w)
-		lines.SetEscapeHTML(false)
 		for _, d := range docs {
-			err := lines.Encode(struct {
+			err := screen.JSON(w, struct {
 				Type string `json:"type"`
 				diagnose.Doc
 			}{"cause", d})

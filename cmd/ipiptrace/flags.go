@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ipiptrace/internal/journey"
+	"ipiptrace/internal/screen"
 	"ipiptrace/tracer"
 	"ipiptrace/tracer/event"
 )
@@ -73,7 +74,7 @@ func (f *following) options(log *slog.Logger) (tracer.Options, error) {
 		return tracer.Options{}, netnsError(f.netns, err)
 	}
 	if err := f.checkReadyFile(); err != nil {
-		return tracer.Options{}, usageError{fmt.Errorf("--ready-file %q: %w", f.readyFile, err)}
+		return tracer.Options{}, usageError{fmt.Errorf("--ready-file %s: %w", screen.Quote(f.readyFile), err)}
 	}
 	return tracer.Options{
 		Filter: event.Filter{
@@ -103,7 +104,7 @@ func (f *following) checkReadyFile() error {
 	case errors.Is(err, os.ErrNotExist):
 		return nil
 	case err != nil:
-		return err
+		return fmt.Errorf("can't be created: %w; give a path that can be", errors.Unwrap(err))
 	case !info.Mode().IsRegular() || info.Size() > 0:
 		return errors.New("is there already, and not an empty file: give a path that can be created")
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ipiptrace/internal/lab"
+	"ipiptrace/internal/screen"
 )
 
 func newLab(s streams) *cobra.Command {
@@ -50,10 +51,10 @@ func labArgs(args []string, dash int) (name string, argv []string, err error) {
 		return "", nil, errors.New("lab needs a NAME: " + strings.Join(scenarioNames(), ", "))
 	}
 	if len(before) > 1 {
-		return "", nil, fmt.Errorf("lab: unexpected %q: put -- before the command", before[1])
+		return "", nil, fmt.Errorf("lab: unexpected %s: put -- before the command", screen.Quote(before[1]))
 	}
 	if _, ok := lab.Named(before[0]); !ok {
-		return "", nil, fmt.Errorf("lab %q: no such scenario: give one of %s", before[0], strings.Join(scenarioNames(), ", "))
+		return "", nil, fmt.Errorf("lab %s: no such scenario: give one of %s", screen.Quote(before[0]), strings.Join(scenarioNames(), ", "))
 	}
 	return before[0], argv, nil
 }

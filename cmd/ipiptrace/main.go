@@ -6,11 +6,16 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ipiptrace/internal/screen"
 )
 
 // version is set by the linker.
@@ -19,22 +24,28 @@ var version = "devel"
 func main() {
 	effective(0)
 	ctx, release := untilSignal(context.Background())
-	status := run(ctx, os.Args[1:], streams{os.Stdout, os.Stderr})
+	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	release()
 	os.Exit(status)
 }
 
-// streams are where results and everything else go.
+// streams are where results and everything else go: a screen.Writer each.
 type streams struct{ out, err io.Writer }
 
-// run is the program without the process around it; it returns the exit status.
-func run(ctx context.Context, args []string, s streams) int {
+// run is the program without the process around it; it returns the exit status. All that it says goes through screens.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	out, rest := screen.NewWriter(stdout, lookOf(stdout).colour), screen.NewWriter(stderr, false)
+	s := streams{out, rest}
 	root := newRoot(s)
 	root.SetArgs(args)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	err := root.ExecuteContext(ctx)
+	if failed := out.Close(); err == nil && failed != nil && !errors.Is(failed, unix.EPIPE) {
+		err = fmt.Errorf("standard output: %w", failed)
+	}
 	complain(s.err, err)
+	_ = rest.Close() // there is nobody left to tell
 	return statusOf(err)
 }
 

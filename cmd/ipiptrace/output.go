@@ -2,15 +2,18 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"ipiptrace/internal/journey"
 	"ipiptrace/internal/render"
+	"ipiptrace/internal/screen"
 	"ipiptrace/tracer/event"
 )
 
@@ -22,7 +25,7 @@ type look struct {
 
 // lookOf asks a stream what it can show; NO_COLOR (no-color.org) is respected.
 func lookOf(w io.Writer) look {
-	file, ok := w.(*os.File)
+	file, ok := screen.Under(w).(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {
 		return look{}
 	}
@@ -31,6 +34,19 @@ func lookOf(w io.Writer) look {
 		width = 0
 	}
 	return look{colour: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb", terminal: true, width: width}
+}
+
+// printed writes what a command has to say, all at once. A reader that went away is no error.
+func printed(stdout io.Writer, write func(io.Writer) error) error {
+	out := bufio.NewWriter(stdout)
+	err := write(out)
+	if err == nil {
+		err = out.Flush()
+	}
+	if err != nil && !errors.Is(err, unix.EPIPE) {
+		return fmt.Errorf("standard output: %w", err)
+	}
+	return nil
 }
 
 // newShow begins to show journeys on stdout. A live run sheds what a reader is too slow for; stop ends it.

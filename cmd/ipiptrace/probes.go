@@ -1,21 +1,16 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/olekukonko/tablewriter"
 	plain "github.com/olekukonko/tablewriter/renderer"
 	"github.com/olekukonko/tablewriter/tw"
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
+	"ipiptrace/internal/screen"
 	"ipiptrace/tracer"
 	"ipiptrace/tracer/event"
 )
@@ -62,19 +57,13 @@ func (p *probesCommand) run() error {
 	if p.format.word == "json" {
 		write = probesJSON
 	}
-	out := bufio.NewWriter(p.out)
-	err = errors.Join(write(out, probes), out.Flush())
-	if err != nil && !errors.Is(err, unix.EPIPE) {
-		return fmt.Errorf("standard output: %w", err)
-	}
-	return nil
+	return printed(p.out, func(w io.Writer) error { return write(w, probes) })
 }
 
 // probesJSON writes an object a line, the contract's.
 func probesJSON(w io.Writer, probes []event.Probe) error {
-	lines := json.NewEncoder(w)
 	for _, p := range probes {
-		err := lines.Encode(struct {
+		err := screen.JSON(w, struct {
 			Type string `json:"type"`
 			event.Probe
 		}{"probe", p})
@@ -121,13 +110,10 @@ func probesTable(w io.Writer, probes []event.Probe) error {
 	return err
 }
 
-// shown is what came from the kernel as a cell: "-" is nothing, and what a terminal might obey is quoted.
+// shown is what came from the kernel as a cell; "-" is nothing.
 func shown(s string) string {
 	if s == "" {
 		return "-"
 	}
-	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return strconv.QuoteToASCII(s)
-	}
-	return s
+	return screen.Clean(s)
 }

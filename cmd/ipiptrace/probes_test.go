@@ -26,7 +26,7 @@ func TestProbesAreATableForPeople(t *testing.T) {
 kfree_skb    tracepoint  kfree_skb           -
 ip_rcv       kprobe      ip_rcv_core.isra.0  -
 tunnel4_rcv  -           -                   not in this kernel
-hostile      -           -                   "\x1b[31m\nred"
+hostile      -           -                   \x1b[31m\nred
 2 of 4 places can be watched
 `
 	if b.String() != want {

@@ -13,6 +13,7 @@ import (
 
 	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/journey"
+	"ipiptrace/internal/screen"
 	"ipiptrace/tracer/event"
 )
 
@@ -60,9 +61,9 @@ func (r *recordCommand) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	file, err := createRecording(name, r.out)
+	file, err := createRecording(name, screen.Under(r.out))
 	if err != nil {
-		return usageError{fmt.Errorf("record %q: %w; give a path that can be written, or -", name, err)}
+		return usageError{fmt.Errorf("record %s: %w; give a path that can be written, or -", screen.Quote(name), err)}
 	}
 	state := r.explaining.before(opts.Filter)
 	live, err := attach(ctx, opts, &r.following, &r.talking, r.err)
@@ -79,7 +80,7 @@ func (r *recordCommand) run(ctx context.Context, name string) error {
 	if errors.Is(err, unix.EPIPE) {
 		err = nil
 	} else if err != nil {
-		err = fmt.Errorf("record %q: %w", name, err)
+		err = fmt.Errorf("record %s: %w", screen.Quote(name), err)
 	}
 	return conclude(r.err, inquiry.Account(assembler.Account()), err)
 }

@@ -11,6 +11,7 @@ import (
 
 	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/journey"
+	"ipiptrace/internal/screen"
 	"ipiptrace/tracer/event"
 )
 
@@ -63,7 +64,7 @@ func (r *replayCommand) run(ctx context.Context, names []string) error {
 		inquiry := diagnose.NewInquiry()
 		failed := follow(source{events: until(ctx, file.Events())}, assembler, inquiry, a)
 		if failed != nil {
-			failed = fmt.Errorf("replay %q: %w", file.name, failed)
+			failed = fmt.Errorf("replay %s: %w", screen.Quote(file.name), failed)
 		}
 		if errors.Is(failed, event.ErrTruncated) {
 			failed = remark{failed}
@@ -92,13 +93,13 @@ func (r *replayCommand) open(names []string) (files []opened, err error) {
 			file, err := os.Open(name)
 			effective(0)
 			if path := (*os.PathError)(nil); errors.As(err, &path) {
-				return nil, usageError{fmt.Errorf("replay %q: %w; give a file that ipiptrace record wrote", name, path.Err)}
+				return nil, usageError{fmt.Errorf("replay %s: %w; give a file that ipiptrace record wrote", screen.Quote(name), path.Err)}
 			}
 			in = file
 		}
 		reader, err := event.NewReader(in)
 		if err != nil {
-			return nil, usageError{fmt.Errorf("replay %q: %w; give a file that ipiptrace record wrote", name, err)}
+			return nil, usageError{fmt.Errorf("replay %s: %w; give a file that ipiptrace record wrote", screen.Quote(name), err)}
 		}
 		files = append(files, opened{reader, name})
 	}

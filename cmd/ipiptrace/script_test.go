@@ -9,8 +9,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"ipiptrace/internal/screen"
 )
 
 func TestMain(m *testing.M) {
@@ -30,6 +33,7 @@ func TestScripts(t *testing.T) {
 			"exits":    exits,
 			"oneline":  oneLine,
 			"lastline": lastLine,
+			"harmless": harmless,
 		},
 	})
 }
@@ -69,6 +73,21 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got := cmd.ProcessState.ExitCode(); got != want {
 		ts.Fatalf("status %d (%s), not %d", got, cmd.ProcessState, want)
+	}
+}
+
+// harmless is `harmless stdout|stderr`: there is something, nothing of it would be obeyed by a terminal, and what is
+// repeated of an argument is short.
+func harmless(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: harmless stdout|stderr")
+	}
+	text := ts.ReadFile(args[0])
+	if text == "" || !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && screen.IsObeyed(r) }) {
+		ts.Fatalf("not harmless: %q", text)
+	}
+	if strings.Contains(text, strings.Repeat("x", 65)) {
+		ts.Fatalf("not short: %q", text)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/journey"
+	"ipiptrace/internal/screen"
 )
 
 // queuedJourneys bounds what waits for a slow reader of stdout. Behind it a live run sheds, and counts.
@@ -52,7 +53,7 @@ func newShow(stdout io.Writer, out *bufio.Writer, render renderer, sheds bool, s
 		done:   make(chan struct{}),
 		stop:   stop,
 	}
-	if file, ok := stdout.(*os.File); ok {
+	if file, ok := screen.Under(stdout).(*os.File); ok {
 		onHangup(file, s.giveUp)
 	}
 	return s

@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"ipiptrace/internal/screen"
 )
 
 // Exit statuses of the subcommand, when it is not CMD's own.
@@ -73,7 +74,7 @@ func Run(ctx context.Context, c Command) (int, error) {
 	}
 	defer release()
 	d := description{Name: s.Name, Code: s.Code, VIP: VIP.String(), Port: Port, Namespaces: l.Namespaces()}
-	if err := json.NewEncoder(c.Stdout).Encode(d); err != nil {
+	if err := screen.JSON(c.Stdout, d); err != nil {
 		return exitCant, err
 	}
 	return c.play(ctx, l, s)
@@ -154,7 +155,7 @@ func (l *Lab) keepSending(ctx context.Context, s Scenario) error {
 // exec runs CMD. When ctx is done it is asked to end, and killed if it does not within 10 s. It dies with this process.
 func (c Command) exec(ctx context.Context, l *Lab) (status int, err error) {
 	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, c.Stdout, c.Stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, screen.Under(c.Stdout), screen.Under(c.Stderr)
 	cmd.Env = append(os.Environ(), environment(l)...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
@@ -168,7 +169,7 @@ func (c Command) exec(ctx context.Context, l *Lab) (status int, err error) {
 		return exit.ExitCode(), nil
 	}
 	if err != nil && cmd.ProcessState == nil {
-		return exitUsage, fmt.Errorf("run %s: %w", c.Argv[0], err)
+		return exitUsage, fmt.Errorf("run %s: %w", screen.Quote(c.Argv[0]), err)
 	}
 	return 0, nil
 }

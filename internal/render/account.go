@@ -7,37 +7,39 @@ import (
 	"strings"
 
 	"ipiptrace/internal/journey"
+	"ipiptrace/internal/screen"
 	"ipiptrace/tracer/event"
 )
 
 // Account writes the account: one line, then the losses by where they happened, and what was seen
 // instead if no packet was. The error is the writer's.
 func (t *Text) Account(a journey.Account) error {
-	var b strings.Builder
-	b.WriteString(accountLine(a) + "\n")
+	p := t.page()
+	t.repeated(p, t.seen.all())
+	p.Linef("%s", accountLine(a))
 	for _, s := range a.Sites {
 		at := site(s.Reason, s.Function, "")
 		fate := string(s.Fate)
 		switch s.Fate {
 		case journey.Vanished:
-			at = "after " + clean(s.Function)
+			at = "after " + s.Function
 		case journey.Delivered:
-			fate, at = "reply lost", "after "+clean(s.Function)
+			fate, at = "reply lost", "after "+s.Function
 		}
-		fmt.Fprintf(&b, "%5d  ", s.Count)
+		p.Printf("%5d  ", s.Count)
 		if s.Code != "" {
-			b.WriteString(clean(s.Code) + ": ")
+			p.Printf("%s: ", s.Code)
 		}
-		b.WriteString(fate + " " + at)
+		p.Printf("%s %s", fate, at)
 		if s.Dev != "" {
-			b.WriteString(" on " + clean(s.Dev))
+			p.Printf(" on %s", s.Dev)
 		}
-		b.WriteByte('\n')
+		p.Linef("")
 	}
-	if a.Journeys == 0 {
-		b.WriteString(instead(a))
+	if a.Journeys == 0 && a.Totals != nil {
+		instead(p, a)
 	}
-	return t.write(t.repeated(t.seen.all()) + b.String())
+	return t.write(p)
 }
 
 // accountLine is a contract.
@@ -71,14 +73,14 @@ func probesLine(probes []event.Probe) string {
 		if places[p.Why] == nil {
 			reasons = append(reasons, p.Why)
 		}
-		places[p.Why] = append(places[p.Why], clean(p.Name))
+		places[p.Why] = append(places[p.Why], p.Name)
 	}
 	line := fmt.Sprintf("probes %d/%d attached", attached, len(probes))
 	var skipped []string
 	for _, why := range reasons {
 		list := strings.Join(places[why], ", ")
 		if why != "" {
-			list += " (" + clean(why) + ")"
+			list += " (" + why + ")"
 		}
 		skipped = append(skipped, list)
 	}
@@ -89,12 +91,8 @@ func probesLine(probes []event.Probe) string {
 }
 
 // instead says what was seen where no packet was.
-func instead(a journey.Account) string {
-	if a.Totals == nil {
-		return ""
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "no packet for this service was seen; instead: IPIP packets %d\n", a.Totals.IPIP)
+func instead(p *screen.Page, a journey.Account) {
+	p.Linef("no packet for this service was seen; instead: IPIP packets %d", a.Totals.IPIP)
 	list := func(title string, of func(event.Destination) bool) {
 		var words []string
 		for _, d := range a.Totals.Inner {
@@ -103,14 +101,13 @@ func instead(a journey.Account) string {
 			}
 		}
 		if len(words) > 0 {
-			fmt.Fprintf(&b, "%s%s: %s\n", indent, title, strings.Join(words, ", "))
+			p.Linef("%s%s: %s", indent, title, strings.Join(words, ", "))
 		}
 	}
 	vip := func(d event.Destination) bool { return slices.Contains(a.Filter.VIPs, d.Addr) }
 	list("same VIP, other port", vip)
 	list("inner destinations", func(d event.Destination) bool { return d.Tunnelled && !vip(d) })
 	list("other destinations", func(d event.Destination) bool { return !d.Tunnelled && !vip(d) })
-	return b.String()
 }
 
 func destination(d event.Destination) string {

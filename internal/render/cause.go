@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"ipiptrace/internal/diagnose"
+	"ipiptrace/internal/screen"
 )
 
 // jsonRules is the rule that decided, or the rules that may have.
@@ -40,34 +41,33 @@ const (
 )
 
 // cause says why a journey was lost, what shows it, and what repairs it.
-func (t *Text) cause(v diagnose.Verdict) string {
+func (t *Text) cause(p *screen.Page, v diagnose.Verdict) {
 	c := v.Cause
 	if c == nil {
-		return ""
+		return
 	}
-	var b strings.Builder
-	certainty := string(c.Certainty)
-	if c.Code == certainty {
-		certainty = ""
-	} else {
-		certainty = " (" + certainty + ")"
+	p.Printf("%s", causeHeading)
+	p.Paint(screen.Red, c.Code)
+	if certainty := string(c.Certainty); c.Code != certainty {
+		p.Printf(" (%s)", certainty)
 	}
-	fmt.Fprintf(&b, "%s%s%s: %s\n", causeHeading, t.paint(red, clean(c.Code)), certainty, clean(c.Summary))
+	p.Linef(": %s", c.Summary)
 	for _, line := range c.Evidence {
-		fmt.Fprintf(&b, "%s%s\n", underHeading, clean(line))
+		p.Linef("%s%s", underHeading, line)
 	}
 	for _, r := range v.Candidates {
-		fmt.Fprintf(&b, "%scandidate: %s\n", underHeading, clean(ruleName(r)))
+		p.Linef("%scandidate: %s", underHeading, ruleName(r))
 	}
 	if len(c.Unread) > 0 {
-		fmt.Fprintf(&b, "%snot read: %s\n", underHeading, clean(strings.Join(c.Unread, "; ")))
+		p.Linef("%snot read: %s", underHeading, strings.Join(c.Unread, "; "))
 	}
 	heading := fixHeading
 	for _, command := range c.Fix {
-		fmt.Fprintf(&b, "%s%s\n", heading, t.paint(green, clean(command)))
+		p.Printf("%s", heading)
+		p.Paint(screen.Green, command)
+		p.Linef("")
 		heading = underHeading
 	}
-	return b.String()
 }
 
 // ruleName is a rule as a person finds it: "nft ip filter input handle 4: tcp dport 80 drop".

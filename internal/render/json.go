@@ -3,8 +3,6 @@
 package render
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
@@ -13,6 +11,7 @@ import (
 
 	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/journey"
+	"ipiptrace/internal/screen"
 	"ipiptrace/tracer/event"
 )
 
@@ -31,40 +30,11 @@ func NewJSON(w io.Writer) *JSON { return &JSON{w: w} }
 func (out *JSON) Journey(v diagnose.Verdict) error {
 	j := journeyOf(v.Journey, out.Stack)
 	j.explain(v)
-	return out.line(j)
+	return screen.JSON(out.w, j)
 }
 
 // Account writes the account. The error is the writer's.
-func (out *JSON) Account(a journey.Account) error { return out.line(accountOf(a)) }
-
-func (out *JSON) line(v any) error {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return fmt.Errorf("encode json: %w", err)
-	}
-	_, err := out.w.Write(harmless(b.Bytes()))
-	return err
-}
-
-// harmless escapes the control characters that JSON allows in a string and a terminal obeys: DEL and C1.
-func harmless(line []byte) []byte {
-	if bytes.IndexByte(line, 0x7f) < 0 && bytes.IndexByte(line, 0xc2) < 0 {
-		return line
-	}
-	var b []byte
-	for _, r := range string(line) {
-		if isLooseControl(r) {
-			b = fmt.Appendf(b, `\u%04x`, r)
-		} else {
-			b = append(b, string(r)...)
-		}
-	}
-	return b
-}
-
-func isLooseControl(r rune) bool { return r >= 0x7f && r <= 0x9f }
+func (out *JSON) Account(a journey.Account) error { return screen.JSON(out.w, accountOf(a)) }
 
 type jsonJourney struct {
 	Type      string          `json:"type"`

@@ -2,7 +2,6 @@ package render
 
 import (
 	"bytes"
-	"encoding/json"
 	"strings"
 	"testing"
 
@@ -92,19 +91,6 @@ func TestADirectorsStepsSayWhatItDid(t *testing.T) {
 	}
 	if text := textOf(t, TextOptions{}, j); !strings.Contains(text, "in nf_hook_slow (input, ip_vs_in)") || !strings.Contains(text, "ip_vs_schedule no-destination → ip_vs_xmit tunnel") {
 		t.Error(text)
-	}
-}
-
-func TestJSONReachesATerminalHarmlessly(t *testing.T) {
-	j := contractJourney()
-	j.Drop.Dev = "\x1b[2J\u009b2J\x7f\xff"
-	got := jsonOf(t, j, false)
-	if !json.Valid([]byte(got)) || strings.ContainsFunc(strings.TrimSuffix(got, "\n"), func(r rune) bool { return r < ' ' || r >= 0x7f && r <= 0x9f }) {
-		t.Errorf("%q", got)
-	}
-	var back struct{ Drop struct{ Dev string } }
-	if err := json.Unmarshal([]byte(got), &back); err != nil || back.Drop.Dev != "\x1b[2J\u009b2J\x7f\ufffd" {
-		t.Errorf("%q, %v", back.Drop.Dev, err)
 	}
 }
 

@@ -2,10 +2,10 @@ package render
 
 import (
 	"fmt"
-	"strings"
 	"unicode/utf8"
 
 	"ipiptrace/internal/journey"
+	"ipiptrace/internal/screen"
 	"ipiptrace/tracer/event"
 )
 
@@ -23,7 +23,7 @@ func (t *Text) path(j journey.Journey) []string {
 		}
 		if s.Dev != dev {
 			dev = s.Dev
-			word = clean(dev) + " " + word
+			word = dev + " " + word
 		}
 		if s.Netns != netns {
 			if many {
@@ -71,33 +71,34 @@ func several(steps []journey.Step) bool {
 func (t *Text) netns(inode uint32) string {
 	if t.opts.Netns != nil {
 		if name := t.opts.Netns(inode); name != "" {
-			return clean(name)
+			return name
 		}
 	}
 	return fmt.Sprintf("netns %d", inode)
 }
 
 // wrap puts a path on as many lines as the width asks for.
-func (t *Text) wrap(words []string) string {
+func (t *Text) wrap(p *screen.Page, words []string) {
 	const arrow, arrowWidth = " → ", 3
-	var b strings.Builder
 	column := 0
 	for i, word := range words {
-		width := utf8.RuneCountInString(word)
+		width := utf8.RuneCountInString(screen.Clean(word))
 		switch {
 		case i == 0:
-			b.WriteString(indent)
+			p.Printf("%s", indent)
 			column = len(indent)
 		case t.opts.Width > 0 && column+arrowWidth+width+2 > t.opts.Width: // room for the arrow that ends the line
-			b.WriteString(" →\n" + indent + "  ")
+			p.Linef(" →")
+			p.Printf("%s  ", indent)
 			column = len(indent) + 2
 		default:
-			b.WriteString(arrow)
+			p.Printf("%s", arrow)
 			column += arrowWidth
 		}
-		b.WriteString(word)
+		p.Printf("%s", word)
 		column += width
 	}
-	b.WriteByte('\n')
-	return b.String()
+	if len(words) > 0 {
+		p.Linef("")
+	}
 }

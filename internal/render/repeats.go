@@ -3,11 +3,11 @@ package render
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/journey"
+	"ipiptrace/internal/screen"
 )
 
 // verdict is what makes two journeys the same to a person in front of a terminal.
@@ -104,24 +104,23 @@ func (r *repeats) all() []repeat {
 }
 
 // repeated has a line for each count: "  +12  SYN to 10.0.0.100:80 dropped on tunl0: … (57 in all)".
-func (t *Text) repeated(counts []repeat) string {
-	var b strings.Builder
+func (t *Text) repeated(p *screen.Page, counts []repeat) {
 	for _, c := range counts {
 		to := "to"
 		if c.verdict.direction == journey.Reply {
 			to = "from"
 		}
-		fmt.Fprintf(&b, "%5s  %s %s %s %s", fmt.Sprintf("+%d", c.since), c.verdict.kind, to, c.verdict.service, t.fate(c.like))
+		p.Printf("%5s  %s %s %s ", fmt.Sprintf("+%d", c.since), c.verdict.kind, to, c.verdict.service)
+		t.fate(p, c.like)
 		if c.verdict.dev != "" {
-			b.WriteString(" on " + clean(c.verdict.dev))
+			p.Printf(" on %s", c.verdict.dev)
 		}
 		if c.verdict.code != "" {
-			b.WriteString(": " + clean(c.verdict.code))
+			p.Printf(": %s", c.verdict.code)
 		}
 		if why := why(c.like); why != "" && c.verdict.fate != journey.Consumed {
-			b.WriteString(": " + why)
+			p.Printf(": %s", why)
 		}
-		fmt.Fprintf(&b, " (%d in all)\n", c.all)
+		p.Linef(" (%d in all)", c.all)
 	}
-	return b.String()
 }

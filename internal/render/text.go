@@ -8,12 +8,13 @@ import (
 
 	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/journey"
+	"ipiptrace/internal/screen"
 	"ipiptrace/tracer/event"
 )
 
 // TextOptions say how text looks.
 type TextOptions struct {
-	// Color marks fates with the terminal's colours.
+	// Color marks fates with a screen's colours: what is written goes through a screen.Writer.
 	Color bool
 	// Width is the terminal's, in columns; 0: lines are as long as they are.
 	Width int
@@ -39,20 +40,32 @@ func NewText(w io.Writer, opts TextOptions) *Text {
 
 // Journey writes a journey and why it was lost, or counts it if the Terminal has its verdict already. The error is the writer's.
 func (t *Text) Journey(v diagnose.Verdict) error {
+	p := t.page()
 	if !t.opts.Terminal {
-		return t.write(t.journey(v))
+		t.journey(p, v)
+		return t.write(p)
 	}
 	due := t.seen.due(v.Start.Add(v.Took))
-	if t.seen.count(v) {
-		return t.write(t.repeated(due))
+	known := t.seen.count(v)
+	t.repeated(p, due)
+	if !known {
+		t.journey(p, v)
 	}
-	return t.write(t.repeated(due) + t.journey(v))
+	return t.write(p)
 }
 
 // Flush writes the counts of what was not shown again since the last second that was counted.
-func (t *Text) Flush() error { return t.write(t.repeated(t.seen.all())) }
+func (t *Text) Flush() error {
+	p := t.page()
+	t.repeated(p, t.seen.all())
+	return t.write(p)
+}
 
-func (t *Text) write(s string) error {
+// page is an empty one. Nothing reaches the writer but by a page: it has no text of others as it is.
+func (t *Text) page() *screen.Page { return &screen.Page{Colours: t.opts.Color} }
+
+func (t *Text) write(p *screen.Page) error {
+	s := p.String()
 	if s == "" {
 		return nil
 	}
@@ -62,75 +75,52 @@ func (t *Text) write(s string) error {
 
 const indent = "    "
 
-func (t *Text) journey(v diagnose.Verdict) string {
+func (t *Text) journey(p *screen.Page, v diagnose.Verdict) {
 	j := v.Journey
-	var b strings.Builder
-	b.WriteString(t.headline(j))
-	b.WriteByte('\n')
-	if p := t.path(j); len(p) > 0 {
-		b.WriteString(t.wrap(p))
-	}
+	t.headline(p, j)
+	t.wrap(p, t.path(j))
 	if t.opts.Stack && j.Drop != nil {
 		for _, frame := range j.Drop.Stack {
-			fmt.Fprintf(&b, "%s%s%s\n", indent, indent, clean(frame))
+			p.Linef("%s%s%s", indent, indent, frame)
 		}
 	}
-	b.WriteString(t.cause(v))
+	t.cause(p, v)
 	for _, n := range j.Notices {
-		fmt.Fprintf(&b, "%snote %s (%s)\n", indent, clean(n.Summary), clean(n.Code))
+		p.Linef("%snote %s (%s)", indent, n.Summary, n.Code)
 	}
-	return b.String()
 }
 
 // headline is the answer: who to whom, what, where to, and where it ended.
-func (t *Text) headline(j journey.Journey) string {
-	return fmt.Sprintf("%s → %s  %-4s  %s", endpoint(j.Packet, true), endpoint(j.Packet, false), kind(j.Packet), t.ending(j))
-}
-
-func (t *Text) ending(j journey.Journey) string {
-	var b strings.Builder
-	b.WriteString(t.fate(j))
+func (t *Text) headline(p *screen.Page, j journey.Journey) {
+	p.Printf("%s → %s  %-4s  ", endpoint(j.Packet, true), endpoint(j.Packet, false), kind(j.Packet))
+	t.fate(p, j)
 	if dev := where(j); dev != "" {
-		b.WriteString(" on " + clean(dev))
+		p.Printf(" on %s", dev)
 	}
-	b.WriteString(" after " + span(j.Took))
+	p.Printf(" after %s", span(j.Took))
 	if why := why(j); why != "" {
-		b.WriteString(": " + why)
+		p.Printf(": %s", why)
 	}
 	if j.Gaps > 0 {
-		fmt.Fprintf(&b, " (%s)", plural(j.Gaps, "gap"))
+		p.Printf(" (%s)", plural(j.Gaps, "gap"))
 	}
-	return b.String()
+	p.Linef("")
 }
 
-// colours are the terminal's for a journey that is lost, that arrived, and any other (ECMA-48, SGR).
-const (
-	red    = "\x1b[31m"
-	green  = "\x1b[32m"
-	yellow = "\x1b[33m"
-	reset  = "\x1b[0m"
-)
-
-func (t *Text) fate(j journey.Journey) string {
+// fate marks what is lost, what arrived and what is neither by its colour.
+func (t *Text) fate(p *screen.Page, j journey.Journey) {
 	word := string(j.Fate)
 	if j.ReplyLost {
 		word += ", reply lost,"
 	}
-	colour := yellow
 	switch {
 	case j.Lost():
-		colour = red
+		p.Paint(screen.Red, word)
 	case j.Arrived():
-		colour = green
+		p.Paint(screen.Green, word)
+	default:
+		p.Paint(screen.Yellow, word)
 	}
-	return t.paint(colour, word)
-}
-
-func (t *Text) paint(colour, word string) string {
-	if !t.opts.Color {
-		return word
-	}
-	return colour + word + reset
 }
 
 // where is the device that a journey ended on.
@@ -169,14 +159,14 @@ func hook(d *journey.Drop) string {
 	if d.Decider == "" {
 		return d.NfHook
 	}
-	return strings.TrimPrefix(d.NfHook+", "+clean(d.Decider), ", ")
+	return strings.TrimPrefix(d.NfHook+", "+d.Decider, ", ")
 }
 
 // site is where the kernel freed a packet: "IP_RPFILTER in ip_rcv_finish_core".
 func site(reason, function, hook string) string {
-	s := "in " + clean(function)
+	s := "in " + function
 	if reason != "" {
-		s = clean(reason) + " " + s
+		s = reason + " " + s
 	}
 	if hook != "" {
 		s += " (" + hook + ")"

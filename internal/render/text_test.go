@@ -1,7 +1,6 @@
 package render
 
 import (
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -9,13 +8,14 @@ import (
 
 	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/journey"
+	"ipiptrace/internal/screen"
 	"ipiptrace/tracer/event"
 )
 
 func textOf(t *testing.T, opts TextOptions, js ...journey.Journey) string {
 	t.Helper()
 	var b strings.Builder
-	out := NewText(&b, opts)
+	out := NewText(screen.NewWriter(&b, opts.Color), opts)
 	for _, j := range js {
 		if err := out.Journey(diagnose.Verdict{Journey: j}); err != nil {
 			t.Fatal(err)
@@ -85,37 +85,14 @@ func TestNamespacesAreShownWhereAPacketCrossesThem(t *testing.T) {
 	}
 }
 
-func TestTextReachesATerminalHarmlessly(t *testing.T) {
-	j := contractJourney()
-	bad := "\x1b]0;x\a\u009b\u202e\xff\n"
-	j.Steps[0].Dev, j.Drop.Dev, j.Drop.Function, j.Drop.Reason, j.Drop.Stack = bad, bad, bad, bad, []string{bad}
-	j.Notices = []journey.Notice{{Code: bad, Summary: bad}}
-	a := account()
-	a.Probes[1].Why, a.Sites[0].Function, a.Sites[0].Dev = bad, bad, bad
-	var b strings.Builder
-	out := NewText(&b, TextOptions{Stack: true, Terminal: true, Netns: func(uint32) string { return bad }})
-	later := j
-	later.Start = j.Start.Add(2 * time.Second)
-	if err := errors.Join(out.Journey(diagnose.Verdict{Journey: j}), out.Journey(diagnose.Verdict{Journey: later}), out.Account(a)); err != nil {
-		t.Fatal(err)
-	}
-	got := b.String()
-	if !utf8.ValidString(got) || strings.ContainsFunc(got, func(r rune) bool { return r != '\n' && isObeyed(r) }) || strings.Contains(got, "\n\n") {
-		t.Errorf("%q", got)
-	}
-	if !strings.Contains(got, `\x1b]0;x\a\u009b\u202e\xff\n`) {
-		t.Errorf("%q", got)
-	}
-}
-
 func TestColourOnlyIfAsked(t *testing.T) {
 	if got := textOf(t, TextOptions{}, contractJourney()); strings.Contains(got, "\x1b") {
 		t.Errorf("%q", got)
 	}
-	if got := textOf(t, TextOptions{Color: true}, contractJourney()); !strings.Contains(got, red+"dropped"+reset) {
+	if got := textOf(t, TextOptions{Color: true}, contractJourney()); !strings.Contains(got, "\x1b[31mdropped\x1b[0m") {
 		t.Errorf("%q", got)
 	}
-	if got := textOf(t, TextOptions{Color: true}, delivered()); !strings.Contains(got, green+"delivered"+reset) {
+	if got := textOf(t, TextOptions{Color: true}, delivered()); !strings.Contains(got, "\x1b[32mdelivered\x1b[0m") {
 		t.Errorf("%q", got)
 	}
 }
@@ -177,13 +154,4 @@ no packet for this service was seen; instead: IPIP packets 120
 			}
 		})
 	}
-}
-
-func FuzzClean(f *testing.F) {
-	f.Add("eth0\x1b[0m")
-	f.Fuzz(func(t *testing.T, s string) {
-		if got := clean(s); !utf8.ValidString(got) || strings.ContainsFunc(got, isObeyed) {
-			t.Errorf("%q", got)
-		}
-	})
 }
