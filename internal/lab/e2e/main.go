@@ -27,6 +27,7 @@ func main() {
 	flag.StringVar(&o.set, "set", "quick", "quick: every fault in auto, six in each forced back-end; full: all in all, and more connections")
 	flag.StringVar(&o.run, "run", "", "only scenarios that match")
 	flag.StringVar(&o.update, "update", "", "write verdict.golden of each scenario below this directory")
+	flag.StringVar(&o.sessionDir, "sessions", "", "write session.txt of each scenario below this directory, and test nothing else")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -39,7 +40,7 @@ func main() {
 
 // options are the flags.
 type options struct {
-	ipiptrace, tiers, set, run, update string
+	ipiptrace, tiers, set, run, update, sessionDir string
 	// reasons: this kernel has drop reasons.
 	reasons bool
 }
@@ -67,6 +68,10 @@ func (o options) test(ctx context.Context, r *report) error {
 	r.note("lab built in %v", time.Since(started).Round(time.Millisecond))
 	if o.ipiptrace == "" {
 		return o.lab(ctx, r, l, only)
+	}
+	if o.sessionDir != "" {
+		o.sessions(ctx, r, l, only)
+		return nil
 	}
 	for _, tier := range strings.Split(o.tiers, ",") {
 		began := time.Now()

@@ -51,6 +51,8 @@ type round struct {
 	healthy int
 	// before: the fault is there before ipiptrace is.
 	before bool
+	// show is the value of --only, for text; empty is JSON of everything.
+	show string
 }
 
 func (r round) String() string {

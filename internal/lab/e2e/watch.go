@@ -24,6 +24,8 @@ type watch struct {
 	cmd   *exec.Cmd
 	ready time.Duration
 	ended chan error
+	// text: its output is not JSON.
+	text bool
 
 	mu    sync.Mutex
 	lines []line
@@ -49,9 +51,8 @@ func start(ctx context.Context, l *lab.Lab, binary string, rd round) (*watch, er
 	if rd.watched != everywhere {
 		netns = l.Node(rd.watched).Path()
 	}
-	w := &watch{ended: make(chan error, 1)}
-	w.cmd = exec.CommandContext(ctx, binary, "--vip", lab.VIP.String(), "--port", fmt.Sprint(lab.Port),
-		"--backend", rd.tier, "-o", "json", "--ready-file", ready, "--netns", netns)
+	w := &watch{ended: make(chan error, 1), text: rd.show != ""}
+	w.cmd = exec.CommandContext(ctx, binary, append(flagsOf(rd, netns), "--ready-file", ready)...)
 	w.cmd.Stderr = os.Stderr
 	out, err := w.cmd.StdoutPipe()
 	if err != nil {
@@ -77,6 +78,21 @@ func start(ctx context.Context, l *lab.Lab, binary string, rd round) (*watch, er
 	return w, nil
 }
 
+// flagsOf are ipiptrace's in a round. What a person need not type is left out of text's.
+func flagsOf(rd round, netns string) []string {
+	flags := []string{"--vip", lab.VIP.String(), "--port", fmt.Sprint(lab.Port)}
+	if rd.show == "" {
+		return append(flags, "--backend", rd.tier, "-o", "json", "--netns", netns)
+	}
+	if rd.show == "lost" {
+		flags = append(flags, "--only", rd.show)
+	}
+	if rd.watched != everywhere {
+		flags = append(flags, "--netns", netns)
+	}
+	return flags
+}
+
 // errEnded says that ipiptrace ended before it was ready.
 var errEnded = errors.New("ended before it was ready")
 
@@ -99,7 +115,10 @@ func (w *watch) read(s *bufio.Scanner) {
 	s.Buffer(nil, 1<<20)
 	for s.Scan() {
 		l := line{raw: s.Text()}
-		err := json.Unmarshal(s.Bytes(), &l)
+		var err error
+		if !w.text {
+			err = json.Unmarshal(s.Bytes(), &l)
+		}
 		w.mu.Lock()
 		if err != nil {
 			w.bad = append(w.bad, fmt.Sprintf("%v: %s", err, s.Text()))
