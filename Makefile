@@ -23,7 +23,7 @@ GUESTTIME   ?= 25m
 FUZZTIME ?= 60s
 say = @echo "==> $(1)" >&2
 
-.PHONY: build guest-tools generate fmt lint generated test test-unit test-native test-lab test-modules test-matrix test-vm vm btf bench bench-check demo fuzz tools go bare clean help
+.PHONY: build guest-tools generate fmt lint generated test test-unit test-native test-lab test-modules test-matrix test-vm vm btf sessions bench bench-check demo fuzz tools go bare clean help
 
 build: go ## bin/ipiptrace, one static binary
 	@mkdir -p bin
@@ -118,6 +118,12 @@ btf: guest-tools ## read testdata/btf/ out of every kernel again
 		bin/boot --kernel $$kernel --out bin/btf/$$kernel -- sh -c 'modprobe -a $(BTF_MODULES); cp /sys/kernel/btf/* /out/'; \
 	done
 	@go test ./tracer -run TestCommittedObject -count 1 -btf $(CURDIR)/bin/btf -update
+
+# For docs/causes; only where what ipiptrace says of a fault has changed.
+sessions: build guest-tools ## read testdata/*/session.txt out of a 6.1 guest again, and write docs/
+	@bin/boot --kernel 6.1 --file bin/ipiptrace:/bin/ipiptrace --file bin/e2e:/bin/e2e --out bin/sessions -- e2e -ipiptrace /bin/ipiptrace -sessions /out
+	@cp -r bin/sessions/. testdata/
+	@go test ./cmd/ipiptrace -run Docs -count 1 -update
 
 BTF_MODULES := ipip ip_vs nf_tables nf_conntrack nft_reject_inet nft_reject_ipv4 nft_compat
 

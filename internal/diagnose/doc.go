@@ -6,7 +6,7 @@ type Doc struct {
 	Code string `json:"code"`
 	// Where is the part of the way on which a packet meets it.
 	Where string `json:"where"`
-	// Means is what has happened; it is also the line of README's table.
+	// Means is what has happened; it is also the line of docs/causes/README.md.
 	Means string `json:"means"`
 	// Kernel is where it is seen in the kernel, on old and on new versions.
 	Kernel string `json:"kernel"`

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"ipiptrace/internal/diagnose"
+	"ipiptrace/internal/lab"
+)
+
+const (
+	docs     = "../../docs/"
+	testdata = "../../testdata/"
+)
+
+// page compares a page of docs/ with what it is made of; -update writes it.
+func page(t *testing.T, name, want string) {
+	t.Helper()
+	got, err := os.ReadFile(docs + name)
+	switch {
+	case *update:
+		err = errors.Join(os.MkdirAll(filepath.Dir(docs+name), 0o755), os.WriteFile(docs+name, []byte(want), 0o644))
+	case err == nil && string(got) != want:
+		err = errors.New("not what the program has: go test ./cmd/ipiptrace -run Docs -update writes it")
+	}
+	if err != nil {
+		t.Errorf("docs/%s: %v", name, err)
+	}
+}
+
+// TestDocsOfCausesAreWhatTheProgramSays: a page for each cause has what `ipiptrace explain` says, the lab's scenarios, and
+// what ipiptrace said of each of them in a guest (make sessions).
+func TestDocsOfCausesAreWhatTheProgramSays(t *testing.T) {
+	var index, table strings.Builder
+	index.WriteString("# The causes\n\nWhere a packet meets them, first to last. `ipiptrace explain CODE` says the same.\n\n| cause | where | what it means |\n| --- | --- | --- |\n")
+	for _, d := range diagnose.Codes() {
+		fmt.Fprintf(&index, "| [`%s`](%s.md) | %s | %s |\n", d.Code, d.Code, d.Where, strings.TrimSuffix(d.Means, "."))
+		page(t, "causes/"+d.Code+".md", causePage(t, d))
+	}
+	page(t, "causes/README.md", index.String())
+	pages, err := filepath.Glob(docs + "causes/*.md")
+	if err != nil || len(pages) != len(diagnose.Codes())+1 {
+		t.Errorf("docs/causes has %d pages, there are %d causes: %v", len(pages), len(diagnose.Codes()), err)
+	}
+	table.WriteString("# What the lab can break\n\n`ipiptrace lab NAME` builds a client, a director and a real server in network namespaces, and breaks them so.\n\n" +
+		"| scenario | what is wrong | cause |\n| --- | --- | --- |\n")
+	for _, s := range lab.Scenarios() {
+		fmt.Fprintf(&table, "| `%s` | %s | %s |\n", s.Name, strings.TrimSuffix(s.Summary, "."), linkTo(s.Code))
+	}
+	page(t, "scenarios.md", table.String())
+}
+
+// linkTo is a code, with a link to its page if it has one.
+func linkTo(code string) string {
+	switch {
+	case code == "":
+		return ""
+	case slices.Contains(codes(), code):
+		return fmt.Sprintf("[`%s`](causes/%s.md)", code, code)
+	}
+	return "`" + code + "`"
+}
+
+func causePage(t *testing.T, d diagnose.Doc) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s\n\n%s\n\n- Where: %s. [All causes](README.md).\n- In the kernel: %s\n- Keep it from coming back: %s\n", d.Code, d.Means, d.Where, d.Kernel, d.Prevent)
+	fmt.Fprintf(&b, "\n## Confirm by hand\n\n```\n%s\n```\n", strings.Join(d.Confirm, "\n"))
+	fmt.Fprintf(&b, "\n## Repair\n\n```\n%s\n```\n", strings.Join(d.Fix, "\n"))
+	scenarios := slices.DeleteFunc(lab.Scenarios(), func(s lab.Scenario) bool { return s.Code != d.Code })
+	if len(scenarios) == 0 {
+		b.WriteString("\n## In the lab\n\nThe lab has no scenario for it.\n")
+		return b.String()
+	}
+	b.WriteString("\n## In the lab\n\nWhat ipiptrace says of it in a Debian 6.1 guest: of the journeys that differ, the first one each.\n")
+	for _, s := range scenarios {
+		change := ""
+		if s.WholeMachine {
+			change = " --change-this-machine"
+		}
+		fmt.Fprintf(&b, "\n### %s\n\n%s Try it: `ipiptrace lab %s%s -- sh`.\n\n```\n%s```\n", s.Name, s.Summary, s.Name, change, session(t, s))
+	}
+	return b.String()
+}
+
+// session is what ipiptrace said of a scenario. It must be what it says today, numbers aside.
+func session(t *testing.T, s lab.Scenario) string {
+	text, err := os.ReadFile(testdata + s.Name + "/session.txt")
+	if err != nil {
+		t.Errorf("%v: make sessions writes it", err)
+		return ""
+	}
+	golden, err := os.ReadFile(testdata + s.Name + "/verdict.golden")
+	if err != nil {
+		t.Error(err)
+	}
+	said := numbers.ReplaceAllString(string(golden), "N")
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSuffix(line, "\n")
+		_, cause, isCause := strings.Cut(line, "    cause  ")
+		_, summary, _ := strings.Cut(cause, ": ")
+		_, fix, isFix := strings.Cut(line, "    fix    ")
+		if isCause && !strings.Contains(said, "\n  "+numbers.ReplaceAllString(summary, "N")+"\n") ||
+			isFix && !strings.Contains(said, "\n  fix "+numbers.ReplaceAllString(fix, "N")+"\n") {
+			t.Errorf("%s: ipiptrace does not say %q any more: make sessions", s.Name, line)
+		}
+	}
+	return string(text)
+}
+
+var numbers = regexp.MustCompile(`[0-9]+|\bN\b`)
+
+// TestDocsLinkToWhatIsThere looks at each relative link of README.md and of docs/.
+func TestDocsLinkToWhatIsThere(t *testing.T) {
+	pages := []string{readme}
+	err := filepath.WalkDir(docs, func(path string, _ fs.DirEntry, err error) error {
+		if strings.HasSuffix(path, ".md") {
+			pages = append(pages, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range pages {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, after := range strings.Split(string(text), "](")[1:] {
+			target, _, _ := strings.Cut(after, ")")
+			target, _, _ = strings.Cut(target, "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(filepath.Dir(path), target)); err != nil && target != "" {
+				t.Errorf("%s links to %s: %v", path, target, err)
+			}
+		}
+	}
+}
