@@ -30,7 +30,7 @@ Results are on stdout, everything else on stderr; the last line says what was no
 	root.SilenceErrors, root.SilenceUsage, root.DisableSuggestions = true, true, true
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(newHelp(root))
-	root.AddCommand(newTrace(s), newRecord(s), newReplay(s), newExplain(s), newProbes(s), newLab(s))
+	root.AddCommand(newTrace(s), newRecord(s), newReplay(s), newExplain(s), newProbes(s), newSchema(s), newLab(s))
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.Flags().SortFlags = false
 	}

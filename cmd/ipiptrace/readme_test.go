@@ -54,6 +54,7 @@ func commandLines(text string) (all [][]string) {
 		}
 		line, _, _ = strings.Cut(line, "  #")
 		line, _, _ = strings.Cut(line, " | ")
+		line, _, _ = strings.Cut(line, " > ")
 		for part := range strings.SplitSeq(line, " -- ") {
 			words := strings.Fields(part)
 			for len(words) > 0 && (words[0] == "$" || words[0] == "#" || words[0] == "sudo") {
