@@ -89,6 +89,9 @@ func Open(opts Options) (*Tracer, error) {
 	if opts.Privileged == nil {
 		opts.Privileged = func(do func()) { do() }
 	}
+	if err := possible("/proc", fileLimit()); err != nil {
+		return nil, err
+	}
 	spec, kernel, err := read()
 	if err != nil {
 		return nil, err

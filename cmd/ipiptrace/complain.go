@@ -14,13 +14,17 @@ import (
 // hints say what would make it work, by the kind of what went wrong.
 var hints = []struct {
 	kind error
-	hint string
+	hint func() string
 }{
-	{tracer.ErrNotPermitted, "run it as root (sudo), or with CAP_BPF, CAP_PERFMON and CAP_SYSLOG (before kernel 5.11 also CAP_SYS_RESOURCE); a locked-down kernel may refuse even that"},
-	{tracer.ErrNoBTF, "it needs a kernel with CONFIG_DEBUG_INFO_BTF=y, which has /sys/kernel/btf/vmlinux"},
-	{tracer.ErrNoBackend, "try --backend auto or --backend tracepoint, and -v for the reasons; kernels from 5.10 on are supported"},
-	{errNetnsNotPermitted, "run it as root (sudo), or with CAP_SYS_PTRACE"},
+	{tracer.ErrNotPermitted, func() string { return securityHere().hint() }},
+	{tracer.ErrNoBTF, always("it needs a kernel with CONFIG_DEBUG_INFO_BTF=y, which has /sys/kernel/btf/vmlinux, and /sys mounted")},
+	{tracer.ErrNoBackend, always("try --backend auto or --backend tracepoint, and -v for the reasons; kernels from 5.10 on are supported")},
+	{tracer.ErrTooFewFiles, always("raise it first: ulimit -n 1024, or LimitNOFILE=1024 in a unit of systemd")},
+	{tracer.ErrNoProc, always("mount -t proc proc /proc")},
+	{errNetnsNotPermitted, always("run it as root (sudo), or with CAP_SYS_PTRACE")},
 }
+
+func always(hint string) func() string { return func() string { return hint } }
 
 // complain says on one line what went wrong and what would be right.
 func complain(w io.Writer, err error) {
@@ -30,7 +34,7 @@ func complain(w io.Writer, err error) {
 	line := strings.ReplaceAll(err.Error(), "\n", "; ")
 	for _, h := range hints {
 		if errors.Is(err, h.kind) {
-			line += ": " + h.hint
+			line += ": " + h.hint()
 			break
 		}
 	}

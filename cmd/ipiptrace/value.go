@@ -46,10 +46,25 @@ func parseAddr(s string) (netip.Addr, error) {
 		return addr, errors.New("not an IPv4 address; names are not resolved: give it like 192.0.2.10")
 	case !addr.Is4():
 		return addr, errors.New("IPv4 only for now: give it like 192.0.2.10")
-	case addr.IsUnspecified(), addr.IsMulticast():
-		return addr, errors.New("not an address that a service can have: give it like 192.0.2.10")
+	}
+	for _, n := range noService {
+		if n.network.Contains(addr) {
+			return addr, fmt.Errorf("no service can have it, %s: give it like 192.0.2.10", n.why)
+		}
 	}
 	return addr, nil
+}
+
+// noService are the networks whose addresses a kernel takes from no wire as its own, or sends to many.
+var noService = []struct {
+	network netip.Prefix
+	why     string
+}{
+	{netip.MustParsePrefix("0.0.0.0/8"), "0.0.0.0/8 is this network (RFC 1122)"},
+	{netip.MustParsePrefix("127.0.0.0/8"), "127.0.0.0/8 never leaves its host (RFC 1122)"},
+	{netip.MustParsePrefix("224.0.0.0/4"), "224.0.0.0/4 is multicast (RFC 5771)"},
+	{netip.MustParsePrefix("255.255.255.255/32"), "it is the broadcast address (RFC 919)"},
+	{netip.MustParsePrefix("240.0.0.0/4"), "240.0.0.0/4 is reserved (RFC 1112)"},
 }
 
 // ports is the value of --port.

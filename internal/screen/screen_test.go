@@ -126,6 +126,24 @@ func TestAnErrorOfTheStreamIsRemembered(t *testing.T) {
 	}
 }
 
+// stuck is a stream that takes nothing.
+type stuck struct{ asked chan struct{} }
+
+func (s stuck) Write([]byte) (int, error) {
+	close(s.asked)
+	select {}
+}
+
+func TestAStuckStreamIsNotWaitedFor(t *testing.T) {
+	s := stuck{make(chan struct{})}
+	w := NewWriter(s, false)
+	go w.Write([]byte("x"))
+	<-s.asked
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestUnderAWriterIsItsStream(t *testing.T) {
 	var b bytes.Buffer
 	if Under(NewWriter(&b, false)) != &b || Under(&b) != &b || Under(nil) != nil {

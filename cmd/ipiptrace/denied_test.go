@@ -1,0 +1,29 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestTheHintNamesWhatIsInTheWay(t *testing.T) {
+	const initial = "         0          0 4294967295\n"
+	for name, test := range map[string]struct {
+		security
+		want string
+	}{
+		"without rights":                      {security{users: initial}, "run it as root (sudo), or with CAP_BPF, CAP_PERFMON and CAP_SYSLOG"},
+		"without the right to see symbols":    {security{rights: 1<<unix.CAP_BPF | 1<<unix.CAP_PERFMON, users: initial}, "CAP_SYSLOG"},
+		"without rights in a lockdown":        {security{lockdown: "none integrity [confidentiality]\n", users: initial}, "run it as root"},
+		"root in a lockdown":                  {security{everything, "none integrity [confidentiality]\n", initial}, "lockdown=integrity"},
+		"root in a lockdown that allows it":   {security{everything, "none [integrity] confidentiality\n", initial}, "seccomp"},
+		"root of a rootless container":        {security{everything, "[none] integrity confidentiality\n", "0 1000 1\n"}, "user namespace"},
+		"root where a security module is":     {security{everything, "", initial}, "security module"},
+		"root, and nothing of it can be read": {security{rights: everything}, "security module"},
+	} {
+		if got := test.hint(); !strings.Contains(got, test.want) {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
