@@ -23,7 +23,7 @@ GUESTTIME   ?= 25m
 FUZZTIME ?= 60s
 say = @echo "==> $(1)" >&2
 
-.PHONY: build guest-tools generate fmt lint generated test test-unit test-native test-lab test-modules test-matrix test-vm vm btf sessions bench bench-check demo fuzz tools go bare clean help
+.PHONY: build guest-tools generate fmt lint generated test test-unit test-native test-lab test-modules test-matrix test-vm vm btf sessions bench bench-check demo fuzz tools go bare docs install test-install clean help
 
 build: go ## bin/ipiptrace, one static binary
 	@mkdir -p bin
@@ -55,7 +55,7 @@ generated: go tools ## the committed objects are what bpf/ compiles to
 			cmp "$$file" "tracer/$${file##*/}" >&2 || { echo "tracer/$${file##*/} is not what bpf/ compiles to: run make generate" >&2; exit 1; }; \
 		done
 
-test: lint generated test-unit test-native test-modules bench-check test-lab ## all that CI runs
+test: lint generated test-unit test-install test-native test-modules bench-check test-lab ## all that CI runs
 
 test-unit: go ## pure packages, goldens, CLI scripts; needs Go only
 	$(call say,unit tests)
@@ -168,6 +168,34 @@ go: # a Go that is new enough, or can fetch one; else one line says where it com
 
 bare: ## make demo and make test in a Debian that has nothing but Go, git and make: DEBIAN=12
 	@internal/setup/bare.sh $(DEBIAN)
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+# The pages have the commit's date: two builds of it make the same.
+docs: build ## manual pages and completion for bash, zsh and fish, in bin/docs
+	@rm -rf bin/docs && mkdir -p bin/docs/man bin/docs/completion
+	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 0)} \
+		go test ./cmd/ipiptrace -run '^TestEveryCommandHasAManualPage$$' -count 1 -ldflags '-X ipiptrace/cmd/ipiptrace.version=$(VERSION)' -man $(CURDIR)/bin/docs/man >/dev/null
+	@for shell in bash zsh fish; do bin/ipiptrace completion $$shell >bin/docs/completion/$$shell; done
+
+install: docs ## put binary, manual pages and completion below PREFIX=/usr/local, or DESTDIR with that in it
+	@install -D -m 755 -t '$(DESTDIR)$(PREFIX)/bin' bin/ipiptrace
+	@install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/man/man1' bin/docs/man/*.1
+	@install -D -m 644 bin/docs/completion/bash '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/ipiptrace'
+	@install -D -m 644 bin/docs/completion/zsh '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_ipiptrace'
+	@install -D -m 644 bin/docs/completion/fish '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ipiptrace.fish'
+
+test-install: ## what make install puts in place is there, and works
+	$(call say,make install)
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+		$(MAKE) --no-print-directory install DESTDIR="$$dir" PREFIX=/usr; \
+		[[ $$("$$dir"/usr/bin/ipiptrace --version) == "ipiptrace $(VERSION)" ]]; \
+		for command in trace record replay explain probes schema lab; do grep -q '^.TH ' "$$dir/usr/share/man/man1/ipiptrace-$$command.1"; done; \
+		bash -c 'source "$$0" && complete -p ipiptrace' "$$dir/usr/share/bash-completion/completions/ipiptrace" >/dev/null; \
+		grep -q '^#compdef ipiptrace' "$$dir/usr/share/zsh/site-functions/_ipiptrace"; \
+		grep -q 'complete -c ipiptrace' "$$dir/usr/share/fish/vendor_completions.d/ipiptrace.fish"
+	@echo "--- PASS: make install"
 
 clean: ## remove what make has made
 	@rm -rf bin
