@@ -96,7 +96,7 @@ func (f *following) checkReadyFile() error {
 	if f.readyFile == "" {
 		return nil
 	}
-	if err := unix.Access(filepath.Dir(f.readyFile), unix.W_OK|unix.X_OK); err != nil {
+	if err := tryCreating(filepath.Dir(f.readyFile)); err != nil {
 		return fmt.Errorf("can't be created: %w; give a path in a directory that can be written", err)
 	}
 	info, err := os.Lstat(f.readyFile)
@@ -109,6 +109,19 @@ func (f *following) checkReadyFile() error {
 		return errors.New("is there already, and not an empty file: give a path that can be created")
 	}
 	return os.Remove(f.readyFile)
+}
+
+// tryCreating makes a file in a directory, of another name than the one that is waited for, and removes it: rights alone
+// do not tell of a full disk, one that is read-only, or /proc.
+func tryCreating(dir string) error {
+	file, err := os.CreateTemp(dir, ".ipiptrace-*")
+	if path := (*os.PathError)(nil); errors.As(err, &path) {
+		return path.Err
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Close(), os.Remove(file.Name()))
 }
 
 // ready tells whoever waits that everything is attached.
