@@ -1,7 +1,6 @@
 package diagnose
 
 import (
-	"encoding/json"
 	"time"
 
 	"ipiptrace/internal/host"
@@ -132,7 +131,7 @@ func unexplained(ended []journey.Journey) []Verdict {
 // learn takes a state. One that can't be read is none.
 func (q *Inquiry) learn(e event.Event) {
 	s := state{read: e.Time, said: map[sameToRules]Verdict{}}
-	if snapshot := new(host.Snapshot); json.Unmarshal(e.Host, snapshot) == nil {
+	if snapshot, err := host.Parse(e.Host); err == nil {
 		s.host = snapshot
 	}
 	if q.states[e.Netns].asked {

@@ -22,10 +22,6 @@ var ErrTruncated = errors.New("the recording ends in the middle of a line")
 // ErrNewer says that a recording was made by a newer ipiptrace, in a format that this one does not know.
 var ErrNewer = errors.New("recorded by a newer ipiptrace")
 
-// maxLine is the longest line that is read, far above the longest one written: a snapshot of a machine with
-// ten thousand rules.
-const maxLine = 64 << 20
-
 // recordingHeader is the first line.
 type recordingHeader struct {
 	Type    string `json:"type"`
@@ -73,6 +69,8 @@ type Reader struct {
 	r    *bufio.Reader
 	run  Run
 	line int
+	// buffer holds the line that was read last.
+	buffer []byte
 }
 
 // NewReader reads the first line. It returns ErrNewer if the recording's version is not known.
@@ -84,6 +82,9 @@ func NewReader(r io.Reader) (*Reader, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if err := measure(line); err != nil {
+		return nil, in.wrong(err)
 	}
 	var header recordingHeader
 	if err := json.Unmarshal(line, &header); err != nil || header.Type != "recording" {
@@ -105,6 +106,9 @@ func NewReader(r io.Reader) (*Reader, error) {
 	}
 	if header.Version < 1 {
 		return nil, in.wrong(fmt.Errorf("version %d", header.Version))
+	}
+	if err := header.Run.check(); err != nil {
+		return nil, in.wrong(err)
 	}
 	in.run = header.Run
 	findPlaces(in.run.Probes)
@@ -143,6 +147,9 @@ func (r *Reader) read() (Event, error) {
 	if err != nil && !truncated {
 		return Event{}, err
 	}
+	if err := measure(line); err != nil {
+		return Event{}, r.wrong(err)
+	}
 	var rec record
 	if err := json.Unmarshal(line, &rec); err != nil {
 		if truncated {
@@ -154,11 +161,20 @@ func (r *Reader) read() (Event, error) {
 	if err != nil {
 		return Event{}, r.wrong(err)
 	}
+	if e.Kind != State && len(line) > maxEventLine {
+		return Event{}, r.wrong(fmt.Errorf("longer than %d bytes", maxEventLine))
+	}
+	if err := e.check(); err != nil {
+		return Event{}, r.wrong(err)
+	}
 	return e, nil
 }
 
-// next is the next line that is not empty; io.EOF after the last one, and io.ErrUnexpectedEOF
-// with a last line that has no end.
+// Line is the number of the line that was read last, from 1.
+func (r *Reader) Line() int { return r.line }
+
+// next is the next line that is not empty, valid until the one after it is read; io.EOF after the last one, and
+// io.ErrUnexpectedEOF with a last line that has no end.
 func (r *Reader) next() ([]byte, error) {
 	for {
 		line, err := r.readLine()
@@ -178,17 +194,17 @@ func (r *Reader) next() ([]byte, error) {
 	}
 }
 
-// readLine is bufio's ReadBytes with a limit: a file that is no recording must not fill the memory.
+// readLine is bufio's ReadBytes with a limit, in one buffer: a file that is no recording must not fill the memory.
 func (r *Reader) readLine() ([]byte, error) {
-	var line []byte
+	r.buffer = r.buffer[:0]
 	for {
 		part, err := r.r.ReadSlice('\n')
-		line = append(line, part...)
-		if len(line) > maxLine {
+		r.buffer = append(r.buffer, part...)
+		if len(r.buffer) > maxLine {
 			return nil, fmt.Errorf("longer than %d bytes", maxLine)
 		}
 		if !errors.Is(err, bufio.ErrBufferFull) {
-			return line, err
+			return r.buffer, err
 		}
 	}
 }

@@ -161,7 +161,6 @@ func TestATruncatedRecordingSaysSoAfterWhatCameBefore(t *testing.T) {
 }
 
 func TestWhatCannotBeReadIsSaidWithItsLine(t *testing.T) {
-	head := `{"type":"recording","version":1,"start":"2026-01-02T03:04:05Z"}` + "\n"
 	for what, test := range map[string]struct{ data, says string }{
 		"nothing":                     {"", "empty"},
 		"another file":                {"#!/bin/sh\n", "not a recording"},
