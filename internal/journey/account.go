@@ -80,11 +80,14 @@ func SiteOf(j Journey) Site {
 type Sites map[Site]int
 
 // Count counts a loss.
-func (m Sites) Count(s Site) {
+func (m Sites) Count(s Site) { m.add(s, 1) }
+
+func (m Sites) add(s Site, n int) {
+	s.Count = 0
 	if _, known := m[s]; !known && len(m) >= maxSites {
 		s = Site{Fate: s.Fate, Function: "elsewhere"}
 	}
-	m[s]++
+	m[s] += n
 }
 
 // Sorted has the most frequent first.
@@ -110,6 +113,30 @@ func (t *tally) end(totals *event.Totals) {
 	t.account.Missed = totals.Missed
 	t.account.Untracked = totals.Untracked
 	t.account.LostEvents = max(t.account.LostEvents, totals.Lost)
+}
+
+// Plus is the account of two runs, a's first. Losses at the same place are one Site. The filter is the later run's, and
+// so are the probes and totals, if it says any.
+func (a Account) Plus(b Account) Account {
+	sites := Sites{}
+	for _, s := range slices.Concat(a.Sites, b.Sites) {
+		sites.add(s, s.Count)
+	}
+	sum := Account{
+		Journeys: a.Journeys + b.Journeys, Arrived: a.Arrived + b.Arrived, Lost: a.Lost + b.Lost,
+		Open: a.Open + b.Open, Unknown: a.Unknown + b.Unknown,
+		Events: event.Sum(a.Events, b.Events), LostEvents: event.Sum(a.LostEvents, b.LostEvents),
+		Untracked: event.Sum(a.Untracked, b.Untracked),
+		Probes:    b.Probes, Sites: sites.Sorted(), Filter: b.Filter, Totals: cmp.Or(b.Totals, a.Totals),
+	}
+	if len(sum.Probes) == 0 {
+		sum.Probes = a.Probes
+	}
+	if a.Missed != nil && b.Missed != nil {
+		missed := event.Sum(*a.Missed, *b.Missed)
+		sum.Missed = &missed
+	}
+	return sum
 }
 
 // snapshot is the account as of now, its own copy.

@@ -9,14 +9,17 @@ import (
 	"ipiptrace/tracer/event"
 )
 
-// DefaultPatience is the silence after which a journey has vanished.
-const DefaultPatience = 5 * time.Second
+// DefaultPatience is the silence after which a journey has vanished, MaxPatience the longest one that is kept.
+const (
+	DefaultPatience = 5 * time.Second
+	MaxPatience     = time.Hour
+)
 
 // Options say how events become journeys.
 type Options struct {
 	// Run is the run that the events are of: the wall clock, what was asked for, what could be watched.
 	Run event.Run
-	// Patience is the silence after which a journey has vanished; 0: DefaultPatience.
+	// Patience is the silence after which a journey has vanished, at most MaxPatience; 0: DefaultPatience.
 	Patience time.Duration
 	// Role is Auto (or empty), or what every journey's Role is to be.
 	Role Role
@@ -32,6 +35,8 @@ const (
 	maxPlaces    = 1 << 10
 	maxAnswered  = 16
 	maxCopies    = 64
+	maxAlike     = 64  // flights with one hash that are found by it: the last ones
+	maxParts     = 256 // fragments of a datagram: in packets of 576 bytes it has 119
 	quotedMemory = time.Second
 )
 
@@ -80,6 +85,7 @@ func New(opts Options) *Assembler {
 	if opts.Patience <= 0 {
 		opts.Patience = DefaultPatience
 	}
+	opts.Patience = min(opts.Patience, MaxPatience)
 	a := &Assembler{
 		opts:      opts,
 		byKey:     map[key]*flight{},
@@ -151,11 +157,13 @@ func Assemble(events event.Stream, opts Options) iter.Seq2[Journey, error] {
 	}
 }
 
-// Add takes an event and returns the journeys that have ended by its time, in order of end.
+// Add takes an event and returns the journeys that have ended by its time, in order of end. A time below 0 counts as 0
+// and one beyond event.MaxTime as that, so that no wait that is added to one overflows.
 func (a *Assembler) Add(e event.Event) []Journey {
+	e.Time = min(max(e.Time, 0), event.MaxTime)
 	if e.Kind == event.Lost {
 		a.losses++
-		a.tally.account.LostEvents += e.Count
+		a.tally.account.LostEvents = event.Sum(a.tally.account.LostEvents, e.Count)
 	}
 	a.advance(e.Time)
 	switch e.Kind {
@@ -215,6 +223,9 @@ func (a *Assembler) schedule(f *flight, p prospect) {
 		if !f.quoted && (a.blind(f) || f.backlog) {
 			after = min(after, lookAgain)
 		}
+	}
+	for range f.rounds - patientRounds {
+		after = min(2*after, longestWait)
 	}
 	f.deadline = max(f.last, a.now) + after
 	a.agenda.moved(f)

@@ -104,7 +104,7 @@ func (a *Assembler) begin(e event.Event, k key) *flight {
 		prospect: silence, deadline: e.Time + a.opts.Patience,
 	}
 	a.byKey[k], a.bySkb[k.skb] = f, k
-	a.byID[f.id] = append(a.byID[f.id], f)
+	a.findable(f)
 	a.agenda.add(f)
 	if f.quoted {
 		return f
@@ -121,6 +121,16 @@ func (a *Assembler) begin(e event.Event, k key) *flight {
 		f.flow.request = f
 	}
 	return f
+}
+
+// findable lets a flight be found by its hash. Of very many with the same one only the last are: each is looked at whenever
+// such a packet turns up in a new sk_buff.
+func (a *Assembler) findable(f *flight) {
+	same := append(a.byID[f.id], f)
+	if len(same) > maxAlike {
+		same = slices.Delete(same, 0, 1)
+	}
+	a.byID[f.id] = same
 }
 
 func (a *Assembler) flowOf(k flowKey) *flow {

@@ -49,6 +49,8 @@ type flight struct {
 	first time.Duration
 	last  time.Duration
 	steps []sighting
+	// more is the number of sightings beyond maxSteps.
+	more int
 	// losses is how many losses the Assembler had seen when it began, gaps what was missing besides.
 	losses, gaps int
 
@@ -83,6 +85,7 @@ type flight struct {
 	// What will become of it if nothing more is seen.
 	prospect prospect
 	deadline time.Duration
+	rounds   int    // how often the deadline has passed, and it was waiting still
 	slot     int    // in the agenda
 	number   uint64 // counts the flights of a run
 	fragment *datagram
@@ -247,7 +250,11 @@ func (f *flight) arrive() {
 
 // step adds a sighting to the path; late: what returns there has nothing more to say of the packet.
 func (f *flight) step(e event.Event, late bool) {
-	if e.Returned && f.complete(e) || len(f.steps) >= maxSteps {
+	if e.Returned && f.complete(e) {
+		return
+	}
+	if len(f.steps) >= maxSteps {
+		f.more++
 		return
 	}
 	s := sighting{at: e.Time, key: key{e.Skb, e.Seen}, ifindex: e.Ifindex, ttl: f.ttl, Step: Step{
@@ -289,7 +296,7 @@ func (f *flight) journey(run event.Run, losses int, role Role) Journey {
 		start = min(start, f.steps[0].at)
 	}
 	j := Journey{
-		ID: f.id, Start: run.Wall(start), Took: f.last - start, Role: role, Direction: Request,
+		ID: f.id, Start: run.Wall(start), More: f.more, Took: f.last - start, Role: role, Direction: Request,
 		Outer: f.outer, Packet: f.packet, Changed: f.changed, Fate: f.fate, Drop: f.freed, Duplicate: f.duplicate, ReplyLost: f.replyLost,
 		Became: f.became, Related: f.relatedID(), Gaps: f.gaps + losses - f.losses,
 	}

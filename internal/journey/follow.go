@@ -15,7 +15,7 @@ func (a *Assembler) follow(f *flight, e event.Event) {
 		ending(a, f, e)
 		return
 	}
-	f.last = max(f.last, e.Time)
+	f.last, f.rounds = max(f.last, e.Time), 0
 	if e.Place == event.NftRule || e.Place == event.NftResult {
 		f.ruledBy(e)
 		return
@@ -161,7 +161,7 @@ func (a *Assembler) stateChanged(e event.Event) {
 	if own, _ := keyOf(&f.packet); own != fk {
 		return // the state of another socket changed while the packet was handled
 	}
-	f.last = max(f.last, e.Time)
+	f.last, f.rounds = max(f.last, e.Time), 0
 	f.step(e, false)
 	f.reach(e)
 	if !f.backlog || f.prospect.waits {

@@ -75,7 +75,9 @@ type Journey struct {
 	Changed *event.Packet
 	// Steps are the sightings in order of time. The end (freed, left) is not a step.
 	Steps []Step
-	Fate  Fate
+	// More is the number of sightings that were left out behind Steps: a packet that loops is seen without end.
+	More int
+	Fate Fate
 	// Drop is there with Dropped and, if the freeing was seen, with Rejected.
 	Drop *Drop
 	// Reject is there with Rejected.

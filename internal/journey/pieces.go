@@ -14,6 +14,9 @@ func (a *Assembler) defrag(f *flight, e event.Event) {
 	}
 	if f.fragment == nil {
 		d := f.datagram()
+		if len(a.fragments[d]) >= maxParts {
+			return
+		}
 		f.fragment = &d
 		a.fragments[d] = append(a.fragments[d], f)
 	}

@@ -2,6 +2,7 @@ package journey
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -169,18 +170,108 @@ func TestMemoryIsBounded(t *testing.T) {
 		s.on("eth0", nsDirector).at(event.NetifReceiveSkb)
 		s.on("eth0", nsRealServer).at(event.NetifReceiveSkb)
 	}
-	if j := k.one(t, everywhere()); len(j.Steps) > maxSteps {
-		t.Errorf("%d steps", len(j.Steps))
+	if j := k.one(t, everywhere()); len(j.Steps) != maxSteps || j.More != 20_000-maxSteps {
+		t.Errorf("%d steps, %d more", len(j.Steps), j.More)
 	}
 }
 
 // FuzzAssembler makes events of bytes, four for each.
 func FuzzAssembler(f *testing.F) {
 	f.Add([]byte{1, 0, 0, 1, 60, 1, 0, 0})
+	f.Add([]byte{1, 0, 1, 0, 1, 8, 1, 0, 254, 0, 0, 1, 1, 9, 1, 7, 16, 0, 0, 2})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		checkBooks(t, "fuzz", fuzzed(data), everywhere())
 		checkBooks(t, "fuzz, tracepoints", fuzzed(data), tracepointTier())
 	})
+}
+
+// extremes are times that only a recording can have.
+var extremes = []time.Duration{
+	math.MaxInt64, math.MaxInt64 - 1, event.MaxTime, event.MaxTime - 1, math.MaxInt64 - DefaultPatience, 0, -1, math.MinInt64,
+}
+
+// TestNoTimeStopsTheAssembler has packets at times where a wait that is added overflows: it went round for ever.
+func TestNoTimeStopsTheAssembler(t *testing.T) {
+	for _, patience := range []time.Duration{0, -1, time.Nanosecond, math.MaxInt64} {
+		for seed := range uint64(50) {
+			r := rand.New(rand.NewPCG(seed, 3))
+			events := slices.Clone(session().events)
+			for range 20 {
+				events[r.IntN(len(events))].Time = extremes[r.IntN(len(extremes))]
+			}
+			if seed == 0 {
+				for i := range events {
+					events[i].Time = math.MaxInt64
+				}
+			}
+			a := New(Options{Run: everywhere(), Patience: patience})
+			ended := 0
+			for _, e := range events {
+				ended += len(a.Add(e))
+			}
+			if ended += len(a.Finish()); ended == 0 || ended != a.Account().Journeys {
+				t.Fatalf("patience %s, seed %d: %d journeys, account %+v", patience, seed, ended, a.Account())
+			}
+		}
+	}
+}
+
+// TestTimeThatLeapsIsCheap has many packets wait, and time pass in leaps: a packet is not looked at once a leap.
+func TestTimeThatLeapsIsCheap(t *testing.T) {
+	k := newKernel()
+	for i := range uint64(100) {
+		p := datagramTo(53, uint16(i))
+		p.SrcPort = uint16(i)
+		k.packet(i+1, p).on("eth0", nsRealServer).at(event.IPLocalOut, event.NetDevQueue)
+	}
+	a := New(Options{Run: everywhere()})
+	k.assembleSoFar(a)
+	now := a.now
+	for range 10_000 {
+		now += time.Hour
+		if ended := a.Add(event.Event{Kind: event.Tick, Time: now}); len(ended) > 0 {
+			t.Fatalf("a packet in a queue ended: %+v", ended[0])
+		}
+	}
+	if len(a.agenda) != 100 {
+		t.Fatalf("%d packets wait", len(a.agenda))
+	}
+	for _, f := range a.agenda {
+		if f.rounds > 64 {
+			t.Fatalf("a packet was looked at %d times", f.rounds)
+		}
+	}
+}
+
+// TestEffortOfASightingIsBounded opens very many journeys with one hash, and fragments of one datagram.
+func TestEffortOfASightingIsBounded(t *testing.T) {
+	a := New(Options{Run: everywhere()})
+	for i := range uint64(3 * maxAlike) {
+		k := newKernel()
+		k.packet(1, datagramTo(53, 0)).on("eth0", nsRealServer).at(event.NetifReceiveSkb)
+		k.events[0].Skb = i + 1
+		k.assembleSoFar(a)
+	}
+	if n := len(a.byID[1]); n > maxAlike || len(a.agenda) != 3*maxAlike {
+		t.Errorf("%d of %d journeys are looked at for each sighting", n, len(a.agenda))
+	}
+	for i := range uint64(3 * maxParts) {
+		k := newKernel()
+		outerFragment(k).returns(event.IPDefrag, inProgress)
+		for j := range k.events {
+			k.events[j].Skb, k.events[j].ID = 1<<20+i, 1<<20+i
+		}
+		k.assembleSoFar(a)
+	}
+	for d, parts := range a.fragments {
+		if len(parts) > maxParts {
+			t.Errorf("%d fragments of %+v", len(parts), d)
+		}
+	}
+	a.Finish()
+	if n := len(a.byKey) + len(a.bySkb) + len(a.byID) + len(a.agenda) + len(a.fragments); n != 0 {
+		t.Errorf("%d things left after Finish", n)
+	}
 }
 
 func fuzzed(data []byte) []event.Event {
@@ -194,8 +285,12 @@ func fuzzed(data []byte) []event.Event {
 	for ; len(data) >= 4; data = data[4:] {
 		place, who, what, how := data[0], data[1], data[2], data[3]
 		at += time.Duration(how) * 10 * time.Millisecond
+		when := at
+		if how < byte(len(extremes)) {
+			when = extremes[how]
+		}
 		e := event.Event{
-			Time: at, Place: event.Place(place % 72), Skb: uint64(who&7) + 1, Seen: time.Duration(who >> 3 & 3), ID: uint64(who>>5) + 1,
+			Time: when, Place: event.Place(place % 72), Skb: uint64(who&7) + 1, Seen: time.Duration(who >> 3 & 3), ID: uint64(who>>5) + 1,
 			First: what&1 != 0, Reused: what&3 == 3, Returned: what&4 != 0, Netns: uint32(what >> 3 & 3), Ifindex: uint32(what >> 5),
 			Value: int32(how&3) - 1, Aux: uint32(how), Peer: uint64(how&7) + 1,
 		}

@@ -25,6 +25,13 @@ const (
 	lookAgain = 300 * time.Millisecond
 )
 
+// A packet that waits is looked at again after each silence. After patientRounds of them each one is twice as long as the
+// one before: time that leaps, as it may in a recording, then costs what was seen, not what passes.
+const (
+	patientRounds = 8
+	longestWait   = event.MaxTime / 4
+)
+
 // prospect is what becomes of a packet if nothing more is seen of it.
 type prospect struct {
 	fate Fate

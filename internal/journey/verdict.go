@@ -193,6 +193,7 @@ func (a *Assembler) overdue(f *flight) {
 	case f.deferredOrRefused():
 		a.end(f, Unknown, bySilence)
 	case f.prospect.waits && gaps == 0:
+		f.rounds++
 		a.schedule(f, f.prospect)
 	case f.prospect.fate == Vanished && gaps == 0 && a.mayWaitForFragments(f):
 		a.schedule(f, waiting)

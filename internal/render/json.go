@@ -45,6 +45,7 @@ type jsonJourney struct {
 	Outer     *jsonOuter      `json:"outer,omitempty"`
 	Inner     jsonInner       `json:"inner"`
 	Steps     []jsonStep      `json:"steps"`
+	More      int             `json:"more,omitempty"`
 	Fate      string          `json:"fate"`
 	Drop      *jsonDrop       `json:"drop,omitempty"`
 	Reject    *jsonReject     `json:"reject,omitempty"`
@@ -120,7 +121,7 @@ type jsonNotice struct {
 func journeyOf(j journey.Journey, stack bool) jsonJourney {
 	out := jsonJourney{
 		Type: "journey", ID: hexID(j.ID), Start: j.Start.UTC().Format(time.RFC3339Nano),
-		Role: string(j.Role), Direction: string(j.Direction), Inner: innerOf(j.Packet), Steps: stepsOf(j.Steps),
+		Role: string(j.Role), Direction: string(j.Direction), Inner: innerOf(j.Packet), Steps: stepsOf(j.Steps), More: j.More,
 		Fate: string(j.Fate), Drop: dropOf(j.Drop, stack), Reject: rejectOf(j.Reject),
 		Duplicate: j.Duplicate, Segments: j.Segments, Gaps: j.Gaps,
 	}

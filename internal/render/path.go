@@ -36,6 +36,9 @@ func (t *Text) path(j journey.Journey) []string {
 		}
 		words = append(words, word)
 	}
+	if j.More > 0 {
+		words = append(words, fmt.Sprintf("… %d more", j.More))
+	}
 	if j.Drop != nil {
 		words = append(words, "drop")
 	}
