@@ -163,15 +163,15 @@ func (t *telling) define(cmd *cobra.Command) {
 }
 
 // assembling is the flag that every command with journeys has.
-type assembling struct{ patience span }
+type assembling struct{ patience patience }
 
 func (a *assembling) define(cmd *cobra.Command) {
-	a.patience = span(5 * time.Second)
+	a.patience = patience{span(journey.DefaultPatience)}
 	cmd.Flags().Var(&a.patience, "patience", "silence after which a journey has vanished")
 }
 
 func (a *assembling) options(r event.Run, role string) journey.Options {
-	return journey.Options{Run: r, Patience: time.Duration(a.patience), Role: journey.Role(role), Netns: r.Filter.Netns}
+	return journey.Options{Run: r, Patience: time.Duration(a.patience.span), Role: journey.Role(role), Netns: r.Filter.Netns}
 }
 
 // talking are the flags that say how much goes to stderr.

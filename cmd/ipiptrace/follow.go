@@ -120,7 +120,7 @@ func conclude(w io.Writer, account journey.Account, err error) error {
 	if failed := render.NewText(w, render.TextOptions{}).Account(account); failed != nil && err == nil {
 		err = fmt.Errorf("standard error: %w", failed)
 	}
-	if errors.As(err, new(remark)) {
+	if errors.As(err, new(remark)) && !errors.As(err, new(usageError)) {
 		err = nil
 	}
 	if err == nil && account.Lost > 0 {

@@ -2,11 +2,16 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -61,7 +66,10 @@ func (r *recordCommand) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	file, err := createRecording(name, screen.Under(r.out))
+	file, err := createRecording(ctx, name, screen.Under(r.out))
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("record %s: the run was ended before anybody read it", screen.Quote(name))
+	}
 	if err != nil {
 		return usageError{fmt.Errorf("record %s: %w; give a path that can be written, or -", screen.Quote(name), err)}
 	}
@@ -75,6 +83,7 @@ func (r *recordCommand) run(ctx context.Context, name string) error {
 	if file.pipe != nil {
 		onHangup(file.pipe, live.stop)
 	}
+	context.AfterFunc(live.ctx, file.hurry)
 	err = file.keep(live.Run(), from, assembler, inquiry)
 	live.Close()
 	if errors.Is(err, unix.EPIPE) {
@@ -94,19 +103,93 @@ type recording struct {
 	created bool
 }
 
-// createRecording opens a file and leaves its contents alone: until probes are attached, nothing is overwritten.
-func createRecording(name string, stdout io.Writer) (*recording, error) {
+// createRecording opens a file and leaves its contents alone: until probes are attached, nothing is overwritten. A FIFO
+// opens once somebody reads it; ctx ends the wait.
+func createRecording(ctx context.Context, name string, stdout io.Writer) (*recording, error) {
 	if name == "-" {
 		pipe, _ := stdout.(*os.File)
 		return &recording{Writer: stdout, pipe: pipe}, nil
 	}
-	_, err := os.Stat(name)
-	missing := errors.Is(err, os.ErrNotExist)
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o644)
-	if path := (*os.PathError)(nil); errors.As(err, &path) {
-		return nil, path.Err
+	file, created, err := create(name)
+	for errors.Is(err, unix.ENXIO) && isFIFO(name) {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(readerPause):
+			file, created, err = create(name)
+		}
 	}
-	return &recording{Writer: file, file: file, created: missing}, err
+	if path := (*os.PathError)(nil); errors.As(err, &path) {
+		err = path.Err
+	}
+	if errors.Is(err, unix.ELOOP) {
+		err = errors.New("is a symbolic link, which another user may have put there")
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &recording{Writer: file, file: file, created: created}
+	if err := r.mayReplace(); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return r, nil
+}
+
+// readerPause is how often is looked for somebody who reads a FIFO.
+const readerPause = 50 * time.Millisecond
+
+// secret is the mode of a recording: rules, addresses and owners of sockets are in it.
+const secret = 0o600
+
+// create opens a file for writing, or makes it. It follows no symbolic link, which might lead out of a directory that
+// everybody can write to, but for those of this process's own open files.
+func create(name string) (file *os.File, created bool, err error) {
+	follow := unix.O_NOFOLLOW
+	if isOwnFile(name) {
+		follow = 0
+	}
+	// Not blocking: a FIFO that nobody reads is an error, ENXIO.
+	file, err = os.OpenFile(name, os.O_WRONLY|unix.O_NONBLOCK|follow, 0)
+	if !errors.Is(err, os.ErrNotExist) {
+		return file, false, err
+	}
+	file, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, secret)
+	return file, true, err
+}
+
+// isOwnFile reports whether a path is that of a file which this process has open (proc(5)).
+func isOwnFile(name string) bool {
+	return name == "/dev/stdout" || name == "/dev/stderr" || slices.Contains([]string{"/dev/fd", "/proc/self/fd"}, filepath.Dir(name))
+}
+
+func isFIFO(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode()&os.ModeNamedPipe != 0
+}
+
+// mayReplace refuses a regular file that somebody else can read whatever its mode, having made it or another name of it.
+func (r *recording) mayReplace() error {
+	info, err := r.file.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	switch stat := info.Sys().(*syscall.Stat_t); {
+	case int(stat.Uid) != os.Geteuid():
+		return fmt.Errorf("belongs to user %d: remove it first", stat.Uid)
+	case stat.Nlink > 1:
+		return errors.New("has another name, too: remove it first")
+	}
+	return nil
+}
+
+// lastWrites is how long somebody who reads a FIFO may take for what is left at the end of a run.
+const lastWrites = time.Second
+
+// hurry bounds how long writing may take from now on, where it can take long.
+func (r *recording) hurry() {
+	if r.file != nil {
+		_ = r.file.SetWriteDeadline(time.Now().Add(lastWrites)) // a regular file has none
+	}
 }
 
 // discard takes back the creation of a file that nothing was written to.
@@ -140,7 +223,7 @@ func (r *recording) keep(run event.Run, from source, assembler *journey.Assemble
 	return err
 }
 
-// begin empties a file that was there already.
+// begin empties a file that was there already, and leaves it to its owner.
 func (r *recording) begin() error {
 	if r.file == nil {
 		return nil
@@ -148,5 +231,5 @@ func (r *recording) begin() error {
 	if info, err := r.file.Stat(); err != nil || !info.Mode().IsRegular() {
 		return err
 	}
-	return r.file.Truncate(0)
+	return cmp.Or(r.file.Chmod(secret), r.file.Truncate(0))
 }

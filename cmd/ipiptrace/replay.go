@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ipiptrace/internal/diagnose"
+	"ipiptrace/internal/host"
 	"ipiptrace/internal/journey"
 	"ipiptrace/internal/screen"
 	"ipiptrace/tracer/event"
@@ -46,31 +47,31 @@ func (r *replayCommand) run(ctx context.Context, names []string) error {
 	if err := r.talking.check(); err != nil {
 		return err
 	}
-	files, err := r.open(names)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	files, err := r.open(ctx, names)
+	if ctx.Err() != nil {
+		files, err = nil, nil // the run was ended while it waited for a file
+	}
 	if err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	show := r.newShow(r.out, false, nil, stop)
 	show.begin()
 	a := r.audience(show, func() {})
 	var account journey.Account
-	for _, file := range files {
+	for i, file := range files {
 		if ctx.Err() != nil || a.enough() {
 			break
 		}
 		assembler := journey.New(r.assembling.options(file.Run(), r.role.word))
 		inquiry := diagnose.NewInquiry()
-		failed := follow(source{events: until(ctx, file.Events())}, assembler, inquiry, a)
-		if failed != nil {
-			failed = fmt.Errorf("replay %s: %w", screen.Quote(file.name), failed)
+		err = errors.Join(err, file.broken(follow(source{events: until(ctx, file.events())}, assembler, inquiry, a)))
+		if whole := inquiry.Account(assembler.Account()); i == 0 {
+			account = whole
+		} else {
+			account = account.Plus(whole)
 		}
-		if errors.Is(failed, event.ErrTruncated) {
-			failed = remark{failed}
-		}
-		err = errors.Join(err, failed)
-		account = sum(account, inquiry.Account(assembler.Account()))
 	}
 	if failed := r.closeShow(show, account); err == nil {
 		err = failed
@@ -84,26 +85,63 @@ type opened struct {
 	name string
 }
 
-// open reads the beginning of every file: what is no recording is wrong usage, before anything is shown.
-func (r *replayCommand) open(names []string) (files []opened, err error) {
+// open reads the beginning of every file: what is no recording is wrong usage, before anything is shown. It ends with
+// ctx, without an error of its own.
+func (r *replayCommand) open(ctx context.Context, names []string) (files []opened, err error) {
 	for _, name := range names {
 		in := r.stdin
 		if name != "-" {
-			effective(everything)
-			file, err := os.Open(name)
-			effective(0)
-			if path := (*os.PathError)(nil); errors.As(err, &path) {
-				return nil, usageError{fmt.Errorf("replay %s: %w; give a file that ipiptrace record wrote", screen.Quote(name), path.Err)}
+			file, err := openBeside(ctx, name)
+			if err != nil {
+				return nil, notReplayed(name, err)
 			}
 			in = file
 		}
-		reader, err := event.NewReader(in)
+		reader, err := event.NewReader(readBeside(ctx, in))
 		if err != nil {
-			return nil, usageError{fmt.Errorf("replay %s: %w; give a file that ipiptrace record wrote", screen.Quote(name), err)}
+			return nil, notReplayed(name, err)
 		}
 		files = append(files, opened{reader, name})
 	}
 	return files, nil
+}
+
+func notReplayed(name string, err error) error {
+	if path := (*os.PathError)(nil); errors.As(err, &path) {
+		err = path.Err
+	}
+	return usageError{fmt.Errorf("replay %s: %w; give a file that ipiptrace record wrote", screen.Quote(name), err)}
+}
+
+// events are those of the file, up to a snapshot that can't be one.
+func (o opened) events() event.Stream {
+	return func(yield func(event.Event, error) bool) {
+		for e, err := range o.Events() {
+			if err == nil && e.Kind == event.State {
+				if _, failed := host.Parse(e.Host); failed != nil {
+					err = fmt.Errorf("read recording: line %d: state: %w", o.Line(), failed)
+				}
+			}
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// broken says which file an error is about. A recording that was cut off is no error, a damaged one is wrong usage.
+func (o opened) broken(err error) error {
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("replay %s: %w", screen.Quote(o.name), err)
+	switch {
+	case errors.Is(err, event.ErrTruncated):
+		return remark{err}
+	case errors.As(err, new(*os.PathError)):
+		return err // of the disk, not of what it holds
+	}
+	return usageError{err}
 }
 
 // until ends a stream with ctx.
@@ -115,27 +153,4 @@ func until(ctx context.Context, events event.Stream) event.Stream {
 			}
 		}
 	}
-}
-
-// sum is the account of two recordings: the probes and the filter are the later one's.
-func sum(a, b journey.Account) journey.Account {
-	if a.Probes == nil {
-		return b
-	}
-	b.Journeys += a.Journeys
-	b.Arrived += a.Arrived
-	b.Lost += a.Lost
-	b.Open += a.Open
-	b.Unknown += a.Unknown
-	b.Events += a.Events
-	b.LostEvents += a.LostEvents
-	b.Untracked += a.Untracked
-	if a.Missed == nil || b.Missed == nil {
-		b.Missed = nil
-	} else {
-		missed := *a.Missed + *b.Missed
-		b.Missed = &missed
-	}
-	b.Sites = append(a.Sites, b.Sites...)
-	return b
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"ipiptrace/internal/journey"
 )
 
 // The kernel half compares at most so many; it has no loop without a bound.
@@ -187,6 +189,21 @@ func (d *span) Set(s string) error {
 		return errors.New("not a duration: give a number with a unit, like 10s or 2m")
 	}
 	*d = span(parsed)
+	return nil
+}
+
+// patience is the value of --patience.
+type patience struct{ span }
+
+func (p *patience) Set(s string) error {
+	set := p.span
+	if err := set.Set(s); err != nil {
+		return err
+	}
+	if time.Duration(set) > journey.MaxPatience {
+		return fmt.Errorf("longer than %s: a packet that is silent for so long has vanished", journey.MaxPatience)
+	}
+	p.span = set
 	return nil
 }
 

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// soon is far longer than anything here takes, on a busy machine too.
+const soon = 20 * time.Second
+
+func TestARecordingIsWrittenWhereItsNameIs(t *testing.T) {
+	for what, test := range map[string]struct {
+		make func(t *testing.T, path string)
+		says string // empty: it is created, or replaced
+	}{
+		"nothing is there": {func(*testing.T, string) {}, ""},
+		"an older one that everybody can read is there": {func(t *testing.T, path string) {
+			check(t, os.WriteFile(path, []byte("old"), 0o644))
+			check(t, os.Chmod(path, 0o666))
+		}, ""},
+		"a link to a file": {func(t *testing.T, path string) {
+			check(t, os.WriteFile(path+".other", []byte("precious"), 0o644))
+			check(t, os.Symlink(path+".other", path))
+		}, "is a symbolic link"},
+		"a link to nothing": {func(t *testing.T, path string) { check(t, os.Symlink(path+".other", path)) }, "is a symbolic link"},
+		"another name of a file": {func(t *testing.T, path string) {
+			check(t, os.WriteFile(path+".other", []byte("precious"), 0o644))
+			check(t, os.Link(path+".other", path))
+		}, "has another name"},
+		"a directory": {func(t *testing.T, path string) { check(t, os.Mkdir(path, 0o755)) }, "is a directory"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "seen.jsonl")
+			test.make(t, path)
+			r, err := createRecording(t.Context(), path, io.Discard)
+			if test.says != "" {
+				if err == nil || !strings.Contains(err.Error(), test.says) {
+					t.Errorf("%v, want %q", err, test.says)
+				}
+				if data, err := os.ReadFile(path + ".other"); err == nil && string(data) != "precious" {
+					t.Errorf("what the link leads to is %q now", data)
+				}
+				return
+			}
+			check(t, err)
+			check(t, r.begin())
+			_, err = io.WriteString(r, "new")
+			check(t, errors.Join(err, r.file.Close()))
+			info, err := os.Lstat(path)
+			check(t, err)
+			if data, err := os.ReadFile(path); err != nil || string(data) != "new" || info.Mode() != secret {
+				t.Errorf("%q with mode %s, %v", data, info.Mode(), err)
+			}
+		})
+	}
+}
+
+func TestADeviceMayTakeARecording(t *testing.T) {
+	for _, name := range []string{"/dev/null", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/2"} {
+		r, err := createRecording(t.Context(), name, io.Discard)
+		if errors.Is(err, unix.ENXIO) {
+			continue // this test's own output is a socket, which can't be opened
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		check(t, r.discard())
+		if _, err := os.Stat(name); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestAReadyFileIsNoLink(t *testing.T) {
+	for what, leads := range map[string]string{"to a file": "empty", "to nothing": "nothing"} {
+		dir := t.TempDir()
+		check(t, os.WriteFile(filepath.Join(dir, "empty"), nil, 0o644))
+		f := following{readyFile: filepath.Join(dir, "ready")}
+		check(t, os.Symlink(filepath.Join(dir, leads), f.readyFile))
+		if err := f.checkReadyFile(); err == nil {
+			t.Errorf("a link %s is taken", what)
+		}
+		// It may come later.
+		if err := f.ready(); err == nil {
+			t.Errorf("a link %s is followed", what)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "nothing")); err == nil {
+			t.Error("what the link leads to was created")
+		}
+	}
+}
+
+// TestNoFIFOHoldsUpTheEnd waits for somebody at the other end of a FIFO, who never comes.
+func TestNoFIFOHoldsUpTheEnd(t *testing.T) {
+	t.Cleanup(func() { effective(everything) })
+	for what, wait := range map[string]func(ctx context.Context, fifo string) error{
+		"for a reader": func(ctx context.Context, fifo string) error {
+			_, err := createRecording(ctx, fifo, io.Discard)
+			return err
+		},
+		"for a writer": func(ctx context.Context, fifo string) error {
+			_, err := openBeside(ctx, fifo)
+			return err
+		},
+		"for a word": func(ctx context.Context, _ string) error {
+			in, out := io.Pipe()
+			defer out.Close()
+			_, err := io.ReadAll(readBeside(ctx, in))
+			return err
+		},
+	} {
+		fifo := filepath.Join(t.TempDir(), "fifo")
+		check(t, unix.Mkfifo(fifo, 0o600))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- wait(ctx, fifo) }()
+		cancel()
+		select {
+		case err := <-done:
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: %v", what, err)
+			}
+		case <-time.After(soon):
+			t.Errorf("%s: it waits still", what)
+		}
+	}
+}
+
+func TestAFIFOIsWrittenOnceItIsRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fifo")
+	check(t, unix.Mkfifo(path, 0o600))
+	read := make(chan string, 1)
+	go func() {
+		data, err := os.ReadFile(path)
+		read <- string(data) + errorText(err)
+	}()
+	r, err := createRecording(t.Context(), path, io.Discard)
+	check(t, err)
+	check(t, r.begin())
+	_, err = io.WriteString(r, "seen")
+	check(t, errors.Join(err, r.file.Close()))
+	if got := <-read; got != "seen" {
+		t.Errorf("%q was read", got)
+	}
+}
+
+// TestASilentInputEndsWithASignal sends SIGTERM to a replay that waits for more, of a FIFO and of standard input.
+func TestASilentInputEndsWithASignal(t *testing.T) {
+	self, err := os.Executable()
+	check(t, err)
+	for _, from := range []string{"a FIFO", "-"} {
+		for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
+			var stderr bytes.Buffer
+			cmd := &exec.Cmd{Path: self, Args: []string{"ipiptrace", "replay", "-"}, Stderr: &stderr}
+			var in io.WriteCloser
+			if from == "-" {
+				in, err = cmd.StdinPipe()
+				check(t, err)
+				check(t, cmd.Start())
+			} else {
+				path := filepath.Join(t.TempDir(), "fifo")
+				check(t, unix.Mkfifo(path, 0o600))
+				cmd.Args[2] = path
+				check(t, cmd.Start())
+				in, err = os.OpenFile(path, os.O_WRONLY, 0)
+				check(t, err)
+			}
+			// More than a pipe holds: once it is written, somebody reads.
+			_, err = in.Write(bytes.Repeat([]byte("\n"), 256<<10))
+			check(t, err)
+			check(t, cmd.Process.Signal(signal))
+			late := time.AfterFunc(soon, func() { _ = cmd.Process.Kill() })
+			err := cmd.Wait()
+			if late.Stop(); err != nil || !strings.HasPrefix(stderr.String(), "journeys 0 ") {
+				t.Errorf("%s, %s: %v, %q", from, signal, err, stderr.String())
+			}
+			in.Close()
+		}
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
