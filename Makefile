@@ -23,7 +23,7 @@ GUESTTIME   ?= 25m
 FUZZTIME ?= 60s
 say = @echo "==> $(1)" >&2
 
-.PHONY: build guest-tools generate fmt lint generated test test-unit test-native test-lab test-modules test-matrix test-vm vm btf sessions bench bench-check demo fuzz tools go bare docs install test-install clean help
+.PHONY: build guest-tools record generate fmt lint generated test test-unit test-native test-lab test-modules test-matrix test-vm vm btf sessions bench bench-check demo fuzz tools go bare docs install test-install clean help
 
 build: go ## bin/ipiptrace, one static binary
 	@mkdir -p bin
@@ -126,6 +126,10 @@ sessions: build guest-tools ## read testdata/*/session.txt out of a 6.1 guest ag
 	@go test ./cmd/ipiptrace -run Docs -count 1 -update
 
 BTF_MODULES := ipip ip_vs nf_tables nf_conntrack nft_reject_inet nft_reject_ipv4 nft_compat
+
+record: build guest-tools ## record every scenario, with states, into testdata/ again: KERNEL=6.1
+	@bin/boot --kernel $(KERNEL) --file bin/ipiptrace:/bin/ipiptrace --file bin/e2e:/bin/e2e --out testdata \
+		-- e2e -ipiptrace /bin/ipiptrace -record /out $(E2EFLAGS)
 
 vm: build ## a shell inside the lab's guest: KERNEL=6.1
 	@$(BUILD) -o bin/boot ./internal/vm/boot

@@ -28,6 +28,7 @@ func main() {
 	flag.StringVar(&o.run, "run", "", "only scenarios that match")
 	flag.StringVar(&o.update, "update", "", "write verdict.golden of each scenario below this directory")
 	flag.StringVar(&o.sessionDir, "sessions", "", "write session.txt of each scenario below this directory, and test nothing else")
+	flag.StringVar(&o.record, "record", "", "record each scenario, with states, below this directory, and do nothing else")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -40,7 +41,7 @@ func main() {
 
 // options are the flags.
 type options struct {
-	ipiptrace, tiers, set, run, update, sessionDir string
+	ipiptrace, tiers, set, run, update, sessionDir, record string
 	// reasons: this kernel has drop reasons.
 	reasons bool
 }
@@ -72,6 +73,9 @@ func (o options) test(ctx context.Context, r *report) error {
 	if o.sessionDir != "" {
 		o.sessions(ctx, r, l, only)
 		return nil
+	}
+	if o.record != "" {
+		return o.tapes(ctx, r, l, only)
 	}
 	for _, tier := range strings.Split(o.tiers, ",") {
 		began := time.Now()

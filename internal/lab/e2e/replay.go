@@ -1,10 +1,7 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -46,15 +43,9 @@ func (o options) replay(ctx context.Context, l *lab.Lab) (err error) {
 		return err
 	}
 	out, _ := exec.CommandContext(ctx, o.ipiptrace, "replay", file, "--only", "lost", "-o", "json").Output()
-	var lost []line
-	for lines := bufio.NewScanner(bytes.NewReader(out)); lines.Scan(); {
-		j := line{raw: lines.Text()}
-		if err := json.Unmarshal(lines.Bytes(), &j); err != nil {
-			return err
-		}
-		if j.Type == "journey" {
-			lost = append(lost, j)
-		}
+	lost, err := journeysOf(out)
+	if err != nil {
+		return err
 	}
 	o.update = ""
 	return o.golden(s.Name, lost)
