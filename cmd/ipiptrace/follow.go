@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +20,9 @@ type audience struct {
 	show  *show
 	only  string
 	count int
-	shown int
+	// shown are the journeys that were; sites are where they were lost, if they are counted.
+	shown journey.Account
+	sites journey.Sites
 	stop  func()
 }
 
@@ -31,7 +34,10 @@ func (a *audience) end(v diagnose.Verdict) {
 	if a.show != nil && !a.show.add(v) {
 		return
 	}
-	a.shown++
+	a.shown.Count(v.Journey)
+	if a.count > 0 && v.Lost() {
+		a.sites.Count(v.Site())
+	}
 	if a.enough() {
 		a.stop()
 	}
@@ -39,7 +45,20 @@ func (a *audience) end(v diagnose.Verdict) {
 
 // enough reports whether no further journey is wanted.
 func (a *audience) enough() bool {
-	return a.count > 0 && a.shown >= a.count || a.show != nil && a.show.broken.Load()
+	return a.all() || a.show != nil && a.show.broken.Load()
+}
+
+// all reports whether as many journeys were shown as were asked for.
+func (a *audience) all() bool { return a.count > 0 && a.shown.Journeys >= a.count }
+
+// account is a run's, for its audience: of the journeys that were shown, if so many were asked for.
+func (a *audience) account(run journey.Account) journey.Account {
+	if !a.all() {
+		return run
+	}
+	run.Journeys, run.Arrived, run.Lost, run.Open, run.Unknown = a.shown.Journeys, a.shown.Arrived, a.shown.Lost, a.shown.Open, a.shown.Unknown
+	run.Sites = a.sites.Sorted()
+	return run
 }
 
 // source is where a run's events come from.
@@ -76,7 +95,7 @@ func follow(from source, assembler *journey.Assembler, inquiry *diagnose.Inquiry
 	if from.rest != nil {
 		for e, failed := range from.rest {
 			if failed != nil {
-				err = errors.Join(err, failed)
+				err = cmp.Or(err, failed) // a writer that failed fails again
 				break
 			}
 			tell(inquiry.Add(e, nil))

@@ -166,8 +166,8 @@ func TestNativeTier(t *testing.T) {
 		tr := startTrace(t, binary, n, "--count", "1")
 		n.throw(t, deafPort)
 		n.throw(t, deafPort)
-		if ended := tr.wait(t); len(ended.journeys) != 1 || ended.status != statusLost {
-			t.Errorf("status %d, %d journeys", ended.status, len(ended.journeys))
+		if ended := tr.wait(t); len(ended.journeys) != 1 || ended.status != statusLost || ended.account.Journeys != 1 || ended.account.Lost != 1 {
+			t.Errorf("status %d, %d journeys, account %+v", ended.status, len(ended.journeys), ended.account)
 		}
 		for _, short := range []string{"100ms", "1ns"} { // the second is over before anything is read
 			if ended := startTrace(t, binary, n, "--duration", short).wait(t); ended.status != statusArrived || len(ended.journeys) != 0 {

@@ -70,7 +70,7 @@ func (t *telling) newShow(stdout io.Writer, sheds bool, netns func(uint32) strin
 
 // audience is the one that the flags ask for; stop is called once it has enough.
 func (t *telling) audience(s *show, stop func()) *audience {
-	return &audience{show: s, only: t.only.word, count: int(t.count), stop: stop}
+	return &audience{show: s, only: t.only.word, count: int(t.count), sites: journey.Sites{}, stop: stop}
 }
 
 // closeShow ends stdout, with JSON by the account.

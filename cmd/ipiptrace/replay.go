@@ -73,6 +73,7 @@ func (r *replayCommand) run(ctx context.Context, names []string) error {
 			account = account.Plus(whole)
 		}
 	}
+	account = a.account(account)
 	if failed := r.closeShow(show, account); err == nil {
 		err = failed
 	}

@@ -57,8 +57,9 @@ func (t *traceCommand) run(ctx context.Context) error {
 	assembler := journey.New(t.assembling.options(live.Run(), t.role.word))
 	show := t.newShow(t.out, true, t.netnsNames(), live.stop)
 	show.begin()
-	err = follow(from, assembler, inquiry, t.audience(show, live.stop))
-	account := inquiry.Account(assembler.Account())
+	a := t.audience(show, live.stop)
+	err = follow(from, assembler, inquiry, a)
+	account := a.account(inquiry.Account(assembler.Account()))
 	if failed := t.closeShow(show, account); err == nil {
 		err = failed
 	}

@@ -220,12 +220,17 @@ func (q *Inquiry) explain(w waiting, late bool) (v Verdict, ok bool) {
 	default:
 		return v, false
 	}
-	site := journey.SiteOf(w.Journey)
+	q.sites.Count(v.Site())
+	return v, true
+}
+
+// Site is where a journey was lost, and why.
+func (v Verdict) Site() journey.Site {
+	site := journey.SiteOf(v.Journey)
 	if v.Cause != nil {
 		site.Code = v.Cause.Code
 	}
-	q.sites.Count(site)
-	return v, true
+	return site
 }
 
 // placeOf is the network namespace in which a journey was lost, 0 if it is not known.

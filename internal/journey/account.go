@@ -47,7 +47,14 @@ type tally struct {
 }
 
 func (t *tally) count(j Journey) {
-	a := &t.account
+	t.account.Count(j)
+	if j.Lost() {
+		t.site(j)
+	}
+}
+
+// Count counts a journey by what became of it. Its place, if it was lost, is for Sites to count.
+func (a *Account) Count(j Journey) {
 	a.Journeys++
 	switch {
 	case j.Fate == Open:
@@ -56,7 +63,6 @@ func (t *tally) count(j Journey) {
 		a.Unknown++
 	case j.Lost():
 		a.Lost++
-		t.site(j)
 	default:
 		a.Arrived++
 	}
