@@ -41,7 +41,7 @@ func (x *explaining) before(filter event.Filter) *machine {
 // source is a live run's, with the machine's state if losses are to be explained. The process keeps the
 // privileges that it needs for that, and no others.
 func (m *machine) source(live *liveRun) (source, *diagnose.Inquiry) {
-	live.rights.attached(m == nil)
+	live.rights.attached(m != nil)
 	if m == nil {
 		return source{events: live.events()}, nil
 	}

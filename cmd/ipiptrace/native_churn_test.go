@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -73,39 +74,78 @@ func (n *network) has(t *testing.T, device string) (found bool) {
 	return found
 }
 
-// TestNativePrivileges looks at what a run is allowed to do once it is attached, on every thread of it.
+// TestNativePrivileges looks at what a run may do once it is attached, on every thread of it, and has it explain a loss
+// with that.
 func TestNativePrivileges(t *testing.T) {
 	binary := build(t)
 	n := newNetwork(t)
+	const rule = "udp dport 7 drop"
+	n.on(t, n.server, "nft", "add table ip test; add chain ip test input { type filter hook input priority 0; }; add rule ip test input "+rule)
 	needed := uint64(reading) | 1<<unix.CAP_BPF
 	for _, run := range []struct {
-		name    string
-		args    []string
-		forGood bool
+		name      string
+		args      []string
+		permitted uint64
+		because   string
 	}{
-		{"only what is needed is effective", nil, false},
-		{"with --no-diagnose the rest is gone for good", []string{"--no-diagnose"}, true},
+		{"what explaining takes is kept", nil, needed | uint64(inspecting), rule},
+		{"with --no-diagnose no more than what is needed", []string{"--no-diagnose"}, needed, "NETFILTER_DROP"},
 	} {
 		t.Run(run.name, func(t *testing.T) {
 			tr := startTrace(t, binary, n, run.args...)
-			time.Sleep(200 * time.Millisecond)
-			for _, status := range threads(t, tr.cmd.Process.Pid) {
-				if left := capability(t, status, "CapEff") &^ needed; left != 0 {
-					t.Errorf("effective: %#x", left)
-				}
-				if left := capability(t, status, "CapPrm") &^ needed; run.forGood && left != 0 {
-					t.Errorf("permitted: %#x", left)
-				}
-			}
+			checkPrivileges(t, tr.cmd.Process.Pid, needed, run.permitted)
+			n.flood(t, 7, 1)
 			n.knock(t, deafPort)
 			ended := tr.end(t, syscall.SIGINT)
-			if ended.status != statusLost || ended.account.Lost != 1 || strings.Contains(ended.stderr, "missed: unknown") {
+			if ended.status != statusLost || ended.account.Lost != 2 || strings.Contains(ended.stderr, "missed: unknown") {
 				t.Errorf("status %d: %s", ended.status, ended.stderr)
+			}
+			if ended.count(func(j seen) bool { return strings.Contains(j.line, run.because) }) != 1 {
+				t.Errorf("no journey has %q", run.because)
 			}
 			if ended.count(func(j seen) bool { return j.Drop != nil && j.Drop.Function == "tcp_v4_rcv" }) != 1 {
 				t.Error("the symbols were not read")
 			}
+			if t.Failed() {
+				ended.dump(t, func(seen) bool { return true })
+			}
 		})
+	}
+	t.Run("so it is with record", func(t *testing.T) {
+		dir := t.TempDir()
+		cmd := exec.Command(binary, "record", "--vip", vip, "--netns", n.server, "--backend", "tracepoint", "--ready-file", filepath.Join(dir, "ready"), filepath.Join(dir, "seen.jsonl"))
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer cmd.Wait()
+		defer cmd.Process.Signal(syscall.SIGINT)
+		awaitFile(t, filepath.Join(dir, "ready"))
+		checkPrivileges(t, cmd.Process.Pid, needed, needed|uint64(inspecting))
+	})
+}
+
+// checkPrivileges waits for a run to lower its privileges, which it does once it is ready.
+func checkPrivileges(t *testing.T, pid int, effective, permitted uint64) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(threads(t, pid)[0], "NoNewPrivs:\t1"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("what it runs may have more privileges than it has")
+		}
+	}
+	for _, status := range threads(t, pid) {
+		for set, allowed := range map[string]uint64{"CapEff": permitted, "CapPrm": permitted, "CapInh": 0, "CapAmb": 0} {
+			if left := capability(t, status, set) &^ allowed; left != 0 {
+				t.Errorf("%s has %#x", set, left)
+			}
+		}
+	}
+	// A reading of the state raises the effective ones for a moment.
+	for deadline := time.Now().Add(20 * time.Second); slices.ContainsFunc(threads(t, pid), func(status string) bool {
+		return capability(t, status, "CapEff")&^effective != 0
+	}); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("more is effective than is needed")
+		}
 	}
 }
 

@@ -19,6 +19,16 @@ const everything = ^capabilities(0)
 // CAP_SYSLOG only.
 const reading = capabilities(1 << unix.CAP_SYSLOG)
 
+// inspecting is what a run needs beside that, now and then, to read the state that explains a loss (each reader was
+// tried without) and to watch what is in a module that comes later.
+const inspecting = capabilities(0 |
+	1<<unix.CAP_SYS_ADMIN | // enter a network namespace (setns); number BPF programs, links and types
+	1<<unix.CAP_SYS_PTRACE | // the namespaces, sockets and socket options of other people's processes
+	1<<unix.CAP_DAC_READ_SEARCH | // their /proc/PID/fd
+	1<<unix.CAP_NET_ADMIN | // nftables, IPVS, xfrm, and the options of sockets
+	1<<unix.CAP_NET_RAW | // iptables-legacy-save's socket
+	1<<unix.CAP_BPF | 1<<unix.CAP_PERFMON) // programs for a module's functions
+
 // effective makes those capabilities effective that are in wanted, of the ones that the process may have.
 // Files and settings are opened with everything, all else happens without.
 func effective(wanted capabilities) {
@@ -26,14 +36,15 @@ func effective(wanted capabilities) {
 	_ = setCapabilities(given&wanted, given) // what can't be lowered is as it was
 }
 
-// rights are what a run may do: everything up to the moment when it is attached, then little, but for moments.
+// rights are what a run may do: everything up to the moment when it is attached, then little, and somewhat more in
+// moments.
 type rights struct {
 	mu sync.Mutex
 	// least is what is effective between those moments.
 	least capabilities
 }
 
-// during runs do with all that the process may have. Only one may at a time, the others wait.
+// during runs do with all that the process still may have. Only one may at a time, the others wait.
 func (r *rights) during(do func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -42,19 +53,23 @@ func (r *rights) during(do func()) {
 	do()
 }
 
-// attached leaves a run with what it needs from now on. If for good, the rest can't be had back.
-func (r *rights) attached(forGood bool) {
+// attached leaves a run with what it needs from now on: to read events, and to explain them if it does that. The rest
+// can't be had back, by what it runs neither: root's children get no more than it has itself (no_new_privs).
+func (r *rights) attached(explains bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	need := reading
 	effective(need)
 	if bpfIsRefused() {
 		need |= 1 << unix.CAP_BPF
-		effective(need)
 	}
-	if given := permitted() & need; forGood {
-		_ = setCapabilities(given, given)
+	kept := need
+	if explains {
+		kept |= inspecting
 	}
+	given := permitted()
+	_ = setCapabilities(given&need, given&kept)
+	_, _, _ = syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0) // every kernel has it
 	r.least = need
 }
 
