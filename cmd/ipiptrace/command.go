@@ -52,6 +52,20 @@ func newHelp(root *cobra.Command) *cobra.Command {
 	}
 }
 
+// refuseArguments has cobra's own command for completion say what is wrong usage as the others do.
+func refuseArguments(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	completion, _, err := root.Find([]string{"completion"})
+	if err != nil {
+		return
+	}
+	completion.Args = noArgs
+	completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	for _, shell := range completion.Commands() {
+		shell.Args = noArgs
+	}
+}
+
 // flagError names the flag and the value before it says what is wrong.
 func flagError(cmd *cobra.Command, err error) error {
 	var (

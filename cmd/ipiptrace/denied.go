@@ -38,6 +38,8 @@ func (s security) hint() string {
 	switch {
 	case !has(unix.CAP_SYS_ADMIN, unix.CAP_BPF) || !has(unix.CAP_SYS_ADMIN, unix.CAP_PERFMON) || !has(unix.CAP_SYSLOG):
 		return "run it as root (sudo), or with CAP_BPF, CAP_PERFMON and CAP_SYSLOG (before kernel 5.11 also CAP_SYS_RESOURCE)"
+	case !has(unix.CAP_SYS_RESOURCE):
+		return "it lacks CAP_SYS_RESOURCE, without which kernels before 5.11 count BPF's memory against ulimit -l: add it, or raise that limit"
 	case s.users != "" && strings.Join(strings.Fields(s.users), " ") != allUsers:
 		return "this is a user namespace (a rootless container), whose rights do not reach the kernel: run it outside"
 	case strings.Contains(s.lockdown, "[confidentiality]"):

@@ -16,6 +16,7 @@ func TestTheHintNamesWhatIsInTheWay(t *testing.T) {
 		"without rights":                      {security{users: initial}, "run it as root (sudo), or with CAP_BPF, CAP_PERFMON and CAP_SYSLOG"},
 		"without the right to see symbols":    {security{rights: 1<<unix.CAP_BPF | 1<<unix.CAP_PERFMON, users: initial}, "CAP_SYSLOG"},
 		"without rights in a lockdown":        {security{lockdown: "none integrity [confidentiality]\n", users: initial}, "run it as root"},
+		"without the right to memory":         {security{rights: 1<<unix.CAP_SYS_ADMIN | 1<<unix.CAP_SYSLOG, users: initial}, "CAP_SYS_RESOURCE"},
 		"root in a lockdown":                  {security{everything, "none integrity [confidentiality]\n", initial}, "lockdown=integrity"},
 		"root in a lockdown that allows it":   {security{everything, "none [integrity] confidentiality\n", initial}, "seccomp"},
 		"root of a rootless container":        {security{everything, "[none] integrity confidentiality\n", "0 1000 1\n"}, "user namespace"},

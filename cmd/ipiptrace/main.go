@@ -37,6 +37,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	out, rest := screen.NewWriter(stdout, lookOf(stdout).colour), screen.NewWriter(stderr, false)
 	s := streams{out, rest}
 	root := newRoot(s)
+	refuseArguments(root)
 	root.SetArgs(args)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
