@@ -126,7 +126,7 @@ func TestEventNeedsOnlyTheStandardLibrary(t *testing.T) {
 }
 
 // pure packages get all that they know as arguments.
-var pure = []string{"internal/host", "internal/journey", "internal/render", "internal/diagnose", "internal/ruleset", "internal/screen"}
+var pure = []string{"internal/command", "internal/host", "internal/journey", "internal/render", "internal/diagnose", "internal/ruleset", "internal/screen"}
 
 func TestPurePackagesDoNoIO(t *testing.T) {
 	for _, p := range house(t, false) {
@@ -192,6 +192,48 @@ func TestPackageVariablesDoNotChange(t *testing.T) {
 	}
 }
 
+// TestOnlyCommandMakesCommands: what others say of a command is constant text, and the parts that command has checked.
+func TestOnlyCommandMakesCommands(t *testing.T) {
+	const home = module + "/internal/command"
+	for _, p := range house(t, false) {
+		if p.ImportPath == home {
+			for _, dep := range p.Imports {
+				if strings.HasPrefix(dep, module) {
+					t.Errorf("%s imports %s", p.name(), dep)
+				}
+			}
+			continue
+		}
+		s := parse(t, p)
+		s.walk(func(n ast.Node) {
+			switch n := n.(type) {
+			case *ast.CompositeLit:
+				if sel, ok := n.Type.(*ast.SelectorExpr); ok && s.from(sel, home) {
+					t.Errorf("%s: command.%s is made here", s.fset.Position(n.Pos()), sel.Sel.Name)
+				}
+			case *ast.CallExpr:
+				sel, ok := n.Fun.(*ast.SelectorExpr)
+				if !ok || !s.from(sel, home) || sel.Sel.Name != "Of" && sel.Sel.Name != "Say" {
+					return
+				}
+				if _, constant := n.Args[0].(*ast.BasicLit); !constant {
+					t.Errorf("%s: command.%s of what is no text in the source", s.fset.Position(n.Pos()), sel.Sel.Name)
+				}
+			}
+		})
+	}
+}
+
+// from reports whether a name is of the package with that path.
+func (s source) from(sel *ast.SelectorExpr, path string) bool {
+	x, ok := sel.X.(*ast.Ident)
+	if !ok {
+		return false
+	}
+	imported, ok := s.uses[x].(*types.PkgName)
+	return ok && imported.Imported().Path() == path
+}
+
 // source is a package's syntax and what its identifiers mean.
 type source struct {
 	fset  *token.FileSet
@@ -242,11 +284,7 @@ func (s source) calls(pkg, function string) (found []token.Position) {
 		if !ok || sel.Sel.Name != function {
 			return
 		}
-		x, ok := sel.X.(*ast.Ident)
-		if !ok {
-			return
-		}
-		if imported, ok := s.uses[x].(*types.PkgName); ok && imported.Imported().Path() == pkg {
+		if s.from(sel, pkg) {
 			found = append(found, s.fset.Position(n.Pos()))
 		}
 	})

@@ -6,6 +6,7 @@
 //	internal/journey/  events become journeys, one a packet; each has a fate
 //	internal/host/     the machine's state as plain data; internal/host/read reads it and changes nothing
 //	internal/ruleset/  which netfilter rule decides over a packet
+//	internal/command/  the only maker of the commands that are printed: no name becomes more than a name
 //	internal/diagnose/ a lost journey and the state become a cause, how certain it is, and the fix
 //	internal/render/   journeys and causes as text and as JSON
 //	internal/screen/   keeps text of others from being more than text, on a terminal and in JSON
