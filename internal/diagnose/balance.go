@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/journey"
 	"ipiptrace/tracer/event"
@@ -62,7 +63,7 @@ func defenceState(q question) *finding {
 	return &finding{
 		summary:  "the director turns new connections away on purpose, as a defence against floods",
 		evidence: []string{q.says(dropPacket), q.says("net/ipv4/vs/am_droprate")},
-		fix:      []string{command("sysctl", "-w", setting(dropPacket)+"=0")},
+		fix:      command.Of("sysctl -w net.ipv4.vs.drop_packet=0"),
 	}
 }
 
@@ -77,7 +78,7 @@ func reuseState(q question) *finding {
 	return &finding{
 		summary:  fmt.Sprintf("the client %s had another connection from the same port a moment ago, and the director, which tracks its connections, drops the first packet of the new one", q.client()),
 		evidence: []string{q.says(tracks), q.says(reuse)},
-		fix:      []string{command("sysctl", "-w", setting(reuse)+"=0")},
+		fix:      command.Of("sysctl -w net.ipv4.vs.conn_reuse_mode=0"),
 		doubtful: true, // by now the old connection is forgotten
 	}
 }
@@ -92,11 +93,10 @@ func markedState(q question) *finding {
 	return &finding{
 		summary:  fmt.Sprintf("IPVS has a service for packets with the firewall mark %s, and this one has it not: the director takes it for its own", mark),
 		evidence: []string{"ipvsadm -Ln: FWM " + mark + ", no other service"},
-		fix: []string{
-			command("nft", "add", "table", "ip", "ipvs"),
-			command("nft", "add", "chain", "ip", "ipvs", "prerouting", "{ type filter hook prerouting priority mangle; }"),
-			command("nft", "add", "rule", "ip", "ipvs", "prerouting", "ip", "daddr", q.vip().String(), q.proto(), "dport", strconv.Itoa(int(q.port())), "meta", "mark", "set", mark),
-		},
+		fix: command.Of("nft add table ip ipvs").
+			Then("nft add chain ip ipvs prerouting '{ type filter hook prerouting priority mangle; }'").
+			Then("nft add rule ip ipvs prerouting ip daddr % % dport % meta mark set %",
+				command.Address(q.vip()), command.OneOf("the protocol", q.proto(), "tcp", "udp"), command.Number(q.port()), command.Number(services[0].Mark)),
 	}
 }
 

@@ -2,8 +2,8 @@ package diagnose
 
 import (
 	"fmt"
-	"strconv"
 
+	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
 	"ipiptrace/tracer/event"
 )
@@ -90,7 +90,7 @@ func directorRows() []row {
 						evidence: []string{got(d.Addr.Addr(), a)},
 					}
 					if a.Route != nil {
-						f.fix = []string{deleteRoute(*a.Route)}
+						f.fix = deleteRoute(*a.Route)
 					}
 					return f
 				}
@@ -141,7 +141,7 @@ func noDestinationState(q question) *finding {
 		f.evidence = append(f.evidence, fmt.Sprintf("ipvsadm -Ln: -> %s %s weight 0", d.Addr, methodName[d.Method]))
 	}
 	d := s.Destinations[0]
-	f.fix = []string{command("ipvsadm", "-e", serviceFlag[s.Proto], s.Addr.String(), "-r", d.Addr.String(), methodFlag[d.Method], "-w", strconv.Itoa(1))}
+	f.fix = command.Of("ipvsadm -e % % -r % % -w 1", serviceFlag[s.Proto], command.Endpoint(s.Addr), command.Endpoint(d.Addr), methodFlag[d.Method])
 	return f
 }
 
@@ -157,7 +157,7 @@ func noConnectionState(q question) *finding {
 		evidence: []string{fmt.Sprintf("ipvsadm -Lnc: none of %s:%d to %s", q.client(), q.clientPort(), q.service()), q.says("net/ipv4/vs/sloppy_tcp")},
 	}
 	if sloppy, ok := q.host.Sysctl("net/ipv4/vs/sloppy_tcp"); ok && sloppy == 0 && len(s.Destinations) == 1 {
-		f.fix = []string{command("sysctl", "-w", "net.ipv4.vs.sloppy_tcp=1")}
+		f.fix = command.Of("sysctl -w net.ipv4.vs.sloppy_tcp=1")
 	}
 	return f
 }
@@ -179,7 +179,7 @@ func removedState(q question) *finding {
 		return &finding{
 			summary:  fmt.Sprintf("the connection belongs to the real server %s, which was removed from the service", c.Dest),
 			evidence: []string{fmt.Sprintf("ipvsadm -Lnc: %s %s %s %s", c.Client, c.Virtual, c.Dest, c.State), q.says("net/ipv4/vs/expire_nodest_conn")},
-			fix:      []string{command("ipvsadm", "-a", serviceFlag[s.Proto], s.Addr.String(), "-r", c.Dest.String(), methodFlag[method], "-w", "1")},
+			fix:      command.Of("ipvsadm -a % % -r % % -w 1", serviceFlag[s.Proto], command.Endpoint(s.Addr), command.Endpoint(c.Dest), methodFlag[method]),
 		}
 	}
 	return nil
@@ -199,8 +199,8 @@ func overloadedState(q question) *finding {
 			return nil
 		}
 		f.evidence = append(f.evidence, fmt.Sprintf("ipvsadm -Ln --thresholds: %s upper %d, %d connections", d.Addr, d.Upper, d.Active+d.Inactive))
-		f.fix = append(f.fix, command("ipvsadm", "-e", serviceFlag[s.Proto], s.Addr.String(), "-r", d.Addr.String(), methodFlag[d.Method],
-			"-w", strconv.Itoa(int(d.Weight)), "-x", "0"))
+		f.fix = f.fix.Then("ipvsadm -e % % -r % % -w % -x 0",
+			serviceFlag[s.Proto], command.Endpoint(s.Addr), command.Endpoint(d.Addr), methodFlag[d.Method], command.Number(d.Weight))
 	}
 	return f
 }
@@ -231,7 +231,7 @@ func backupState(q question) *finding {
 	return &finding{
 		summary:  "this director is a backup and leaves packets alone: send them to the active one, or let this one work, too",
 		evidence: []string{q.says(backupOnly), fmt.Sprintf("ipvsadm -Ln: %s %s is there", q.proto(), s.Addr)},
-		fix:      []string{command("sysctl", "-w", setting(backupOnly)+"=0")},
+		fix:      command.Of("sysctl -w net.ipv4.vs.backup_only=0"),
 	}
 }
 
@@ -259,7 +259,7 @@ func loopState(q question) *finding {
 	f := &finding{summary: fmt.Sprintf("packets for %s come back to this director out of a tunnel: a real server runs IPVS with the same VIP", s.Addr)}
 	if q.behindTunnel() {
 		f.summary = fmt.Sprintf("this real server runs IPVS with the same VIP, and sends packets for %s on instead of taking them: they go in a circle", s.Addr)
-		f.fix = []string{command("ipvsadm", "-D", serviceFlag[s.Proto], s.Addr.String())}
+		f.fix = command.Of("ipvsadm -D % %", serviceFlag[s.Proto], command.Endpoint(s.Addr))
 	}
 	for _, d := range s.Destinations {
 		f.evidence = append(f.evidence, fmt.Sprintf("ipvsadm -Ln: %s -> %s %s", s.Addr, d.Addr, methodName[d.Method]))
@@ -269,9 +269,11 @@ func loopState(q question) *finding {
 
 // How ipvsadm names protocols and methods.
 var (
-	serviceFlag = map[uint8]string{protoTCP: "-t", protoUDP: "-u"}
-	methodFlag  = map[string]string{"masq": "-m", "tunnel": "-i", "route": "-g", "local": "-g", "bypass": "-g"}
-	methodName  = map[string]string{"masq": "Masq", "tunnel": "Tunnel", "route": "Route", "local": "Local", "bypass": "Bypass"}
+	serviceFlag = map[uint8]command.Part{protoTCP: command.Say("-t"), protoUDP: command.Say("-u")}
+	methodFlag  = map[string]command.Part{
+		"masq": command.Say("-m"), "tunnel": command.Say("-i"), "route": command.Say("-g"), "local": command.Say("-g"), "bypass": command.Say("-g"),
+	}
+	methodName = map[string]string{"masq": "Masq", "tunnel": "Tunnel", "route": "Route", "local": "Local", "bypass": "Bypass"}
 )
 
 func noServiceState(q question) *finding {

@@ -52,7 +52,10 @@ func Explain(j journey.Journey, s *host.Snapshot) Verdict {
 	}
 	f := best.finding
 	v.Cause = &Cause{
-		Code: best.row.code, Certainty: Inferred, Summary: f.summary, Evidence: f.evidence, Fix: f.fix, Unread: q.unread(best.row),
+		Code: best.row.code, Certainty: Inferred, Summary: f.summary, Evidence: f.evidence, Fix: f.fix.Commands(), Unread: q.unread(best.row),
+	}
+	if why := f.fix.Refused(); why != "" {
+		v.Cause.Summary += "; no command: " + why
 	}
 	if best.explained && !f.doubtful && j.Gaps == 0 && len(v.Cause.Unread) == 0 {
 		v.Cause.Certainty = Observed

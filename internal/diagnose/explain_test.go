@@ -85,7 +85,25 @@ func rejected(j journey.Journey, by string, kind, code uint8) journey.Journey {
 	return j
 }
 
+// loss is a journey that was lost, the state of where it was, and what is to be said of it.
+type loss struct {
+	j         journey.Journey
+	s         *host.Snapshot
+	code      string
+	certainty Certainty
+	fix       string
+}
+
 func TestCausesAreFound(t *testing.T) {
+	for what, test := range losses() {
+		t.Run(what, func(t *testing.T) {
+			found(t, Explain(test.j, test.s), test.code, test.certainty, test.fix)
+		})
+	}
+}
+
+// losses are one or more of nearly every cause.
+func losses() map[string]loss {
 	strict := set("net/ipv4/conf/all/rp_filter", "1")
 	tunl0Down := func(s *host.Snapshot) { s.Links[2].Up = false }
 	noVIP := func(s *host.Snapshot) { withoutRoute("10.99.0.1/32")(s); s.Addrs = s.Addrs[:1] }
@@ -109,13 +127,7 @@ func TestCausesAreFound(t *testing.T) {
 		j.Drop.Decider = by
 		return j
 	}
-	for what, test := range map[string]struct {
-		j         journey.Journey
-		s         *host.Snapshot
-		code      string
-		certainty Certainty
-		fix       string
-	}{
+	return map[string]loss{
 		"strict filter":                  {rpf, realServer(strict), "rp-filter", Observed, "sysctl -w net.ipv4.conf.tunl0.rp_filter=2"},
 		"strict filter, no reasons":      {silentRPF, realServer(strict), "rp-filter", Observed, "sysctl -w net.ipv4.conf.tunl0.rp_filter=2"},
 		"loose filter, unnumbered tunl0": {rpf, realServer(set("net/ipv4/conf/tunl0/rp_filter", "2"), unnumbered), "rp-filter", Observed, "ip addr add 10.99.0.1/32 dev tunl0"},
@@ -172,11 +184,16 @@ func TestCausesAreFound(t *testing.T) {
 		"an outer header that it got on its way": {dropped("ip_rcv_core", "", "eth0", true), realServer(), unknown, NotKnown, ""},
 		"a place that nobody knows":              {dropped("warp_core_dump", "NOT_SPECIFIED", "eth0", true), realServer(), unknown, NotKnown, ""},
 		"forwarding is off, and no matter":       {rpf, realServer(strict, set("net/ipv4/ip_forward", "0")), "rp-filter", Observed, "sysctl -w net.ipv4.conf.tunl0.rp_filter=2"},
-	} {
-		t.Run(what, func(t *testing.T) {
-			found(t, Explain(test.j, test.s), test.code, test.certainty, test.fix)
-		})
 	}
+}
+
+// typed are the commands of a cause, as one would type them one after the other.
+func typed(c *Cause) string {
+	lines := make([]string, len(c.Fix))
+	for i, f := range c.Fix {
+		lines[i] = f.String()
+	}
+	return strings.Join(lines, "; ")
 }
 
 // found compares a verdict's cause with what it should be.
@@ -186,7 +203,7 @@ func found(t *testing.T, v Verdict, code string, certainty Certainty, fix string
 	if c == nil {
 		t.Fatal("no cause")
 	}
-	if got := strings.Join(c.Fix, "; "); c.Code != code || c.Certainty != certainty || got != fix {
+	if got := typed(c); c.Code != code || c.Certainty != certainty || got != fix {
 		t.Errorf("%s, %s, fix %q\nwant %s, %s, fix %q\n%s\n%q", c.Code, c.Certainty, got, code, certainty, fix, c.Summary, c.Evidence)
 	}
 	if c.Summary == "" || certainty == Observed && len(c.Evidence) == 0 {

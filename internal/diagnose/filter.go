@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/ruleset"
 	"ipiptrace/tracer/event"
@@ -34,7 +35,7 @@ func filterRows() []row {
 				return &finding{
 					summary:  fmt.Sprintf("the table of tracked connections is full: %d of %d", c.Count, c.Max),
 					evidence: []string{fmt.Sprintf("net.netfilter.nf_conntrack_count = %d", c.Count), fmt.Sprintf("net.netfilter.nf_conntrack_max = %d", c.Max), fmt.Sprintf("/proc/net/stat/nf_conntrack: %d dropped", c.Drop)},
-					fix:      []string{onMachine("sysctl", "-w", fmt.Sprintf("net.netfilter.nf_conntrack_max=%d", max(2*c.Max, c.Count+65536)))},
+					fix:      command.Of("nsenter -t 1 -n sysctl -w net.netfilter.nf_conntrack_max=%", command.Number(max(2*c.Max, c.Count+65536))),
 				}
 			},
 		},
@@ -86,14 +87,15 @@ func filterRows() []row {
 				}
 				for _, c := range q.host.Cgroups {
 					if c.Attach == side {
-						detach := command("bpftool", "cgroup", "detach", "/sys/fs/cgroup"+c.Path, "cgroup_inet_"+side, "id", fmt.Sprint(c.ID))
+						path := command.Path("/sys/fs/cgroup", c.Path)
+						detach := command.Of("bpftool cgroup detach % cgroup_inet_% id %", path, command.OneOf("the side", side, "ingress", "egress"), command.Number(c.ID))
 						if c.Link != 0 {
-							detach = command("bpftool", "link", "detach", "id", fmt.Sprint(c.Link))
+							detach = command.Of("bpftool link detach id %", command.Number(c.Link))
 						}
 						return &finding{
 							summary:  fmt.Sprintf("a program at the cgroup %s drops the packet", c.Path),
-							evidence: []string{fmt.Sprintf("bpftool cgroup show /sys/fs/cgroup%s: %s id %d", c.Path, side, c.ID)},
-							fix:      []string{detach},
+							evidence: []string{fmt.Sprintf("bpftool cgroup show %s: %s id %d", path, side, c.ID)},
+							fix:      detach,
 							doubtful: true, // systemd counts with such programs, too
 						}
 					}
@@ -242,7 +244,7 @@ func firewallState(q question, rejects bool) *finding {
 
 // letPass are the commands that take back what the rule does to the packet. The policy that drops it in its outer
 // header is met again when that is gone.
-func (q question) letPass(r ruleset.Rule, p ruleset.Packet) []string {
+func (q question) letPass(r ruleset.Rule, p ruleset.Packet) command.Fix {
 	fix := ruleset.Fix(r, p)
 	if r.Policy == "" || p.Proto != protoIPIP {
 		return fix
@@ -256,7 +258,7 @@ func (q question) letPass(r ruleset.Rule, p ruleset.Packet) []string {
 	}
 	inner.CT = q.tracking(inner)
 	if o := ruleset.Evaluate(q.host, inner); o.Rule != nil && o.Rule.Same(r) {
-		fix = append(fix, ruleset.Fix(*o.Rule, inner)...)
+		fix = fix.And(ruleset.Fix(*o.Rule, inner))
 	}
 	return fix
 }
@@ -315,7 +317,7 @@ func xfrmState(q question) *finding {
 		return &finding{
 			summary:  fmt.Sprintf("the IPsec policy for %s → %s (%s) refuses the packet", p.Src, p.Dst, p.Dir),
 			evidence: []string{fmt.Sprintf("ip xfrm policy: src %s dst %s dir %s action %s priority %d", p.Src, p.Dst, p.Dir, p.Action, p.Priority)},
-			fix:      []string{command("ip", "xfrm", "policy", "delete", "dir", p.Dir, "index", fmt.Sprint(p.Index))},
+			fix:      command.Of("ip xfrm policy delete dir % index %", command.OneOf("the direction", p.Dir, "in", "out"), command.Number(p.Index)),
 		}
 	}
 	return nil

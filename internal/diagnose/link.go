@@ -3,9 +3,9 @@ package diagnose
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
+	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
 )
 
@@ -60,7 +60,7 @@ func linkRows() []row {
 				return &finding{
 					summary:  "the queue of packets that wait for a CPU is full",
 					evidence: []string{q.says("net/core/netdev_max_backlog"), fmt.Sprintf("/proc/net/softnet_stat: %d dropped", q.host.Counters["Softnet.Dropped"])},
-					fix:      []string{onMachine("sysctl", "-w", "net.core.netdev_max_backlog="+strconv.Itoa(max(2*limit, 1000)))},
+					fix:      command.Of("nsenter -t 1 -n sysctl -w net.core.netdev_max_backlog=%", command.Number(max(2*limit, 1000))),
 				}
 			},
 			bare: func(question) finding {
@@ -83,7 +83,7 @@ func linkRows() []row {
 				if l == nil || q.reason("") && (!l.Promisc || q.short()) {
 					return nil
 				}
-				return &finding{summary: wrongMAC(q), evidence: []string{fmt.Sprintf("ip link show %s: link/ether %s%s", l.Name, l.MAC, promisc(l))}}
+				return &finding{summary: wrongMAC(q), evidence: []string{fmt.Sprintf("ip link show %s: link/ether %s%s", command.Device(l.Name), l.MAC, promisc(l))}}
 			},
 			bare: func(q question) finding { return finding{summary: wrongMAC(q)} },
 		},
@@ -102,7 +102,7 @@ func wrongMAC(q question) string {
 	if !q.tunnelled() {
 		sender = "whoever sent it"
 	}
-	return fmt.Sprintf("the frame is addressed to another Ethernet address than that of %s: %s has a wrong neighbour entry for %s; there: ip neigh del %s dev DEVICE", q.dev(), sender, q.dst(), q.dst())
+	return fmt.Sprintf("the frame is addressed to another Ethernet address than that of %s: %s has a wrong neighbour entry for %s; there: ip neigh del %s dev DEVICE", q.dev(), sender, q.dst(), command.Address(q.dst()))
 }
 
 func xdpState(q question) *finding {
@@ -112,20 +112,25 @@ func xdpState(q question) *finding {
 	}
 	f := &finding{summary: fmt.Sprintf("an XDP program on %s drops the packet", l.Name)}
 	for _, x := range l.XDP {
-		word := map[string]string{"driver": "xdpdrv", "generic": "xdpgeneric", "hardware": "xdpoffload"}[x.Mode]
-		if word == "" {
-			word = "xdp"
+		word, ok := xdpWord[x.Mode]
+		if !ok {
+			word = command.Say("xdp")
 		}
-		f.evidence = append(f.evidence, fmt.Sprintf("ip link show %s: %s, prog id %d", l.Name, word, x.ID))
-		f.fix = append(f.fix, command("ip", "link", "set", "dev", l.Name, word, "off"))
+		f.evidence = append(f.evidence, fmt.Sprintf("ip link show %s: %s, prog id %d", command.Device(l.Name), word, x.ID))
+		f.fix = f.fix.Then("ip link set dev % % off", command.Device(l.Name), word)
 	}
 	return f
 }
 
+// xdpWord is how ip names the ways in which a program is attached.
+var xdpWord = map[string]command.Part{
+	"driver": command.Say("xdpdrv"), "generic": command.Say("xdpgeneric"), "hardware": command.Say("xdpoffload"),
+}
+
 func tcState(q question) *finding {
-	side := "ingress"
+	side, at := "ingress", command.Say("ingress")
 	if q.reply() || q.reason("TC_EGRESS") || q.droppedIn("__dev_queue_xmit", "sch_handle_egress") {
-		side = "egress"
+		side, at = "egress", command.Say("egress")
 	}
 	l := q.link()
 	if l == nil {
@@ -150,10 +155,10 @@ func tcState(q question) *finding {
 		if x.Program != "" {
 			what = strings.TrimSpace(what + " program " + x.Program)
 		}
-		f.evidence = append(f.evidence, fmt.Sprintf("tc filter show dev %s %s: pref %d %s %s", l.Name, side, x.Pref, x.Kind, what))
+		f.evidence = append(f.evidence, fmt.Sprintf("tc filter show dev %s %s: pref %d %s %s", command.Device(l.Name), side, x.Pref, x.Kind, what))
 	}
-	if len(may) == 1 {
-		f.fix = []string{command("tc", "filter", "del", "dev", l.Name, side, "pref", strconv.Itoa(int(may[0].Pref)))}
+	if len(may) == 1 && may[0].Pref != 0 { // 0 would be all of them
+		f.fix = command.Of("tc filter del dev % % pref %", command.Device(l.Name), at, command.Number(may[0].Pref))
 	}
 	return f
 }

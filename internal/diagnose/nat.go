@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 
+	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/ruleset"
 )
@@ -49,7 +50,7 @@ func forwardState(q question) *finding {
 	f.summary += ", which is another host, and forwarding is off"
 	f.evidence = append(f.evidence, got(q.dst(), a), q.says(name), q.says("net/ipv4/ip_forward"))
 	// The answers come by another device, and are forwarded, too.
-	f.fix = []string{command("sysctl", "-w", "net.ipv4.ip_forward=1")}
+	f.fix = command.Of("sysctl -w net.ipv4.ip_forward=1")
 	return &f
 }
 

@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 
+	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
 )
 
@@ -91,7 +92,7 @@ func lookupState(q question) *finding {
 		f.evidence = append(f.evidence, fmt.Sprintf("bpftool link: %d: netns prog %d, attach_type sk_lookup", l.Link, l.Program))
 	}
 	if len(q.host.Lookups) == 1 {
-		f.fix = []string{command("bpftool", "link", "detach", "id", fmt.Sprint(q.host.Lookups[0].Link))}
+		f.fix = command.Of("bpftool link detach id %", command.Number(q.host.Lookups[0].Link))
 	}
 	return f
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
 )
 
@@ -94,7 +95,7 @@ func packetRows() []row {
 				}
 				f := tooLong(q)
 				f.evidence = append(f.evidence, q.says(pmtuDisc))
-				f.fix = []string{command("sysctl", "-w", setting(pmtuDisc)+"=0")}
+				f.fix = command.Of("sysctl -w net.ipv4.vs.pmtu_disc=0")
 				return &f
 			},
 			bare: tooLong,
@@ -115,7 +116,7 @@ func packetRows() []row {
 				f.evidence = []string{q.says("net/ipv4/ipfrag_time"), q.says("net/ipv4/ipfrag_high_thresh")}
 				if high, ok := q.host.Sysctl("net/ipv4/ipfrag_high_thresh"); ok && high == 0 {
 					f.summary = "fragments are not put together: net.ipv4.ipfrag_high_thresh is 0"
-					f.fix = []string{command("sysctl", "-w", "net.ipv4.ipfrag_high_thresh=4194304")}
+					f.fix = command.Of("sysctl -w net.ipv4.ipfrag_high_thresh=4194304")
 				}
 				return &f
 			},

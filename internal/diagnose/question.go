@@ -6,9 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/journey"
-	"ipiptrace/internal/ruleset"
 	"ipiptrace/tracer/event"
 )
 
@@ -205,14 +205,6 @@ func (q question) virtual() *host.Service {
 	return nil
 }
 
-// command is a line for a shell: words that come from the machine are quoted.
-func command(words ...string) string { return ruleset.Quote(words) }
-
-// onMachine is a command for the machine, not for a namespace of it.
-func onMachine(words ...string) string {
-	return command(append([]string{"nsenter", "-t", "1", "-n"}, words...)...)
-}
-
 // setting is a sysctl as people write it.
 func setting(name string) string {
 	// A dot in a device's name is a slash there.
@@ -247,7 +239,7 @@ func (q question) counted(name string) string {
 
 // got is what `ip route get` says.
 func got(to netip.Addr, a host.Answer) string {
-	s := fmt.Sprintf("ip route get %s: ", to)
+	s := fmt.Sprintf("ip route get %s: ", command.Address(to))
 	switch {
 	case a.Type == host.NoRoute:
 		return s + "Network is unreachable"

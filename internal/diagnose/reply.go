@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
 	"ipiptrace/tracer/event"
 )
@@ -93,14 +94,14 @@ func noReturnState(q question) *finding {
 	case a.Route != nil:
 		f.summary = fmt.Sprintf("the route back to the client %s is of the type %s", client, a.Type)
 		f.evidence = append(f.evidence, fmt.Sprintf("ip route show table %s: %s %s", tableName(a.Table), a.Type, a.Route.Dst))
-		f.fix = []string{deleteRoute(*a.Route)}
+		f.fix = deleteRoute(*a.Route)
 	case a.Rule != nil:
 		f.summary = fmt.Sprintf("the routing rule %d refuses packets to the client %s (%s)", a.Rule.Priority, client, a.Type)
-		f.fix = []string{"ip rule del " + strings.Join(ruleWords(*a.Rule), " ")}
+		f.fix = deleteRule(*a.Rule)
 	default:
 		if dev, net := connected(q.host, client); dev != "" {
-			f.evidence = append(f.evidence, fmt.Sprintf("ip addr show %s: %s, and no route for it", dev, net))
-			f.fix = []string{command("ip", "route", "add", net.Masked().String(), "dev", dev)}
+			f.evidence = append(f.evidence, fmt.Sprintf("ip addr show %s: %s, and no route for it", command.Device(dev), net))
+			f.fix = command.Of("ip route add % dev %", command.Prefix(net.Masked()), command.Device(dev))
 		} else {
 			f.summary += ": add one, by the gateway of this network (ip route add default via GATEWAY)"
 		}
@@ -126,11 +127,8 @@ func prefixState(q question) *finding {
 			if x.Prefix.Addr() == q.vip() && x.Prefix.Bits() < 32 && l.Name == a.Dev {
 				return &finding{
 					summary:  fmt.Sprintf("the VIP is on %s as %s: that makes a route to its neighbours, the client among them, into the tunnel", l.Name, x.Prefix),
-					evidence: []string{fmt.Sprintf("ip addr show %s: %s", l.Name, x.Prefix), got(q.client(), a)},
-					fix: []string{
-						command("ip", "addr", "del", x.Prefix.String(), "dev", l.Name),
-						command("ip", "addr", "add", q.vip().String()+"/32", "dev", l.Name),
-					},
+					evidence: []string{fmt.Sprintf("ip addr show %s: %s", command.Device(l.Name), x.Prefix), got(q.client(), a)},
+					fix:      command.Of("ip addr del % dev %", command.Prefix(x.Prefix), command.Device(l.Name)).And(addAddress(q.vip(), l.Name)),
 				}
 			}
 		}
@@ -164,10 +162,10 @@ func neighbourState(q question) *finding {
 		}
 		out := &finding{
 			summary:  fmt.Sprintf("%s does not answer ARP on %s", nextHop(hop, to), l.Name),
-			evidence: []string{got(to, a), fmt.Sprintf("ip neigh show %s: %s", hop, n.State)},
+			evidence: []string{got(to, a), fmt.Sprintf("ip neigh show %s: %s", command.Address(hop), n.State)},
 		}
 		if a.Route != nil && hop != to && reachesWithout(q.host, *a.Route, f) {
-			out.fix = []string{deleteRoute(*a.Route)}
+			out.fix = deleteRoute(*a.Route)
 		}
 		return out
 	}
@@ -195,13 +193,13 @@ func qdiscState(q question) *finding {
 		}
 		f := &finding{
 			summary:  fmt.Sprintf("the queueing discipline %s of %s drops packets", d.Kind, l.Name),
-			evidence: []string{fmt.Sprintf("tc -s qdisc show dev %s: %s %s, dropped %d", l.Name, d.Kind, d.Handle, d.Dropped)},
+			evidence: []string{fmt.Sprintf("tc -s qdisc show dev %s: %s %s, dropped %d", command.Device(l.Name), d.Kind, d.Handle, d.Dropped)},
 		}
 		if d.Loss > 0 {
 			f.evidence = append(f.evidence, fmt.Sprintf("loss %.4g%%", d.Loss))
 		}
 		if d.Parent == "root" && d.Handle != "0:" {
-			f.fix = []string{command("tc", "qdisc", "del", "dev", l.Name, "root")}
+			f.fix = command.Of("tc qdisc del dev % root", command.Device(l.Name))
 		}
 		return f
 	}

@@ -3,8 +3,8 @@ package diagnose
 import (
 	"fmt"
 	"net/netip"
-	"strings"
 
+	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
 )
 
@@ -104,9 +104,9 @@ func martianState(q question) *finding {
 			evidence: []string{got(src, c.Back)},
 		}
 		for _, l := range q.host.AddrOn(src) {
-			f.evidence = append(f.evidence, fmt.Sprintf("ip addr show %s: %s", l.Name, src))
+			f.evidence = append(f.evidence, fmt.Sprintf("ip addr show %s: %s", command.Device(l.Name), src))
 			if src != q.vip() {
-				f.fix = append(f.fix, command("ip", "addr", "del", src.String()+"/"+bits(q.host, l.Index, src), "dev", l.Name))
+				f.fix = f.fix.Then("ip addr del %/% dev %", command.Address(src), command.Number(bits(q.host, l.Index, src)), command.Device(l.Name))
 			}
 		}
 		if src == q.vip() {
@@ -118,13 +118,13 @@ func martianState(q question) *finding {
 }
 
 // bits is the prefix length that an address has on a device.
-func bits(s *host.Snapshot, link uint32, a netip.Addr) string {
+func bits(s *host.Snapshot, link uint32, a netip.Addr) int {
 	for _, x := range s.AddrsOf(link) {
 		if x.Prefix.Addr() == a {
-			return fmt.Sprint(x.Prefix.Bits())
+			return x.Prefix.Bits()
 		}
 	}
-	return "32"
+	return 32
 }
 
 func rpFilterState(q question) *finding {
@@ -145,21 +145,21 @@ func rpFilterState(q question) *finding {
 		f.summary = fmt.Sprintf("reverse-path filter on %s is strict and %s", dev, wayBack(flow.Src, c.Back))
 	case "unnumbered":
 		f.summary = fmt.Sprintf("reverse-path filter on %s is loose, which drops all that comes by a device without an IPv4 address", dev)
-		f.evidence = append(f.evidence, fmt.Sprintf("ip -4 addr show %s: none", dev))
+		f.evidence = append(f.evidence, fmt.Sprintf("ip -4 addr show %s: none", command.Device(dev)))
 	default:
 		f.summary = fmt.Sprintf("reverse-path filter on %s is loose and there is no way back to %s", dev, flow.Src)
 	}
 	switch {
 	case !c.Back.Refused() && !unnumbered:
-		f.fix = []string{command("sysctl", "-w", setting(own)+"=2")}
+		f.fix = command.Of("sysctl -w net.ipv4.conf.%.rp_filter=2", command.DeviceSetting(dev))
 	case !c.Back.Refused() && !q.tunnelled():
-		f.fix = []string{command("sysctl", "-w", setting(own)+"=2"), command("ip", "addr", "add", q.vip().String()+"/32", "dev", dev)}
-		if c.Mode == 2 {
-			f.fix = f.fix[1:]
+		if c.Mode != 2 {
+			f.fix = command.Of("sysctl -w net.ipv4.conf.%.rp_filter=2", command.DeviceSetting(dev))
 		}
+		f.fix = f.fix.And(addAddress(q.vip(), dev))
 	default:
 		// Without any way back no mode but 0 lets it in, and the larger of the two settings counts.
-		f.fix = []string{command("sysctl", "-w", setting(all)+"=0"), command("sysctl", "-w", setting(own)+"=0")}
+		f.fix = command.Of("sysctl -w net.ipv4.conf.all.rp_filter=0").Then("sysctl -w net.ipv4.conf.%.rp_filter=0", command.DeviceSetting(dev))
 	}
 	return f
 }
@@ -167,14 +167,17 @@ func rpFilterState(q question) *finding {
 // sourceRouteState: both settings have to let such a packet in (IN_DEV_SOURCE_ROUTE).
 func sourceRouteState(q question) *finding {
 	f := &finding{summary: fmt.Sprintf("the packet has IP options by which its sender chooses its way (source route), and %s does not let such packets in", q.dev())}
-	for _, dev := range []string{"all", q.dev()} {
-		name := "net/ipv4/conf/" + dev + "/accept_source_route"
-		if on, ok := q.host.Sysctl(name); ok && on == 0 {
-			f.evidence = append(f.evidence, q.says(name))
-			f.fix = append(f.fix, command("sysctl", "-w", setting(name)+"=1"))
-		}
+	const all = "net/ipv4/conf/all/accept_source_route"
+	if on, ok := q.host.Sysctl(all); ok && on == 0 {
+		f.evidence = append(f.evidence, q.says(all))
+		f.fix = f.fix.Then("sysctl -w net.ipv4.conf.all.accept_source_route=1")
 	}
-	if len(f.fix) == 0 {
+	own := "net/ipv4/conf/" + q.dev() + "/accept_source_route"
+	if on, ok := q.host.Sysctl(own); ok && on == 0 {
+		f.evidence = append(f.evidence, q.says(own))
+		f.fix = f.fix.Then("sysctl -w net.ipv4.conf.%.accept_source_route=1", command.DeviceSetting(q.dev()))
+	}
+	if len(f.evidence) == 0 {
 		return nil
 	}
 	return f
@@ -193,65 +196,69 @@ func rejectState(q question) *finding {
 	if !a.Forbidden() {
 		return nil
 	}
-	f := &finding{evidence: []string{fmt.Sprintf("ip route get %s from %s iif %s: %s", q.dst(), q.src(), q.dev(), a.Type)}}
+	f := &finding{evidence: []string{fmt.Sprintf("ip route get %s from %s iif %s: %s", command.Address(q.dst()), command.Address(q.src()), command.Device(q.dev()), a.Type)}}
 	if a.Route == nil {
 		f.summary = fmt.Sprintf("the routing rule %d refuses the packet (%s)", a.Rule.Priority, a.Type)
-		f.evidence = append(f.evidence, "ip rule: "+ruleText(*a.Rule))
-		f.fix = []string{"ip rule del " + strings.Join(ruleWords(*a.Rule), " ")}
+		f.evidence = append(f.evidence, fmt.Sprintf("ip rule: %d: %s", a.Rule.Priority, ruleWords(*a.Rule)))
+		f.fix = deleteRule(*a.Rule)
 		return f
 	}
 	f.summary = fmt.Sprintf("a route of the type %s for %s refuses the packet", a.Type, a.Route.Dst)
 	f.evidence = append(f.evidence, fmt.Sprintf("ip route show table %s: %s %s", tableName(a.Table), a.Type, a.Route.Dst))
-	f.fix = []string{deleteRoute(*a.Route)}
+	f.fix = deleteRoute(*a.Route)
 	return f
 }
 
-func tableName(table uint32) string {
-	if name, ok := map[uint32]string{255: "local", 254: "main", 253: "default"}[table]; ok {
+// tableName is a routing table as ip names it.
+func tableName(table uint32) command.Part {
+	if name, ok := map[uint32]command.Part{255: command.Say("local"), 254: command.Say("main"), 253: command.Say("default")}[table]; ok {
 		return name
 	}
-	return fmt.Sprint(table)
+	return command.Number(table)
 }
 
-func deleteRoute(r host.Route) string {
-	words := []string{"ip", "route", "del"}
+func deleteRoute(r host.Route) command.Fix {
+	kind, metric := command.Say(""), command.Say("")
 	if r.Type != "unicast" {
-		words = append(words, r.Type)
+		kind = command.OneOf("the type of the route", r.Type, "local", "broadcast", "blackhole", "unreachable", "prohibit", "throw", "nat", "multicast")
 	}
-	words = append(words, r.Dst.String(), "table", tableName(r.Table))
 	if r.Priority != 0 {
-		words = append(words, "metric", fmt.Sprint(r.Priority))
+		metric = command.Say("metric").And(command.Number(r.Priority))
 	}
-	return command(words...)
+	return command.Of("ip route del % % table % %", kind, command.Prefix(r.Dst), tableName(r.Table), metric)
 }
 
-func ruleText(r host.Rule) string {
-	return fmt.Sprintf("%d: %s", r.Priority, strings.Join(ruleWords(r)[2:], " "))
+func deleteRule(r host.Rule) command.Fix {
+	return command.Of("ip rule del pref % %", command.Number(r.Priority), ruleWords(r))
 }
 
-// ruleWords name a rule for ip rule del.
-func ruleWords(r host.Rule) (words []string) {
-	words = []string{"pref", fmt.Sprint(r.Priority)}
-	add := func(name, value string) { words = append(words, name, command(value)) }
+// ruleWords name a rule that refuses packets for ip rule del, behind its priority.
+func ruleWords(r host.Rule) command.Part {
+	words := command.Say("")
 	if r.Invert {
-		words = append(words, "not")
+		words = command.Say("not")
 	}
 	if r.From.IsValid() && r.From.Bits() > 0 {
-		add("from", r.From.String())
+		words = words.And(command.Say("from"), command.Prefix(r.From))
 	}
 	if r.To.IsValid() && r.To.Bits() > 0 {
-		add("to", r.To.String())
+		words = words.And(command.Say("to"), command.Prefix(r.To))
 	}
 	if r.IIF != "" {
-		add("iif", r.IIF)
+		words = words.And(command.Say("iif"), command.Device(r.IIF))
 	}
 	if r.OIF != "" {
-		add("oif", r.OIF)
+		words = words.And(command.Say("oif"), command.Device(r.OIF))
 	}
 	if r.Mark != 0 {
-		add("fwmark", fmt.Sprintf("%#x/%#x", r.Mark, r.Mask))
+		words = words.And(command.Say("fwmark"), command.Mark(r.Mark, r.Mask))
 	}
-	return append(words, r.Action)
+	return words.And(command.OneOf("the action of the rule", r.Action, "blackhole", "unreachable", "prohibit"))
+}
+
+// addAddress gives the VIP to a device.
+func addAddress(vip netip.Addr, dev string) command.Fix {
+	return command.Of("ip addr add %/32 dev %", command.Address(vip), command.Device(dev))
 }
 
 // vipState explains why the kernel does not take packets for the VIP as its own.
@@ -265,9 +272,9 @@ func vipState(q question) *finding {
 	f.summary = fmt.Sprintf("the VIP %s is no address of this host", vip)
 	f.evidence = append(f.evidence, "ip -4 addr: "+addresses(q.host))
 	if l := q.link(); l != nil && l.Tunnel != nil {
-		f.fix = []string{command("ip", "addr", "add", vip.String()+"/32", "dev", l.Name)}
+		f.fix = addAddress(vip, l.Name)
 	} else if q.isDirector() || l != nil && l.Type != "loopback" {
-		f.fix = []string{command("ip", "addr", "add", vip.String()+"/32", "dev", "lo")}
+		f.fix = addAddress(vip, "lo")
 	}
 	return f
 }

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/journey"
 	"ipiptrace/internal/ruleset"
@@ -45,7 +46,7 @@ type question struct {
 type finding struct {
 	summary  string
 	evidence []string
-	fix      []string
+	fix      command.Fix
 	// rule and candidates are set by the filters' rows.
 	rule       *ruleset.Rule
 	candidates []ruleset.Rule

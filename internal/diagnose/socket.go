@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
 	"ipiptrace/tracer/event"
 )
@@ -79,7 +80,7 @@ func socketRows() []row {
 				return &finding{
 					summary:  fmt.Sprintf("too many handshakes with port %d are not complete, and SYN cookies are off", q.port()),
 					evidence: []string{q.says("net/ipv4/tcp_syncookies"), q.says("net/ipv4/tcp_max_syn_backlog"), q.counted("TcpExt.TCPReqQFullDrop")},
-					fix:      []string{command("sysctl", "-w", "net.ipv4.tcp_syncookies=1")},
+					fix:      command.Of("sysctl -w net.ipv4.tcp_syncookies=1"),
 				}
 			},
 		},
@@ -182,12 +183,13 @@ func nearState(q question, why string) *finding {
 			f.summary = fmt.Sprintf("the service on port %d is bound to %s, and the packet comes by %s: bind it to that, or to none", q.port(), strings.TrimPrefix(dev, "%"), q.dev())
 		case "vrf":
 			accept := "net/ipv4/" + q.proto() + "_l3mdev_accept"
+			proto := command.OneOf("the protocol", q.proto(), "tcp", "udp")
 			f.summary = fmt.Sprintf("the packet comes by %s, which belongs to a VRF, and the service on port %d is bound to none", q.dev(), q.port())
 			if master := q.host.Link(q.link().Master); master != nil {
-				f.evidence = append(f.evidence, fmt.Sprintf("ip link show %s: master %s", q.dev(), master.Name))
+				f.evidence = append(f.evidence, fmt.Sprintf("ip link show %s: master %s", command.Device(q.dev()), master.Name))
 			}
 			f.evidence = append(f.evidence, q.says(accept))
-			f.fix = []string{command("sysctl", "-w", setting(accept)+"=1")}
+			f.fix = command.Of("sysctl -w net.ipv4.%_l3mdev_accept=1", proto)
 		case "ipv6":
 			f.summary = fmt.Sprintf("the service on port %d is bound to %s and takes IPv6 only (IPV6_V6ONLY): bind it to the VIP or to 0.0.0.0, too", q.port(), n.Socket.Local.Addr())
 		default:

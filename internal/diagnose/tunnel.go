@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
 )
 
@@ -57,10 +58,10 @@ func tunnelRows() []row {
 				f := &finding{
 					summary:  "the kernel module ipip is not loaded: nobody takes IPIP packets",
 					evidence: []string{"lsmod: no ipip", "ip link show type ipip: none"},
-					fix:      []string{"modprobe ipip", "ip link set tunl0 up"},
+					fix:      command.Of("modprobe ipip").Then("ip link set tunl0 up"),
 				}
 				if !q.host.Owns(q.vip()) {
-					f.fix = append(f.fix, command("ip", "addr", "add", q.vip().String()+"/32", "dev", "tunl0"))
+					f.fix = f.fix.And(addAddress(q.vip(), "tunl0"))
 				}
 				return f
 			},
@@ -79,8 +80,8 @@ func tunnelRows() []row {
 					if !l.Up && takes(l, q) {
 						return &finding{
 							summary:  fmt.Sprintf("the tunnel device %s is down", l.Name),
-							evidence: []string{fmt.Sprintf("ip link show %s: state DOWN", l.Name)},
-							fix:      []string{command("ip", "link", "set", l.Name, "up")},
+							evidence: []string{fmt.Sprintf("ip link show %s: state DOWN", command.Device(l.Name))},
+							fix:      command.Of("ip link set % up", command.Device(l.Name)),
 						}
 					}
 				}
@@ -105,7 +106,7 @@ func tunnelRows() []row {
 					summary: fmt.Sprintf("the tunnel %s takes packets of another network namespace and hands them on in this one, which does not have the VIP %s: make the tunnel in the namespace in which the service runs", l.Name, q.vip()),
 					evidence: []string{
 						fmt.Sprintf("decapsulated from network namespace %d into %d", from, q.Drop.Netns),
-						fmt.Sprintf("ip -d link show %s: link-netnsid", l.Name), "ip -4 addr: " + addresses(q.host),
+						fmt.Sprintf("ip -d link show %s: link-netnsid", command.Device(l.Name)), "ip -4 addr: " + addresses(q.host),
 					},
 				}
 			},
@@ -152,7 +153,7 @@ func tunnelRows() []row {
 					if l.Up && takes(l, q) && l.Tunnel.Proto != modeAny && l.Tunnel.Proto != modeIPIP {
 						return &finding{
 							summary:  fmt.Sprintf("the tunnel %s takes another protocol than IPv4", l.Name),
-							evidence: []string{fmt.Sprintf("ip -d link show %s: mode %d, not 4 (ipip) or 0 (any)", l.Name, l.Tunnel.Proto)},
+							evidence: []string{fmt.Sprintf("ip -d link show %s: mode %d, not 4 (ipip) or 0 (any)", command.Device(l.Name), l.Tunnel.Proto)},
 							fix:      remade(q.host, l),
 						}
 					}
@@ -186,7 +187,7 @@ func otherTunnelState(q question) *finding {
 	}
 	f.evidence = append(f.evidence, otherTunnels[q.outerProto()].takers+": none")
 	for _, l := range tunnels(q.host) {
-		f.evidence = append(f.evidence, fmt.Sprintf("ip -d link show %s: %s", l.Name, l.Type))
+		f.evidence = append(f.evidence, fmt.Sprintf("ip -d link show %s: %s", command.Device(l.Name), l.Type))
 	}
 	return &f
 }
@@ -203,17 +204,17 @@ func (q question) cameFrom() (netns uint32, ok bool) {
 }
 
 // remade makes a tunnel anew, in the mode ipip: the kernel changes the mode of none that is there.
-func remade(s *host.Snapshot, l host.Link) []string {
-	add := []string{"ip", "link", "add", l.Name, "type", "ipip", "mode", "ipip"}
+func remade(s *host.Snapshot, l host.Link) command.Fix {
+	dev, ends := command.Device(l.Name), command.Say("")
 	if l.Tunnel.Local.IsValid() {
-		add = append(add, "local", l.Tunnel.Local.String())
+		ends = ends.And(command.Say("local"), command.Address(l.Tunnel.Local))
 	}
 	if l.Tunnel.Remote.IsValid() {
-		add = append(add, "remote", l.Tunnel.Remote.String())
+		ends = ends.And(command.Say("remote"), command.Address(l.Tunnel.Remote))
 	}
-	fix := []string{command("ip", "link", "del", l.Name), command(add...), command("ip", "link", "set", l.Name, "up")}
+	fix := command.Of("ip link del %", dev).Then("ip link add % type ipip mode ipip %", dev, ends).Then("ip link set % up", dev)
 	for _, a := range s.AddrsOf(l.Index) {
-		fix = append(fix, command("ip", "addr", "add", a.Prefix.String(), "dev", l.Name))
+		fix = fix.Then("ip addr add % dev %", command.Prefix(a.Prefix), dev)
 	}
 	return fix
 }
@@ -267,7 +268,7 @@ func mismatchState(q question) *finding {
 		summary: fmt.Sprintf("no tunnel is set up for packets from %s to %s", q.Outer.Src, q.Outer.Dst),
 	}
 	for _, l := range wrong {
-		f.evidence = append(f.evidence, fmt.Sprintf("ip -d link show %s: ipip remote %s local %s", l.Name, anyAddr(l.Tunnel.Remote), anyAddr(l.Tunnel.Local)))
+		f.evidence = append(f.evidence, fmt.Sprintf("ip -d link show %s: ipip remote %s local %s", command.Device(l.Name), anyAddr(l.Tunnel.Remote), anyAddr(l.Tunnel.Local)))
 	}
 	if fallback := q.host.LinkNamed("tunl0"); fallback != nil && !fallback.Up {
 		f.evidence = append(f.evidence, "ip link show tunl0: state DOWN")
@@ -280,15 +281,15 @@ func mismatchState(q question) *finding {
 	if local.IsValid() && local != q.Outer.Dst {
 		local = q.Outer.Dst
 	}
-	f.fix = []string{command("ip", "tunnel", "change", l.Name, "mode", "ipip", "remote", anyAddr(remote), "local", anyAddr(local))}
+	f.fix = command.Of("ip tunnel change % mode ipip remote % local %", command.Device(l.Name), anyAddr(remote), anyAddr(local))
 	return f
 }
 
-func anyAddr(a netip.Addr) string {
+func anyAddr(a netip.Addr) command.Part {
 	if !a.IsValid() || a.IsUnspecified() {
-		return "any"
+		return command.Say("any")
 	}
-	return a.String()
+	return command.Address(a)
 }
 
 func addresses(s *host.Snapshot) string {

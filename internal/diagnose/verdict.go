@@ -5,7 +5,10 @@
 // Both seen: observed; one of them: inferred. Of two faults the one that the packet meets first is named.
 package diagnose
 
-import "ipiptrace/internal/journey"
+import (
+	"ipiptrace/internal/command"
+	"ipiptrace/internal/journey"
+)
 
 // Certainty says how well a cause is founded. The strings are part of the JSON contract.
 type Certainty string
@@ -28,8 +31,9 @@ type Cause struct {
 	Summary string `json:"summary"`
 	// Evidence is what was read, in the words of the tool that shows it: "net.ipv4.conf.all.rp_filter = 1".
 	Evidence []string `json:"evidence"`
-	// Fix are commands for a root shell in the packet's network namespace; empty if none can repair it.
-	Fix []string `json:"fix"`
+	// Fix are commands for a root shell in the packet's network namespace; empty if none can repair it, or the one that
+	// could cannot be said: then the summary says why.
+	Fix []command.Command `json:"fix"`
 	// Unread are the parts of the state that would have mattered and could not be read.
 	Unread []string `json:"unread,omitempty"`
 }

@@ -31,7 +31,7 @@ func (j *jsonJourney) explain(v diagnose.Verdict) {
 }
 
 // listed is never null.
-func listed(lines []string) []string { return append([]string{}, lines...) }
+func listed[T any](lines []T) []T { return append([]T{}, lines...) }
 
 // The headings of a cause have one width.
 const (
@@ -64,7 +64,7 @@ func (t *Text) cause(p *screen.Page, v diagnose.Verdict) {
 	heading := fixHeading
 	for _, command := range c.Fix {
 		p.Printf("%s", heading)
-		p.Paint(screen.Green, command)
+		p.Paint(screen.Green, command.String())
 		p.Linef("")
 		heading = underHeading
 	}

@@ -1,48 +1,56 @@
 package ruleset
 
-import "fmt"
+import "ipiptrace/internal/command"
 
 // Fix is the command that takes back what the rule does to this packet, and to as little else as it can.
-func Fix(r Rule, p Packet) []string {
-	nftName := func(s string) string { return Quote([]string{s}) }
-	switch {
-	case r.Backend != "nft" && r.Policy != "":
-		return []string{Quote(append([]string{r.Backend, "-t", r.Table, "-I", r.Chain}, append(iptablesMatch(p), "-j", "ACCEPT")...))}
-	case r.Backend != "nft":
-		return []string{Quote(append([]string{r.Backend, "-t", r.Table, "-D", r.Chain}, r.Args...))}
-	case r.Policy != "":
-		return []string{fmt.Sprintf("nft insert rule %s %s %s %s accept", r.Family, nftName(r.Table), nftName(r.Chain), nftMatchOf(p))}
-	case r.Element != "":
-		return []string{fmt.Sprintf("nft delete element %s %s %s %s", r.Family, nftName(r.Table), nftName(r.Set), Quote([]string{"{ " + r.Element + " }"}))}
+func Fix(r Rule, p Packet) command.Fix {
+	if r.Backend != "nft" {
+		return iptablesFix(r, p)
 	}
-	return []string{fmt.Sprintf("nft delete rule %s %s %s handle %d", r.Family, nftName(r.Table), nftName(r.Chain), r.Handle)}
+	family := command.OneOf("the family of the table", r.Family, "ip", "inet", "netdev")
+	table, chain := command.Identifier("table", r.Table), command.Identifier("chain", r.Chain)
+	switch {
+	case r.Policy != "":
+		return command.Of("nft insert rule % % % % accept", family, table, chain, nftMatchOf(p))
+	case r.Element != "":
+		return command.Of("nft delete element % % % '{ % }'", family, table, command.Identifier("set", r.Set), command.Element(r.Element))
+	}
+	return command.Of("nft delete rule % % % handle %", family, table, chain, command.Number(r.Handle))
+}
+
+func iptablesFix(r Rule, p Packet) command.Fix {
+	program := command.OneOf("the program of the rule", r.Backend, "iptables-nft", "iptables-legacy")
+	table := command.OneOf("the table", r.Table, "filter", "nat", "mangle", "raw", "security")
+	if r.Policy != "" {
+		return command.Of("% -t % -I % % -j ACCEPT", program, table, command.IPTablesChain(r.Chain), iptablesMatch(p))
+	}
+	return command.Of("% -t % -D % %", program, table, command.IPTablesChain(r.Chain), command.IPTablesRule(r.Args))
 }
 
 // iptablesMatch describes the packet's service: of a tunnelled one the director's address.
-func iptablesMatch(p Packet) (args []string) {
+func iptablesMatch(p Packet) command.Part {
 	switch {
 	case p.Proto == 4:
-		return []string{"-s", p.Src.String(), "-p", "4"}
+		return command.Say("-s").And(command.Address(p.Src), command.Say("-p 4"))
 	case !p.HasPorts:
-		return []string{"-d", p.Dst.String(), "-p", fmt.Sprint(p.Proto)}
+		return command.Say("-d").And(command.Address(p.Dst), command.Say("-p"), command.Number(p.Proto))
 	case p.Hook == "output" || p.Hook == "postrouting":
-		return []string{"-s", p.Src.String(), "-p", protocolName(p.Proto), "--sport", fmt.Sprint(p.Sport)}
+		return command.Say("-s").And(command.Address(p.Src), command.Say("-p"), protocol[p.Proto], command.Say("--sport"), command.Number(p.Sport))
 	}
-	return []string{"-d", p.Dst.String(), "-p", protocolName(p.Proto), "--dport", fmt.Sprint(p.Dport)}
+	return command.Say("-d").And(command.Address(p.Dst), command.Say("-p"), protocol[p.Proto], command.Say("--dport"), command.Number(p.Dport))
 }
 
-func nftMatchOf(p Packet) string {
+func nftMatchOf(p Packet) command.Part {
 	switch {
 	case p.Proto == 4:
-		return fmt.Sprintf("ip saddr %s ip protocol 4", p.Src)
+		return command.Say("ip saddr").And(command.Address(p.Src), command.Say("ip protocol 4"))
 	case !p.HasPorts:
-		return fmt.Sprintf("ip daddr %s ip protocol %d", p.Dst, p.Proto)
+		return command.Say("ip daddr").And(command.Address(p.Dst), command.Say("ip protocol"), command.Number(p.Proto))
 	case p.Hook == "output" || p.Hook == "postrouting":
-		return fmt.Sprintf("ip saddr %s %s sport %d", p.Src, protocolName(p.Proto), p.Sport)
+		return command.Say("ip saddr").And(command.Address(p.Src), protocol[p.Proto], command.Say("sport"), command.Number(p.Sport))
 	}
-	return fmt.Sprintf("ip daddr %s %s dport %d", p.Dst, protocolName(p.Proto), p.Dport)
+	return command.Say("ip daddr").And(command.Address(p.Dst), protocol[p.Proto], command.Say("dport"), command.Number(p.Dport))
 }
 
-func protocolName(n uint8) string {
-	return map[uint8]string{1: "icmp", 6: "tcp", 17: "udp"}[n]
-}
+// protocol are the names of those that have ports.
+var protocol = map[uint8]command.Part{6: command.Say("tcp"), 17: command.Say("udp")}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
 )
 
@@ -64,7 +65,7 @@ func (e *evaluation) iptables(t *host.IPTables, c *host.IPTablesChain, reach mat
 // ruleOf is rule i of a chain.
 func ruleOf(t *host.IPTables, c *host.IPTablesChain, i int) Rule {
 	args := c.Rules[i].Args
-	return Rule{Backend: t.Backend, Family: "ip", Table: t.Table, Chain: c.Name, Number: i + 1, Args: args, Text: "-A " + c.Name + " " + Quote(args)}
+	return Rule{Backend: t.Backend, Family: "ip", Table: t.Table, Chain: c.Name, Number: i + 1, Args: args, Text: "-A " + c.Name + " " + command.Quote(args)}
 }
 
 // targets are those that end a rule. NAT's accept the packet, and are only in tables that see a connection begin.
@@ -125,19 +126,4 @@ func (e *evaluation) setMark(args []string, m match) {
 	if err1 == nil && err2 == nil && all == 1<<32-1 {
 		e.mark, e.marked = uint32(v), true
 	}
-}
-
-// Quote is a command's words for a shell: a word that a shell would not take as it stands is in single quotes.
-func Quote(words []string) string {
-	quoted := make([]string, len(words))
-	for i, w := range words {
-		quoted[i] = w
-		plain := func(r rune) bool {
-			return r < 0x80 && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-+=:,./@%^", r))
-		}
-		if w == "" || strings.ContainsFunc(w, func(r rune) bool { return !plain(r) }) {
-			quoted[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
-		}
-	}
-	return strings.Join(quoted, " ")
 }

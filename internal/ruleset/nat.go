@@ -1,6 +1,9 @@
 package ruleset
 
-import "ipiptrace/internal/host"
+import (
+	"ipiptrace/internal/command"
+	"ipiptrace/internal/host"
+)
 
 // Translate finds the rule that gives a packet another destination at its hook: the rules of NAT are asked, as the
 // kernel asks them for the first packet of a connection.
@@ -21,7 +24,7 @@ func (e *evaluation) translates() kind {
 }
 
 // Spare is the command that keeps the packet's service from a rule of NAT, and leaves the rule to others.
-func Spare(r Rule, p Packet) []string {
+func Spare(r Rule, p Packet) command.Fix {
 	r.Policy = "accept"
 	return Fix(r, p)
 }
