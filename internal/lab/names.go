@@ -4,72 +4,100 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 // Names are for people only (ip netns exec ipiptrace-client …), and only with --hold. They are links to
 // the files that this process holds open, not mounts, which would keep the namespaces alive after SIGKILL.
-// Whoever listens on the abstract socket owns the names, and it dies with its owner: names without
-// one are stale.
+// Whoever listens on the abstract socket owns the names, and it dies with its owner. SIGKILL leaves the links:
+// the next lab removes them.
 const (
 	namesDir   = "/run/netns"
 	namePrefix = "ipiptrace-"
 	namesOwner = "@ipiptrace-lab-names"
 )
 
-// name gives the namespaces names until release is called. If another lab has the names, it says so and
-// does without. Stale names are removed in any case.
-func (l *Lab) name(hold bool, stderr io.Writer) (release func(), err error) {
+// name gives the namespaces names until release is called. If somebody else has the names, it says so and does without.
+func (l *Lab) name(stderr io.Writer) (release func(), err error) {
+	nothing := func() {}
 	owner, err := net.Listen("unix", namesOwner)
 	if errors.Is(err, unix.EADDRINUSE) {
-		if hold {
-			fmt.Fprintf(stderr, "another lab is held and has the names in %s: use the paths of the JSON line\n", namesDir)
-		}
-		return func() {}, nil
+		fmt.Fprintf(stderr, "another lab is held and has the names in %s: use the paths of the JSON line\n", namesDir)
+		return nothing, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("own the names in %s: %w", namesDir, err)
+		return nothing, fmt.Errorf("own the names in %s: %w", namesDir, err)
 	}
+	made, err := linkNames(namesDir, l.Namespaces())
 	release = func() {
-		removeNames()
+		for _, name := range made {
+			os.Remove(name)
+		}
 		owner.Close()
 	}
-	if err := removeNames(); err != nil || !hold {
-		owner.Close()
-		return func() {}, err
+	if errors.Is(err, fs.ErrExist) {
+		fmt.Fprintf(stderr, "%v, and not of this lab: use the paths of the JSON line\n", err)
+		err = nil
 	}
-	if err := l.linkNames(); err != nil {
-		release()
+	return release, err
+}
+
+// linkNames makes a name for each path, and has those that it made. What is there already stays.
+func linkNames(dir string, paths map[Role]string) (made []string, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	return release, nil
-}
-
-func (l *Lab) linkNames() error {
-	if err := os.MkdirAll(namesDir, 0o755); err != nil {
-		return err
-	}
-	for role, path := range l.Namespaces() {
-		if err := os.Symlink(path, nameOf(role)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func nameOf(r Role) string { return filepath.Join(namesDir, namePrefix+string(r)) }
-
-// removeNames removes the lab's own three names, if they are there.
-func removeNames() error {
 	var errs []error
-	for _, r := range []Role{Client, Director, RealServer} {
-		if err := os.Remove(nameOf(r)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	for role, path := range paths {
+		if err := os.Symlink(path, nameOf(dir, role)); err != nil {
 			errs = append(errs, err)
+			continue
+		}
+		made = append(made, nameOf(dir, role))
+	}
+	return made, errors.Join(errs...)
+}
+
+func nameOf(dir string, r Role) string { return filepath.Join(dir, namePrefix+string(r)) }
+
+// removeLeft removes the names that a killed lab has left, and says so; what it may not remove, a person is told how to.
+func removeLeft(dir, proc string, stderr io.Writer) {
+	var removed, left []string
+	for _, r := range []Role{Client, Director, RealServer} {
+		name := nameOf(dir, r)
+		switch {
+		case !isLeft(name, proc):
+		case os.Remove(name) == nil:
+			removed = append(removed, name)
+		default:
+			left = append(left, name)
 		}
 	}
-	return errors.Join(errs...)
+	if len(removed) > 0 {
+		fmt.Fprintf(stderr, "removed what a lab that was killed had left: %s\n", strings.Join(removed, " "))
+	}
+	if len(left) > 0 {
+		fmt.Fprintf(stderr, "a lab that was killed has left names: rm %s\n", strings.Join(left, " "))
+	}
+}
+
+// isLeft reports whether a name is a lab's whose process is gone: a link to a file that the process held open, which
+// nobody has open as a network namespace any more. A name that somebody else has made is none.
+func isLeft(name, proc string) bool {
+	to, err := os.Readlink(name)
+	if err != nil {
+		return false
+	}
+	var pid, fd int
+	if _, err := fmt.Sscanf(to, heldPath, &pid, &fd); err != nil || to != fmt.Sprintf(heldPath, pid, fd) {
+		return false
+	}
+	open, err := os.Readlink(filepath.Join(proc, fmt.Sprint(pid), "fd", fmt.Sprint(fd)))
+	return errors.Is(err, fs.ErrNotExist) || err == nil && !strings.HasPrefix(open, "net:[")
 }

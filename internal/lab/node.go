@@ -96,8 +96,11 @@ func onOwnThread(f func() error) error {
 	return <-done
 }
 
+// heldPath is the path of a file that a process holds open, by the numbers of both.
+const heldPath = "/proc/%d/fd/%d"
+
 // Path names the namespace for other processes, while this one lives.
-func (n *Node) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(n.handle)) }
+func (n *Node) Path() string { return fmt.Sprintf(heldPath, os.Getpid(), int(n.handle)) }
 
 // Inode is the namespace's number, as in /proc/PID/ns/net.
 func (n *Node) Inode() (uint64, error) {

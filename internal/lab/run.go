@@ -57,6 +57,7 @@ func Run(ctx context.Context, c Command) (int, error) {
 	if s.WholeMachine && !c.ChangeMachine {
 		return exitUsage, fmt.Errorf("lab %s changes the whole machine while it runs, not only namespaces of its own: allow it with --change-this-machine", c.Name)
 	}
+	removeLeft(namesDir, "/proc", c.Stderr)
 	l, err := Build(ctx)
 	if err != nil {
 		return exitCant, fmt.Errorf("build lab: %w", err)
@@ -68,11 +69,13 @@ func Run(ctx context.Context, c Command) (int, error) {
 	if err := l.Inject(ctx, s); err != nil {
 		return exitCant, err
 	}
-	release, err := l.name(c.Hold, c.Stderr)
-	if err != nil {
-		return exitCant, err
+	if c.Hold {
+		release, err := l.name(c.Stderr)
+		defer release()
+		if err != nil {
+			return exitCant, err
+		}
 	}
-	defer release()
 	d := description{Name: s.Name, Code: s.Code, VIP: VIP.String(), Port: Port, Namespaces: l.Namespaces()}
 	if err := screen.JSON(c.Stdout, d); err != nil {
 		return exitCant, err
