@@ -31,8 +31,11 @@ func Clean(s string) string {
 // IsObeyed is true of what must not reach a terminal as it is: control characters, those that format text
 // (bidirectional, of no width, separators of lines and paragraphs), those that nobody sees, and those that mean nothing.
 func IsObeyed(r rune) bool {
-	if r < utf8.RuneSelf {
+	switch {
+	case r < utf8.RuneSelf:
 		return r < ' ' || r == 0x7f
+	case r == '→' || r == 'µ' || r == '·': // our own, and so frequent that the tables would take most of the time
+		return false
 	}
 	return !unicode.IsPrint(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }

@@ -40,7 +40,12 @@ func (w *Writer) Write(p []byte) (int, error) {
 		text = append(w.rest, p...)
 	}
 	w.out = w.out[:0]
-	for len(text) > 0 && utf8.FullRune(text) {
+	for len(text) > 0 {
+		n := harmless(text)
+		w.out = append(w.out, text[:n]...)
+		if text = text[n:]; !utf8.FullRune(text) {
+			break
+		}
 		r, size := utf8.DecodeRune(text)
 		w.out = w.appendRune(w.out, r, text[:size])
 		text = text[size:]
@@ -50,6 +55,16 @@ func (w *Writer) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// harmless is how many bytes at the beginning of a text need no second look, which are nearly all of most texts.
+func harmless(text []byte) int {
+	for i, c := range text {
+		if (c < ' ' || c >= 0x7f) && c != '\n' {
+			return i
+		}
+	}
+	return len(text)
 }
 
 func (w *Writer) appendRune(b []byte, r rune, encoded []byte) []byte {
