@@ -113,7 +113,7 @@ static __always_inline int meet(struct sk_buff *skb, const struct spot *at, __u3
 		if (t)
 			s.flags |= EVENT_REUSED;
 		else
-			count(&counters.in_flight);
+			__sync_fetch_and_add(&in_flight, 1);
 	}
 	emit_packet(skb, at->dev, &p, &fresh, &s);
 	if (!(p.flags & PACKET_QUOTED))

@@ -99,7 +99,7 @@ static __always_inline int returned(__u32 place, __u64 value)
 	struct call *call;
 	struct track *t;
 
-	if (!counters.in_flight)
+	if (!following())
 		return 0;
 	call = call_of(place);
 	if (!call || !call->skb)

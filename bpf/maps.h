@@ -73,7 +73,6 @@ struct {
 
 /* Read by user space through a mapping of .bss, without a system call. */
 struct counts {
-	__u64 in_flight; /* tracked packets; too high where ends were silent, never too low */
 	__u64 lost; /* events that did not fit into the ring */
 	__u64 untracked; /* packets that matched and could not be followed */
 	__u64 matched; /* packets that matched */
@@ -82,8 +81,23 @@ struct counts {
 
 struct counts counters;
 
-/* Set once every probe is attached. Until then no packet is taken up: it would be seen at half of its places. */
+/*
+ * Set while the run lasts. Before every probe is attached a packet would be seen at half of its places; when the run
+ * is to end, what is still coming would keep the ring from ever being empty.
+ */
 __u32 ready;
+
+/*
+ * The number of tracked packets; too high where ends were silent, never too low. User space ends the run by a number
+ * far below 0: from then on nothing is looked up, whatever calls that are under way still add to it.
+ */
+__s64 in_flight;
+
+/* Is there any packet that a place could know? */
+static __always_inline bool following(void)
+{
+	return in_flight > 0;
+}
 
 static __always_inline void count(__u64 *counter)
 {

@@ -202,7 +202,7 @@ static __always_inline int nft_rule(const struct nft_expr *expr, const struct nf
 	__u32 code = NF_DROP;
 	__u8 dreg = NFT_REG_VERDICT;
 
-	if (!counters.in_flight)
+	if (!following())
 		return 0;
 	if (decides == NFT_IMMEDIATE) {
 		bpf_probe_read_kernel(&code, sizeof(code), &expr->immediate.code);
@@ -241,7 +241,7 @@ SEC("fexit/nft_lookup_eval")
 int BPF_PROG(fexit_nft_result, struct nft_expr *expr, struct nft_regs *regs,
 	     struct nft_pktinfo *pkt)
 {
-	if (!counters.in_flight)
+	if (!following())
 		return 0;
 	return nft_result(expr, regs, skb_of(pkt));
 }
@@ -252,7 +252,7 @@ static __always_inline int nft_begins(struct nft_expr *expr, struct nft_regs *re
 	__u64 skb;
 	struct call *call;
 
-	if (!counters.in_flight)
+	if (!following())
 		return 0;
 	skb = skb_of(pkt);
 	call = find(skb) ? call_of(PLACE_NFT_RESULT) : NULL;
@@ -270,7 +270,7 @@ static __always_inline int nft_returns(__u64 stack)
 	struct call *call;
 	__u64 skb;
 
-	if (!counters.in_flight)
+	if (!following())
 		return 0;
 	call = call_of(PLACE_NFT_RESULT);
 	if (!call || !call->skb || !returns_from(call, stack))

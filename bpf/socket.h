@@ -49,7 +49,7 @@ int BPF_PROG(sk_data_ready, struct sock *sk)
 	struct sk_buff *skb;
 	struct track *t;
 
-	if (!counters.in_flight || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_UDP)
+	if (!following() || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_UDP)
 		return 0;
 	skb = BPF_CORE_READ(sk, sk_receive_queue.prev);
 	for (int i = 0; i < TOGETHER; i++) {
@@ -149,7 +149,7 @@ static __always_inline int make_synack(void)
 {
 	struct call *call;
 
-	if (!counters.in_flight)
+	if (!following())
 		return 0;
 	call = call_of(PLACE_TCP_CONN_REQUEST);
 	if (call)

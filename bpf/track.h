@@ -377,7 +377,7 @@ static __always_inline bool is_still(const struct track *t, const struct track *
 
 static __always_inline struct track *find(__u64 skb)
 {
-	if (!counters.in_flight)
+	if (!following())
 		return NULL;
 	return bpf_map_lookup_elem(&tracked, &skb);
 }
@@ -385,7 +385,7 @@ static __always_inline struct track *find(__u64 skb)
 static __always_inline void forget(__u64 skb)
 {
 	if (bpf_map_delete_elem(&tracked, &skb) == 0)
-		__sync_fetch_and_add(&counters.in_flight, -1);
+		__sync_fetch_and_add(&in_flight, -1);
 }
 
 static __always_inline struct call *call_of(__u32 place)

@@ -26,7 +26,6 @@ type ipiptraceCall struct {
 
 type ipiptraceCounts struct {
 	_         structs.HostLayout
-	InFlight  uint64
 	Lost      uint64
 	Untracked uint64
 	Matched   uint64
@@ -138,6 +137,7 @@ const (
 	ipiptraceVarCounters              = "counters"
 	ipiptraceVarDropRecordType        = "drop_record_type"
 	ipiptraceVarEventFlagType         = "event_flag_type"
+	ipiptraceVarInFlight              = "in_flight"
 	ipiptraceVarInstance              = "instance"
 	ipiptraceVarIpVsMethodType        = "ip_vs_method_type"
 	ipiptraceVarNftDecidesType        = "nft_decides_type"
@@ -253,6 +253,7 @@ type ipiptraceVariableSpecs struct {
 	Counters         *ebpf.VariableSpec `ebpf:"counters"`
 	DropRecordType   *ebpf.VariableSpec `ebpf:"drop_record_type"`
 	EventFlagType    *ebpf.VariableSpec `ebpf:"event_flag_type"`
+	InFlight         *ebpf.VariableSpec `ebpf:"in_flight"`
 	Instance         *ebpf.VariableSpec `ebpf:"instance"`
 	IpVsMethodType   *ebpf.VariableSpec `ebpf:"ip_vs_method_type"`
 	NftDecidesType   *ebpf.VariableSpec `ebpf:"nft_decides_type"`
@@ -307,6 +308,7 @@ type ipiptraceVariables struct {
 	Counters         *ebpf.Variable `ebpf:"counters"`
 	DropRecordType   *ebpf.Variable `ebpf:"drop_record_type"`
 	EventFlagType    *ebpf.Variable `ebpf:"event_flag_type"`
+	InFlight         *ebpf.Variable `ebpf:"in_flight"`
 	Instance         *ebpf.Variable `ebpf:"instance"`
 	IpVsMethodType   *ebpf.Variable `ebpf:"ip_vs_method_type"`
 	NftDecidesType   *ebpf.Variable `ebpf:"nft_decides_type"`

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -25,11 +26,15 @@ const (
 	// missedEvery is how often the kernel is asked what it missed. It must be well below the patience of whoever
 	// takes silence for a loss.
 	missedEvery = time.Second
+	// lastWords is how long a run that is to end reads what its kernel half has written by then. What is left is counted.
+	lastWords = 200 * time.Millisecond
 )
 
 // chunk is a number of records, each with its length in front.
 type chunk struct {
 	records []byte
+	// unread is the number of records that were left out since the run had to end.
+	unread uint64
 	// lost is the number of events lost in all when the chunk was closed.
 	lost uint64
 	// idle: nothing happened up to now; there are no records.
@@ -38,14 +43,39 @@ type chunk struct {
 	err  error
 }
 
+// leave leaves the records out.
+func (c *chunk) leave() {
+	for rest := c.records; len(rest) > 0; c.unread++ {
+		rest = rest[4+binary.LittleEndian.Uint32(rest):]
+	}
+	c.records = nil
+}
+
 // reader carries records from the ring to the decoder.
 type reader struct {
 	tracer *Tracer
 	chunks chan chunk
-	lost   uint64
+	// deadline is when records are only counted, in nanoseconds of Now; 0: the run goes on.
+	deadline atomic.Int64
+	// lost and unread are how many events were lost by now, and how many of them because they were left out.
+	lost, unread uint64
 	// missed is what the kernel had missed when it was asked, at asked.
 	missed uint64
 	asked  time.Duration
+}
+
+// end has the kernel half write no more, and the rest read: without the first the ring of a busy machine would never
+// be empty.
+func (r *reader) end() {
+	r.tracer.halt()
+	r.deadline.Store(int64(Now() + lastWords))
+	_ = r.tracer.ring.Flush() // else drain sees it when the ring was silent for a moment
+}
+
+// isLate reports whether there is no time left for more than counting.
+func (r *reader) isLate() bool {
+	deadline := r.deadline.Load()
+	return deadline != 0 && int64(Now()) > deadline
 }
 
 // drain empties the ring into the queue, and does nothing else, until ctx is done and the ring empty.
@@ -54,6 +84,7 @@ func (r *reader) drain(ctx context.Context) {
 	ring := r.tracer.ring
 	var record ringbuf.Record
 	var records []byte
+	var unread uint64
 	flush := func() {
 		if len(records) > 0 {
 			r.chunks <- chunk{records: records, lost: r.tracer.counters().Lost}
@@ -61,22 +92,20 @@ func (r *reader) drain(ctx context.Context) {
 		}
 	}
 	for {
-		wait := idle
-		if ctx.Err() != nil {
-			wait = 0
-		}
-		ring.SetDeadline(time.Now().Add(wait))
+		ring.SetDeadline(time.Now().Add(idle))
 		err := ring.ReadInto(&record)
 		switch {
+		case err == nil && r.isLate():
+			unread++
 		case err == nil:
 			records = binary.LittleEndian.AppendUint32(records, uint32(len(record.RawSample)))
 			records = append(records, record.RawSample...)
 			if record.Remaining == 0 || len(records) >= chunkBytes {
 				flush()
 			}
-		case errors.Is(err, os.ErrDeadlineExceeded):
+		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, ringbuf.ErrFlushed):
 			flush()
-			r.chunks <- chunk{idle: true, lost: r.tracer.counters().Lost, now: Now()}
+			r.chunks <- chunk{idle: true, unread: unread, lost: r.tracer.counters().Lost, now: Now()}
 			if ctx.Err() != nil {
 				return
 			}
@@ -101,6 +130,7 @@ func (r *reader) deliver(yield func(event.Event, error) bool, stop func()) {
 	}
 	if more && r.deliverWatch(Now(), yield) {
 		totals := r.tracer.totals()
+		totals.Lost, totals.Unread = totals.Lost+r.unread, r.unread
 		yield(event.Event{Kind: event.End, Time: Now(), Totals: &totals}, nil)
 	}
 }
@@ -109,6 +139,12 @@ func (r *reader) deliverChunk(c chunk, yield func(event.Event, error) bool) bool
 	if c.err != nil {
 		return yield(event.Event{}, c.err)
 	}
+	if r.isLate() {
+		c.leave()
+		c.now = Now()
+	}
+	r.unread += c.unread
+	c.lost += r.unread
 	for rest := c.records; len(rest) > 0; {
 		size := binary.LittleEndian.Uint32(rest)
 		e, err := r.tracer.decoder.decode(rest[4 : 4+size])

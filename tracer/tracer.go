@@ -154,6 +154,12 @@ func (t *Tracer) open(kernel *kernel, opts Options) error {
 	return t.programs.maps.Variables["ready"].Set(uint32(1))
 }
 
+// halt has every program return at once from now on. It costs next to nothing; to detach them may take seconds.
+func (t *Tracer) halt() {
+	_ = t.programs.maps.Variables["ready"].Set(uint32(0)) // as it was set before
+	_ = t.programs.maps.Variables["in_flight"].Set(int64(math.MinInt64 / 2))
+}
+
 // settle does what the start did not wait for: what only attaching needed goes before the kernel's symbols come.
 func (t *Tracer) settle() {
 	t.programs.forget()
@@ -263,12 +269,14 @@ func (t *Tracer) Close() error {
 	return nil
 }
 
-// Events yields what is seen until ctx is done, then what is in flight, then an event of Kind End.
+// Events yields what is seen until ctx is done, then what was seen by then, then an event of Kind End. From the moment
+// that ctx is done nothing more is seen; what can't be read within lastWords is counted as lost. It can be called once.
 func (t *Tracer) Events(ctx context.Context) event.Stream {
 	return func(yield func(event.Event, error) bool) {
 		reading, stop := context.WithCancel(ctx)
 		defer stop()
 		r := reader{tracer: t, chunks: make(chan chunk, queuedChunks)}
+		context.AfterFunc(reading, r.end)
 		go r.drain(reading)
 		r.deliver(yield, stop)
 	}

@@ -54,8 +54,10 @@ func (p Probe) Attached() bool { return p.Mechanism != "" }
 
 // Totals are what the kernel half counted over a run.
 type Totals struct {
-	// Lost is the number of events that did not fit into the ring.
+	// Lost is the number of events that did not fit into the ring, or were not read.
 	Lost uint64 `json:"lost"`
+	// Unread is how many of them were not read, since the run had to end.
+	Unread uint64 `json:"unread,omitempty"`
 	// Missed is how often a probe was not run although its place was passed; nil where the kernel does not count.
 	Missed *uint64 `json:"missed,omitempty"`
 	// Untracked is the number of matching packets that could not be followed: too many at once.

@@ -1,0 +1,47 @@
+package tracer
+
+import (
+	"encoding/binary"
+	"testing"
+	"time"
+
+	"ipiptrace/tracer/event"
+)
+
+// TestWhatIsLeftAtTheDeadlineIsCounted hands two chunks to a reader whose run is to end, one in time and one too late.
+func TestWhatIsLeftAtTheDeadlineIsCounted(t *testing.T) {
+	records := func(n int) (b []byte) {
+		for range n {
+			b = append(binary.LittleEndian.AppendUint32(b, 3), 1, 2, 3) // too short to be decoded
+		}
+		return b
+	}
+	r := reader{tracer: &Tracer{}}
+	decoded, lost, last := 0, uint64(0), event.Event{}
+	deliver := func(c chunk) {
+		r.deliverChunk(c, func(e event.Event, err error) bool {
+			last = e
+			switch {
+			case err != nil:
+				decoded++
+			case e.Kind == event.Lost:
+				lost += e.Count
+			}
+			return true
+		})
+	}
+	r.deadline.Store(int64(Now() + time.Hour))
+	deliver(chunk{records: records(5), lost: 2, now: Now()})
+	if decoded != 5 || lost != 2 || r.unread != 0 {
+		t.Errorf("in time: %d decoded, %d lost, %d unread; want 5, 2, 0", decoded, lost, r.unread)
+	}
+	r.deadline.Store(int64(Now() - time.Hour))
+	deliver(chunk{records: records(7), lost: 3})
+	deliver(chunk{idle: true, unread: 10, lost: 4, now: Now()})
+	if decoded != 5 || lost != 4+7+10 || r.unread != 7+10 {
+		t.Errorf("too late: %d decoded, %d lost, %d unread; want 5, 21, 17", decoded, lost, r.unread)
+	}
+	if last.Kind != event.Tick {
+		t.Errorf("what was lost is said after the time that has gone by: %+v is the last", last)
+	}
+}
