@@ -91,6 +91,9 @@ func follow(from source, assembler *journey.Assembler, inquiry *diagnose.Inquiry
 		}
 		tell(inquiry.Add(e, assembler.Add(e)))
 	}
+	if a.show != nil {
+		a.show.last()
+	}
 	tell(inquiry.End(assembler.Finish()))
 	if from.rest != nil {
 		for e, failed := range from.rest {
@@ -135,6 +138,9 @@ func conclude(w io.Writer, account journey.Account, err error) error {
 	complain(w, err)
 	if slices.ContainsFunc(account.Sites, nameless) {
 		fmt.Fprintln(w, "ipiptrace: the kernel hides its symbols, functions are shown as addresses: kernel.kptr_restrict=2 hides them from everybody, 1 (sysctl -w kernel.kptr_restrict=1) and 0 from those without CAP_SYSLOG: run it as root (sudo)")
+	}
+	if t := account.Totals; t != nil && t.Unread > 0 {
+		fmt.Fprintf(w, "ipiptrace: %d events were not read any more: the run was told to end while packets came faster than they are read\n", t.Unread)
 	}
 	if failed := render.NewText(w, render.TextOptions{}).Account(account); failed != nil && err == nil {
 		err = fmt.Errorf("standard error: %w", failed)

@@ -45,7 +45,8 @@ func (m *machine) source(live *liveRun) (source, *diagnose.Inquiry) {
 	if m == nil {
 		return source{events: live.events()}, nil
 	}
-	m.rights = live.rights
+	m.live = live
+	m.reading, m.waiting = soonAfter(live.ctx, lastRead), soonAfter(live.ctx, lastWait)
 	go m.work()
 	return source{events: m.join(live.events()), ask: m.ask, rest: m.rest}, diagnose.NewInquiry()
 }
@@ -53,7 +54,9 @@ func (m *machine) source(live *liveRun) (source, *diagnose.Inquiry) {
 // machine reads the state of the machine beside a run: a loss waits for it, the ring does not.
 type machine struct {
 	options read.Options
-	rights  *rights
+	live    *liveRun
+	// reading is done when no more is read, waiting when nobody waits any more for what was read.
+	reading, waiting context.Context
 	// asked has room for all that an Inquiry asks for at a time.
 	asked chan uint32
 	read  chan event.Event
@@ -142,11 +145,24 @@ func (m *machine) compare(s *host.Snapshot, at time.Duration) {
 	m.remember(s.Netns, append(h, tally{at: at, counters: host.OnlyTelling(s.Counters)}))
 }
 
-// The pauses of reading: between two states at least that, and at the end of a run no more than that.
+// The times of reading.
 const (
+	// readPause is between two states, at least.
 	readPause = 200 * time.Millisecond
-	lastWait  = 10 * time.Second
+	// readTime is what one state may take.
+	readTime = 10 * time.Second
+	// lastRead is how long after the end of a run a state is still read. What could not be read by then is said in it.
+	lastRead = 300 * time.Millisecond
+	// lastWait is how long after the end of a run a state is waited for: some parts can't be broken off.
+	lastWait = lastRead + 50*time.Millisecond
 )
+
+// soonAfter is a context that ends so long after ctx.
+func soonAfter(ctx context.Context, delay time.Duration) context.Context {
+	later, end := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() { time.AfterFunc(delay, end) })
+	return later
+}
 
 // ask has namespaces read. It does not wait: the Inquiry asks for no more than there is room for.
 func (m *machine) ask(netns []uint32) {
@@ -160,16 +176,19 @@ func (m *machine) ask(netns []uint32) {
 func (m *machine) work() {
 	for inode := range m.asked {
 		var e event.Event
-		m.rights.during(func() { e = m.state(inode) })
+		m.live.rights.during(func() { e = m.state(inode) })
 		m.read <- e
-		time.Sleep(readPause)
+		select {
+		case <-time.After(readPause):
+		case <-m.live.ctx.Done():
+		}
 	}
 }
 
 // state reads a namespace.
 func (m *machine) state(inode uint32) event.Event {
 	e := event.Event{Kind: event.State, Time: tracer.Now(), Netns: inode}
-	ctx, cancel := context.WithTimeout(context.Background(), lastWait)
+	ctx, cancel := context.WithTimeout(m.reading, readTime)
 	defer cancel()
 	var s *host.Snapshot
 	if ns, err := read.Netns(inode); err == nil {
@@ -202,9 +221,10 @@ func (m *machine) join(events event.Stream) event.Stream {
 	}
 }
 
-// rest is what was asked for and has not been handed on.
+// rest is what was asked for and has not been handed on, for as long as it is waited for: what is missing then is
+// unread.
 func (m *machine) rest(yield func(event.Event, error) bool) {
-	timeout := time.After(lastWait)
+	m.live.stop() // the events may have ended by themselves
 	for m.due > 0 {
 		select {
 		case state := <-m.read:
@@ -212,7 +232,7 @@ func (m *machine) rest(yield func(event.Event, error) bool) {
 			if !yield(state, nil) {
 				return
 			}
-		case <-timeout:
+		case <-m.waiting.Done():
 			return
 		}
 	}

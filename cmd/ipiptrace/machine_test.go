@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"ipiptrace/internal/host"
+	"ipiptrace/tracer/event"
 )
 
 // TestOnlyWhatRoseOfLateIsEvidence reads a namespace again and again.
@@ -59,5 +61,23 @@ func TestCountersOfNamespacesThatAreGoneAreGivenBack(t *testing.T) {
 	}
 	if m.counters[1] == nil || m.counters[last] == nil || m.counters[2] != nil {
 		t.Error("it is not the longest unread ones that went")
+	}
+}
+
+// TestStateThatTakesTooLongIsNotWaitedForInTheEnd asks for two states; one is read before the run ends, one never.
+func TestStateThatTakesTooLongIsNotWaitedForInTheEnd(t *testing.T) {
+	ctx, stop := context.WithCancel(context.Background())
+	m := &machine{live: &liveRun{ctx: ctx, stop: stop}, read: make(chan event.Event, 1), due: 2}
+	m.waiting = soonAfter(ctx, 300*time.Millisecond)
+	m.read <- event.Event{Kind: event.State, Netns: 1}
+	if m.waiting.Err() != nil {
+		t.Error("nobody waits although the run goes on")
+	}
+	states := 0
+	for range m.rest {
+		states++
+	}
+	if states != 1 || ctx.Err() == nil {
+		t.Errorf("%d states, the run has ended: %v", states, ctx.Err())
 	}
 }

@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // impatience is how long after the first signal the next one ends the process at once. A terminal's
 // Ctrl-C under `lab` comes twice within a moment and is still one wish.
-const impatience = time.Second
+const impatience = 500 * time.Millisecond
 
 // untilSignal is a context that SIGINT or SIGTERM ends. A write to a closed pipe is an error from now on, no signal.
 func untilSignal(parent context.Context) (ctx context.Context, release func()) {

@@ -87,8 +87,7 @@ func TestNativeFlood(t *testing.T) {
 
 	t.Run("10,000 packets that wait in a queue are neither lost nor much memory", func(t *testing.T) {
 		const packets = 10_000
-		n.on(t, n.client, "tc", "qdisc", "add", "dev", "wire", "root", "tbf", "rate", "1500kbit", "burst", "2000", "limit", "20000000")
-		defer n.on(t, n.client, "tc", "qdisc", "del", "dev", "wire", "root")
+		n.queue(t)
 		tr := startTrace(t, binary, n, "--netns", "all", "--patience", "1s")
 		witness := startTrace(t, binary, n, "--netns", "all", "--patience", "1s")
 		before := n.sent(t)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -176,16 +177,38 @@ type ended struct {
 	stderr   string
 }
 
-// end asks the run to end once everything has settled.
+// end asks the run to end once everything has settled, and what was seen is read: on a busy machine it would be counted
+// as lost.
 func (tr *trace) end(t *testing.T, sig os.Signal) ended {
 	t.Helper()
-	time.Sleep(settled)
+	const few = 5 // hundredths of a second
+	for deadline, spent := time.Now().Add(20*time.Second), cpuTime(t, tr.cmd.Process.Pid); time.Now().Before(deadline); {
+		before := spent
+		time.Sleep(settled)
+		if spent = cpuTime(t, tr.cmd.Process.Pid); spent-before < few {
+			break
+		}
+	}
 	tr.cmd.Process.Signal(sig)
 	e := tr.wait(t)
 	if e.account.Type != "account" {
 		t.Errorf("the last line is not the account; stderr: %s", e.stderr)
 	}
 	return e
+}
+
+// cpuTime is how long a process was on a CPU, in hundredths of a second (proc_pid_stat(5), utime and stime).
+func cpuTime(t *testing.T, pid int) int {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, after, _ := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(after)
+	if err != nil || len(fields) < 13 {
+		t.Fatalf("/proc/%d/stat: %v: %q", pid, err, stat)
+	}
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	return user + system
 }
 
 // wait reads all that a run has to say.

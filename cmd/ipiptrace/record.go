@@ -78,6 +78,7 @@ func (r *recordCommand) run(ctx context.Context, name string) error {
 	if err != nil {
 		return errors.Join(err, file.discard())
 	}
+	defer live.Close() // behind the account: the kernel takes up to seconds to detach
 	from, inquiry := state.source(live)
 	assembler := journey.New(r.assembling.options(live.Run(), "auto"))
 	if file.pipe != nil {
@@ -85,7 +86,6 @@ func (r *recordCommand) run(ctx context.Context, name string) error {
 	}
 	context.AfterFunc(live.ctx, file.hurry)
 	err = file.keep(live.Run(), from, assembler, inquiry)
-	live.Close()
 	if errors.Is(err, unix.EPIPE) {
 		err = nil
 	} else if err != nil {

@@ -16,8 +16,14 @@ import (
 	"ipiptrace/internal/screen"
 )
 
-// queuedJourneys bounds what waits for a slow reader of stdout. Behind it a live run sheds, and counts.
-const queuedJourneys = 4096
+const (
+	// queuedJourneys bounds what waits for a slow reader of stdout. Behind it a live run sheds, and counts.
+	queuedJourneys = 4096
+	// stuckAfter is how long a reader may take nothing, once the run is over, until it is not waited for any more.
+	stuckAfter = 500 * time.Millisecond
+	// flushBytes is what is written at a time, give or take a journey.
+	flushBytes = 16 << 10
+)
 
 // renderer is one form of output.
 type renderer interface {
@@ -32,14 +38,20 @@ type show struct {
 	// count writes what was counted instead of shown, after a quiet second; nil if everything is shown.
 	count func() error
 	// sheds: drop what does not fit into the queue; else wait for room.
-	sheds  bool
-	queue  chan diagnose.Verdict
-	done   chan struct{}
-	shed   int
-	err    error
-	broken atomic.Bool
+	sheds bool
+	queue chan diagnose.Verdict
+	done  chan struct{}
+	// stuck is closed when the reader takes nothing any more.
+	stuck chan struct{}
+	// added went into the queue, shed did not, shown are written.
+	added, shed int
+	shown       atomic.Int64
+	err         error
+	broken      atomic.Bool
 	// stop ends the run, for lack of a reader.
 	stop func()
+	// inPipe is how many bytes wait in stdout's pipe.
+	inPipe func() int
 }
 
 // newShow is a show on stdout, which the renderer reaches through out. stop is called once nobody can
@@ -51,10 +63,16 @@ func newShow(stdout io.Writer, out *bufio.Writer, render renderer, sheds bool, s
 		sheds:  sheds,
 		queue:  make(chan diagnose.Verdict, queuedJourneys),
 		done:   make(chan struct{}),
+		stuck:  make(chan struct{}),
 		stop:   stop,
+		inPipe: func() int { return 0 },
 	}
 	if file, ok := screen.Under(stdout).(*os.File); ok {
 		onHangup(file, s.giveUp)
+		s.inPipe = func() int {
+			n, _ := unix.IoctlGetInt(int(file.Fd()), unix.TIOCINQ) // what is no pipe holds nothing back
+			return n
+		}
 	}
 	return s
 }
@@ -67,20 +85,56 @@ func (s *show) add(v diagnose.Verdict) bool {
 	if s.broken.Load() {
 		return false
 	}
-	if !s.sheds {
-		s.queue <- v
+	select {
+	case s.queue <- v:
+		s.added++
+		return true
+	default:
+	}
+	if s.sheds {
+		s.shed++
 		return true
 	}
 	select {
 	case s.queue <- v:
-	default:
+		s.added++
+	case <-s.stuck:
 		s.shed++
 	}
 	return true
 }
 
+// last says that the run is over: what ends with it waits for a reader that takes its time, but not for one that takes
+// nothing.
+func (s *show) last() {
+	if !s.sheds {
+		return
+	}
+	s.sheds = false
+	go func() {
+		for before, now := int64(-1), s.taken(); now != before; before, now = now, s.taken() {
+			select {
+			case <-time.After(stuckAfter):
+			case <-s.done:
+				return
+			}
+		}
+		close(s.stuck)
+	}()
+}
+
+// taken grows whenever the reader takes something: of a pipe it may be less than what we write at a time.
+func (s *show) taken() int64 {
+	return s.shown.Load()<<32 - int64(s.inPipe())
+}
+
 func (s *show) write() {
 	defer close(s.done)
+	rendered := 0
+	flush := func() {
+		s.try(s.out.Flush)
+		s.shown.Store(int64(rendered))
+	}
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	quiet := true
@@ -92,6 +146,9 @@ func (s *show) write() {
 			}
 			quiet = false
 			s.try(func() error { return s.render.Journey(v) })
+			if rendered++; s.out.Buffered() >= flushBytes {
+				flush()
+			}
 		case <-second.C:
 			// While journeys come, the renderer counts the seconds by them.
 			if quiet {
@@ -100,7 +157,7 @@ func (s *show) write() {
 			quiet = true
 		}
 		if len(s.queue) == 0 {
-			s.try(s.out.Flush)
+			flush()
 		}
 	}
 }
@@ -123,7 +180,11 @@ func (s *show) giveUp() {
 // close shows what is left and, if there is one, the account. A reader that went away is no error.
 func (s *show) close(account *journey.Account) error {
 	close(s.queue)
-	<-s.done
+	select {
+	case <-s.done:
+	case <-s.stuck: // what is being written belongs to the writer
+		return tooSlow(s.shed + s.added - int(s.shown.Load()))
+	}
 	s.try(s.count)
 	if account != nil {
 		s.try(func() error { return s.render.Account(*account) })
@@ -135,9 +196,13 @@ func (s *show) close(account *journey.Account) error {
 	case s.err != nil:
 		return fmt.Errorf("standard output: %w", s.err)
 	case s.shed > 0:
-		return remark{fmt.Errorf("%d journeys were not shown: the reader of standard output was too slow", s.shed)}
+		return tooSlow(s.shed)
 	}
 	return nil
+}
+
+func tooSlow(journeys int) error {
+	return remark{fmt.Errorf("%d journeys were not shown: the reader of standard output was too slow", journeys)}
 }
 
 // onHangup calls do when the reader of a pipe goes away, long before a write would tell.

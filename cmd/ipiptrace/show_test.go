@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -87,5 +89,61 @@ func TestReaderThatWentAwayEndsTheRunWithoutAnError(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 		})
+	}
+}
+
+func TestWhatEndsWithTheRunWaitsForTheReader(t *testing.T) {
+	g := &gate{open: make(chan struct{})}
+	out := bufio.NewWriterSize(g, 16)
+	s := newShow(g, out, counter{out}, true, func() {})
+	s.begin()
+	s.last()
+	go close(g.open)
+	for range 2*queuedJourneys + 1000 {
+		s.add(diagnose.Verdict{})
+	}
+	if err := s.close(nil); err != nil {
+		t.Error(err)
+	}
+	if shown := strings.Count(g.got.String(), "journey\n"); shown != 2*queuedJourneys+1000 {
+		t.Errorf("%d shown", shown)
+	}
+}
+
+func TestReaderThatTakesNothingIsNotWaitedFor(t *testing.T) {
+	const added = 3 * queuedJourneys
+	g := &gate{open: make(chan struct{})}
+	defer close(g.open)
+	out := bufio.NewWriterSize(g, 16)
+	s := newShow(g, out, counter{out}, true, func() {})
+	s.begin()
+	s.last()
+	for range added {
+		s.add(diagnose.Verdict{})
+	}
+	err := s.close(&journey.Account{})
+	if want := fmt.Sprintf("%d journeys were not shown", added); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+// TestReaderThatTakesLittleIsProgress: of a pipe that may be far less than is written at a time.
+func TestReaderThatTakesLittleIsProgress(t *testing.T) {
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	defer writer.Close()
+	if _, err := writer.Write([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	s := newShow(writer, bufio.NewWriter(writer), counter{writer}, true, func() {})
+	before := s.taken()
+	if _, err := reader.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if after := s.taken(); after <= before {
+		t.Errorf("taken %d before, %d after a byte was read", before, after)
 	}
 }

@@ -53,6 +53,7 @@ func (t *traceCommand) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer live.Close() // behind the account: the kernel takes up to seconds to detach
 	from, inquiry := state.source(live)
 	assembler := journey.New(t.assembling.options(live.Run(), t.role.word))
 	show := t.newShow(t.out, true, t.netnsNames(), live.stop)
@@ -63,7 +64,6 @@ func (t *traceCommand) run(ctx context.Context) error {
 	if failed := t.closeShow(show, account); err == nil {
 		err = failed
 	}
-	live.Close()
 	return conclude(t.err, account, err)
 }
 

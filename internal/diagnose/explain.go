@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"ipiptrace/internal/host"
@@ -44,10 +45,7 @@ func Explain(j journey.Journey, s *host.Snapshot) Verdict {
 		}
 	}
 	if best == nil {
-		v.Cause = &Cause{Code: unknown, Certainty: NotKnown, Summary: q.plainly()}
-		if s == nil {
-			v.Cause.Unread = []string{"the state of the machine"}
-		}
+		v.Cause = &Cause{Code: unknown, Certainty: NotKnown, Summary: q.plainly(), Unread: q.unreadAtAll()}
 		return v
 	}
 	f := best.finding
@@ -102,6 +100,25 @@ func (q question) unread(r row) (parts []string) {
 		if u.Part == host.PartAll || slices.Contains(r.needs, u.Part) {
 			parts = append(parts, fmt.Sprintf("%s: %s", u.Part, u.Why))
 		}
+	}
+	return parts
+}
+
+// unreadAtAll are all parts of the state that were not read: where nothing explains a loss, each may have mattered.
+func (q question) unreadAtAll() (parts []string) {
+	if q.host == nil {
+		return []string{"the state of the machine"}
+	}
+	var whys []string
+	names := map[string][]string{}
+	for _, u := range q.host.Unread {
+		if names[u.Why] == nil {
+			whys = append(whys, u.Why)
+		}
+		names[u.Why] = append(names[u.Why], string(u.Part))
+	}
+	for _, why := range whys {
+		parts = append(parts, strings.Join(names[why], ", ")+": "+why)
 	}
 	return parts
 }

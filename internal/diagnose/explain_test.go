@@ -3,6 +3,7 @@ package diagnose
 import (
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -227,6 +228,11 @@ func TestWhatIsMissingMakesAVerdictLessCertain(t *testing.T) {
 	s.Unread = []host.Unread{{Part: host.PartNft, Why: "nft is not installed"}}
 	if c := Explain(j, s).Cause; c.Certainty != Observed {
 		t.Errorf("without rules, which don't matter: %s", c.Certainty)
+	}
+	s.Unread = append(s.Unread, host.Unread{Part: host.PartSysctls, Why: "no time"}, host.Unread{Part: host.PartXFRM, Why: "no time"})
+	want := []string{"nftables: nft is not installed", "sysctls, xfrm: no time"}
+	if c := Explain(dropped("no_such_function", "", "eth0", false), s).Cause; c.Code != unknown || !slices.Equal(c.Unread, want) {
+		t.Errorf("where nothing explains a loss everything may have mattered: %s, unread %q", c.Code, c.Unread)
 	}
 }
 
