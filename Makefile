@@ -23,7 +23,7 @@ GUESTTIME   ?= 25m
 FUZZTIME ?= 60s
 say = @echo "==> $(1)" >&2
 
-.PHONY: build guest-tools record generate fmt lint generated test test-unit test-native test-lab test-modules test-matrix test-vm vm btf sessions bench bench-check demo fuzz tools go bare docs install test-install clean help
+.PHONY: build guest-tools record generate fmt lint generated test test-unit test-native test-lab test-modules test-ends test-matrix test-vm vm btf sessions bench bench-check demo fuzz tools go bare docs install test-install clean help
 
 build: go ## bin/ipiptrace, one static binary
 	@mkdir -p bin
@@ -55,7 +55,7 @@ generated: go tools ## the committed objects are what bpf/ compiles to
 			cmp "$$file" "tracer/$${file##*/}" >&2 || { echo "tracer/$${file##*/} is not what bpf/ compiles to: run make generate" >&2; exit 1; }; \
 		done
 
-test: lint generated test-unit test-install test-native test-modules bench-check test-lab ## all that CI runs
+test: lint generated test-unit test-install test-native test-modules test-ends bench-check test-lab ## all that CI runs
 
 test-unit: go ## pure packages, goldens, CLI scripts; needs Go only
 	$(call say,unit tests)
@@ -94,6 +94,10 @@ test-modules: build guest-tools ## modules that come and go under a run, in a gu
 		echo "==> modules in a $$kernel guest" >&2; \
 		bin/boot --kernel $$kernel --file bin/ipiptrace:/bin/ipiptrace --file cmd/ipiptrace/testdata/guest/modules.sh:/modules.sh -- bash /modules.sh; \
 	done
+
+test-ends: build guest-tools ## a run ends when it is told to, in a guest whose clock counts instructions: KERNEL=6.1
+	$(call say,ends in a $(KERNEL) guest)
+	@bin/boot --kernel $(KERNEL) --icount --file bin/ipiptrace:/bin/ipiptrace --file cmd/ipiptrace/testdata/guest/ends.sh:/ends.sh -- bash /ends.sh
 
 test-matrix: ## the long run before a release: every fault, kernel and back-end
 	@$(MAKE) --no-print-directory test-lab LAB_KERNELS="5.10 6.1 6.12 newest" GUESTTIME=4h E2EFLAGS="-set full"
