@@ -18,7 +18,7 @@ var hints = []struct {
 }{
 	{tracer.ErrNotPermitted, func() string { return securityHere().hint() }},
 	{tracer.ErrNoBTF, always("it needs a kernel with CONFIG_DEBUG_INFO_BTF=y, which has /sys/kernel/btf/vmlinux, and /sys mounted")},
-	{tracer.ErrNoBackend, always("try --backend auto or --backend tracepoint, and -v for the reasons; kernels from 5.10 on are supported")},
+	{tracer.ErrNoBackend, func() string { return securityHere().backendHint() }},
 	{tracer.ErrTooFewFiles, always("raise it first: ulimit -n 1024, or LimitNOFILE=1024 in a unit of systemd")},
 	{tracer.ErrNoProc, always("mount -t proc proc /proc")},
 	{errNetnsNotPermitted, always("run it as root (sudo), or with CAP_SYS_PTRACE")},

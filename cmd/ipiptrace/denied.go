@@ -22,6 +22,20 @@ func securityHere() security {
 	return security{rights: permitted(), lockdown: string(lockdown), users: string(users)}
 }
 
+// isLocked reports whether the kernel shows its memory to nobody. A program that reads it is refused then as one that
+// calls a function which there is not.
+func (s security) isLocked() bool { return strings.Contains(s.lockdown, "[confidentiality]") }
+
+const unlock = "the kernel is locked down (/sys/kernel/security/lockdown has [confidentiality]), and shows its memory to nobody: boot with lockdown=integrity"
+
+// backendHint says what may be in the way of the back-ends that there are.
+func (s security) backendHint() string {
+	if s.isLocked() {
+		return unlock
+	}
+	return "try --backend auto or --backend tracepoint, and -v for the reasons; kernels from 5.10 on are supported"
+}
+
 // allUsers is the uid_map of the initial user namespace: every user by the number that it has.
 const allUsers = "0 0 4294967295"
 
@@ -42,8 +56,17 @@ func (s security) hint() string {
 		return "it lacks CAP_SYS_RESOURCE, without which kernels before 5.11 count BPF's memory against ulimit -l: add it, or raise that limit"
 	case s.users != "" && strings.Join(strings.Fields(s.users), " ") != allUsers:
 		return "this is a user namespace (a rootless container), whose rights do not reach the kernel: run it outside"
-	case strings.Contains(s.lockdown, "[confidentiality]"):
-		return "the kernel is locked down (/sys/kernel/security/lockdown has [confidentiality]), and shows its memory to nobody: boot with lockdown=integrity"
+	case s.isLocked():
+		return unlock
 	}
 	return "this process has the rights for it: a security module (SELinux, AppArmor) or a container's seccomp filter refuses all the same; allow it bpf(2) there, or run it outside"
+}
+
+// hiddenHint says what hides the kernel's symbols, by kernel.kptr_restrict: 2 is from everybody, less is from those
+// without CAP_SYSLOG (kallsyms_show_value in the kernel).
+func hiddenHint(restrict string) string {
+	if strings.TrimSpace(restrict) == "2" {
+		return "kernel.kptr_restrict is 2, which hides them from everybody: sysctl -w kernel.kptr_restrict=1"
+	}
+	return "they are for those with CAP_SYSLOG: run it as root (sudo)"
 }

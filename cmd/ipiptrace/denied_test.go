@@ -27,4 +27,21 @@ func TestTheHintNamesWhatIsInTheWay(t *testing.T) {
 			t.Errorf("%s: %s", name, got)
 		}
 	}
+	if got := (security{lockdown: "none integrity [confidentiality]\n"}).backendHint(); got != unlock {
+		t.Errorf("no back-end in a lockdown: %s", got)
+	}
+	if got := (security{lockdown: "none [integrity] confidentiality\n"}).backendHint(); !strings.Contains(got, "--backend tracepoint") {
+		t.Errorf("no back-end: %s", got)
+	}
+}
+
+func TestTheHintForHiddenSymbolsNamesTheSettingThatHidesThem(t *testing.T) {
+	if got := hiddenHint("2\n"); !strings.Contains(got, "kernel.kptr_restrict=1") || strings.Contains(got, "root") {
+		t.Errorf("2: %s", got)
+	}
+	for _, restrict := range []string{"0\n", "1\n", ""} {
+		if got := hiddenHint(restrict); !strings.Contains(got, "CAP_SYSLOG") {
+			t.Errorf("%q: %s", restrict, got)
+		}
+	}
 }

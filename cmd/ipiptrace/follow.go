@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
@@ -137,7 +138,8 @@ func recorded(from source, w *event.Writer, out *bufio.Writer) source {
 func conclude(w io.Writer, account journey.Account, err error) error {
 	complain(w, err)
 	if slices.ContainsFunc(account.Sites, nameless) {
-		fmt.Fprintln(w, "ipiptrace: the kernel hides its symbols, functions are shown as addresses: kernel.kptr_restrict=2 hides them from everybody, 1 (sysctl -w kernel.kptr_restrict=1) and 0 from those without CAP_SYSLOG: run it as root (sudo)")
+		restrict, _ := os.ReadFile("/proc/sys/kernel/kptr_restrict")
+		fmt.Fprintln(w, "ipiptrace: the kernel hides its symbols, functions are shown as addresses: "+hiddenHint(string(restrict)))
 	}
 	if t := account.Totals; t != nil && t.Unread > 0 {
 		fmt.Fprintf(w, "ipiptrace: %d events were not read any more: the run was told to end while packets came faster than they are read\n", t.Unread)
