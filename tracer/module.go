@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -168,7 +169,7 @@ func (t *Tracer) adapt(c change) {
 	t.programs.know(spec, kernel)
 	defer t.programs.forget()
 	found := make([]watching, len(again))
-	t.try(again, found, allWays, func(int) bool { return true })
+	t.try(context.Background(), again, found, allWays, func(int) bool { return true })
 	for n := range found {
 		if errors.Is(found[n].err, os.ErrPermission) {
 			found[n].err = cameLate{again[n].probe.module}

@@ -1,6 +1,8 @@
 package tracer
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 
@@ -15,12 +17,12 @@ func nothing() event.Filter {
 // Probes tries every place of this kernel with a back-end, as [Options] names it: each is loaded, attached
 // and detached again. A row says how the place can be watched, or why it can't.
 //
-// It needs the privileges of [Open] and has its errors. Nothing stays attached, no packet is followed.
-func Probes(backend string, log *slog.Logger) ([]event.Probe, error) {
-	t, err := Open(Options{Filter: nothing(), Backend: backend, Full: true, RingBytes: 64 << 10, Log: log})
+// It needs the privileges of [Open] and has its errors, and that of ctx. Nothing stays attached, no packet is followed.
+func Probes(ctx context.Context, backend string, log *slog.Logger) ([]event.Probe, error) {
+	t, err := Open(ctx, Options{Filter: nothing(), Backend: backend, Full: true, RingBytes: 64 << 10, Log: log})
 	if err != nil {
 		return nil, err
 	}
 	rows := t.Run().Probes
-	return rows, t.Close()
+	return rows, errors.Join(ctx.Err(), t.Close())
 }

@@ -1,7 +1,9 @@
 package tracer
 
 import (
+	"context"
 	"encoding/binary"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -43,5 +45,24 @@ func TestWhatIsLeftAtTheDeadlineIsCounted(t *testing.T) {
 	}
 	if last.Kind != event.Tick {
 		t.Errorf("what was lost is said after the time that has gone by: %+v is the last", last)
+	}
+}
+
+// TestRunThatIsToldToEndTriesNoMorePlaces begins to attach when the run was told to end.
+func TestRunThatIsToldToEndTriesNoMorePlaces(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	var tr Tracer // one that tried anything would need its programs
+	candidates := []candidate{{probe: probe{place: event.KfreeSkb, required: true}}, {probe: probe{place: event.IPRcv}}}
+	if err := tr.attach(ctx, candidates, Options{Log: slog.New(slog.DiscardHandler)}); err != nil {
+		t.Errorf("what is required is missing, but nobody wants it any more: %v", err)
+	}
+	for _, row := range tr.rows() {
+		if row.Attached() || row.Why != errEnded.Error() {
+			t.Errorf("%s: %q, want %q", row.Name, row.Why, errEnded)
+		}
+	}
+	if len(tr.rows()) != len(candidates) {
+		t.Errorf("%d places are said, not %d", len(tr.rows()), len(candidates))
 	}
 }

@@ -76,10 +76,11 @@ type Tracer struct {
 	past misses
 }
 
-// Open loads the kernel half and attaches it. When it returns, every place that can be watched is.
+// Open loads the kernel half and attaches it. When it returns, every place that can be watched is, unless ctx is done
+// before: then the rest is not tried, and the run sees nothing.
 //
 // The error is one of this package's, wrapped, where a person can do something about it.
-func Open(opts Options) (*Tracer, error) {
+func Open(ctx context.Context, opts Options) (*Tracer, error) {
 	if opts.Backend == "" {
 		opts.Backend = "auto"
 	}
@@ -105,7 +106,7 @@ func Open(opts Options) (*Tracer, error) {
 	}
 	t := &Tracer{programs: programs, log: opts.Log, privileged: opts.Privileged, countsKprobes: kernel.countsMissedKprobes()}
 	t.decoder = decoder{symbols: programs.symbols, reasons: kernel.dropReasons()}
-	if err := t.open(kernel, opts); err != nil {
+	if err := t.open(ctx, kernel, opts); err != nil {
 		t.Close()
 		return nil, err
 	}
@@ -136,7 +137,7 @@ func read() (*ebpf.CollectionSpec, *kernel, error) {
 	return spec, kernel, nil
 }
 
-func (t *Tracer) open(kernel *kernel, opts Options) error {
+func (t *Tracer) open(ctx context.Context, kernel *kernel, opts Options) error {
 	ring, err := ringbuf.NewReader(t.programs.maps.Maps["events"])
 	if err != nil {
 		return fmt.Errorf("open ring: %w", err)
@@ -145,7 +146,7 @@ func (t *Tracer) open(kernel *kernel, opts Options) error {
 	if t.modules, err = openModules(); err != nil { // before the first place is tried: none comes unheard
 		return err
 	}
-	if err := t.attach(plan(probes, kernel, opts.Backend, opts.Full), opts); err != nil {
+	if err := t.attach(ctx, plan(probes, kernel, opts.Backend, opts.Full), opts); err != nil {
 		return err
 	}
 	t.run.Start, t.run.Mono = bothClocks()
@@ -169,17 +170,19 @@ func (t *Tracer) settle() {
 
 // attach tries the ways of every candidate, several candidates at a time: the kernel takes its time to
 // attach. What another place makes needless is decided when that one is known.
-func (t *Tracer) attach(candidates []candidate, opts Options) error {
+func (t *Tracer) attach(ctx context.Context, candidates []candidate, opts Options) error {
 	results := make([]watching, len(candidates))
 	single := func(i int) bool { return candidates[i].probe.unless == event.NoPlace }
-	t.try(candidates, results, beforeMulti, single)
-	t.watchTogether(candidates, results)
-	t.try(candidates, results, sinceMulti, func(i int) bool { return single(i) && len(results[i].attached) == 0 })
+	t.try(ctx, candidates, results, beforeMulti, single)
+	if ctx.Err() == nil {
+		t.watchTogether(candidates, results)
+	}
+	t.try(ctx, candidates, results, sinceMulti, func(i int) bool { return single(i) && len(results[i].attached) == 0 })
 	watched := map[event.Place]bool{}
 	for i, r := range results {
 		watched[candidates[i].probe.place] = len(r.attached) > 0
 	}
-	t.try(candidates, results, allWays, func(i int) bool { return !single(i) && !watched[candidates[i].probe.unless] })
+	t.try(ctx, candidates, results, allWays, func(i int) bool { return !single(i) && !watched[candidates[i].probe.unless] })
 	functions := 0
 	for i, r := range results {
 		if candidates[i].probe.unless != event.NoPlace && watched[candidates[i].probe.unless] {
@@ -192,9 +195,12 @@ func (t *Tracer) attach(candidates []candidate, opts Options) error {
 		if r.err != nil {
 			opts.Log.Debug("place skipped", "place", r.candidate.probe.place, "err", r.err)
 		}
-		if r.candidate.probe.required && len(r.attached) == 0 {
+		if r.candidate.probe.required && len(r.attached) == 0 && ctx.Err() == nil {
 			return r.fatal()
 		}
+	}
+	if ctx.Err() != nil {
+		return nil
 	}
 	if functions == 0 && len(backends[opts.Backend]) > 0 && opts.Backend != "auto" {
 		return fmt.Errorf("%w: %s can attach to no function of this kernel: %s", ErrNoBackend, opts.Backend, t.firstWhy())
@@ -203,7 +209,7 @@ func (t *Tracer) attach(candidates []candidate, opts Options) error {
 }
 
 // try tries some ways of the candidates that are asked for.
-func (t *Tracer) try(candidates []candidate, results []watching, ways func(candidate) []way, asked func(int) bool) {
+func (t *Tracer) try(ctx context.Context, candidates []candidate, results []watching, ways func(candidate) []way, asked func(int) bool) {
 	var wg sync.WaitGroup
 	limit := make(chan struct{}, 2)
 	for i, c := range candidates {
@@ -214,12 +220,16 @@ func (t *Tracer) try(candidates []candidate, results []watching, ways func(candi
 		go func() {
 			defer wg.Done()
 			limit <- struct{}{}
+			defer func() { <-limit }()
+			if ctx.Err() != nil {
+				results[i] = watching{candidate: c, err: errEnded}
+				return
+			}
 			w := t.programs.watch(c, ways(c))
 			if len(w.attached) == 0 {
 				w.err = errors.Join(results[i].err, w.err)
 			}
 			results[i] = w
-			<-limit
 		}()
 	}
 	wg.Wait()

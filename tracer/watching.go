@@ -95,6 +95,9 @@ func (w watching) row() event.Probe {
 	return row
 }
 
+// errEnded is why a place was not tried.
+var errEnded = errors.New("the run was told to end before")
+
 // isAbsent reports whether the kernel has no such function, or no such mechanism for it.
 func isAbsent(err error) bool {
 	return errors.Is(err, os.ErrNotExist) || errors.Is(err, ebpf.ErrNotSupported)
@@ -105,6 +108,8 @@ func reason(err error) string {
 	var missing notLoaded
 	var late cameLate
 	switch {
+	case errors.Is(err, errEnded):
+		return errEnded.Error()
 	case errors.As(err, &missing):
 		return missing.Error()
 	case errors.As(err, &late):

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -53,6 +54,29 @@ func TestNativeEnd(t *testing.T) {
 			t.Logf("%v after it was told, %d packets/s; %s", took, sent, ended.lastStderr())
 		})
 	}
+
+	t.Run("a run ends while it is attached", func(t *testing.T) {
+		cmd := exec.Command(binary, "--vip", vip, "--netns", n.server)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer cmd.Process.Kill()
+		for deadline := time.Now().Add(20 * time.Second); !hasMap(t, cmd.Process.Pid); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("it never began")
+			}
+		}
+		told := time.Now()
+		cmd.Process.Signal(syscall.SIGTERM)
+		cmd.Wait()
+		took := time.Since(told)
+		if code := cmd.ProcessState.ExitCode(); code != statusArrived || took > endTime || !strings.HasPrefix(lastAccount(stderr.String()), "journeys 0 ") {
+			t.Errorf("status %d after %v; stderr: %s", code, took, stderr.String())
+		}
+		t.Logf("%v after it was told; %s", took, stderr.String())
+	})
 
 	t.Run("10,000 journeys that are open in the end are all in the file", func(t *testing.T) {
 		const packets = 10_000
@@ -117,6 +141,19 @@ func TestNativeEnd(t *testing.T) {
 			t.Errorf("it took %v; stderr: %s", took, ended.stderr)
 		}
 		t.Logf("%v after it was told; %s", took, ended.journeys[0].line)
+	})
+}
+
+// hasMap reports whether a process holds a BPF map: it is about to attach its programs then.
+func hasMap(t *testing.T, pid int) bool {
+	t.Helper()
+	descriptors, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(descriptors, func(path string) bool {
+		to, _ := os.Readlink(path)
+		return to == "anon_inode:bpf-map"
 	})
 }
 

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -32,7 +34,7 @@ func newProbes(s streams) *cobra.Command {
 attached and detached again. It follows no packet and needs the same privileges as trace.`,
 		Example: "  ipiptrace probes --backend kprobe",
 		Args:    noArgs,
-		RunE:    func(*cobra.Command, []string) error { return p.run() },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return p.run(cmd.Context()) },
 	}
 	flags := cmd.Flags()
 	flags.Var(p.backend, "backend", backendUsage)
@@ -43,13 +45,16 @@ attached and detached again. It follows no packet and needs the same privileges 
 	return cmd
 }
 
-func (p *probesCommand) run() error {
+func (p *probesCommand) run(ctx context.Context) error {
 	if err := p.talking.check(); err != nil {
 		return err
 	}
 	effective(everything)
-	probes, err := tracer.Probes(p.backend.word, p.log(p.err))
+	probes, err := tracer.Probes(ctx, p.backend.word, p.log(p.err))
 	effective(0)
+	if errors.Is(err, context.Canceled) {
+		return errors.New("probes was told to end before it had tried every place")
+	}
 	if err != nil {
 		return err
 	}

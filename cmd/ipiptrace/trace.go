@@ -87,11 +87,12 @@ type liveRun struct {
 // thrift has memory given back sooner than Go does by itself: a run lives beside what it watches.
 const thrift = 40
 
-// attach begins a run: from the moment that it returns, events are kept for the reader.
+// attach begins a run: from the moment that it returns, events are kept for the reader. A run that is told to end before
+// has nothing to read.
 func attach(ctx context.Context, opts tracer.Options, f *following, talk *talking, stderr io.Writer) (*liveRun, error) {
 	live := &liveRun{rights: &rights{least: everything}}
 	opts.Privileged = live.rights.during
-	opened, err := tracer.Open(opts)
+	opened, err := tracer.Open(ctx, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -101,6 +102,9 @@ func attach(ctx context.Context, opts tracer.Options, f *following, talk *talkin
 	}
 	if live.ctx, live.stop = context.WithCancel(ctx); f.duration > 0 {
 		live.ctx, live.stop = context.WithTimeout(ctx, time.Duration(f.duration))
+	}
+	if ctx.Err() != nil { // it was told to end while it was attached
+		return live, nil
 	}
 	if err := f.ready(); err != nil {
 		live.Close()
