@@ -107,11 +107,14 @@ var deviceWords = []string{
 	"alias", "group", "master", "nomaster", "vrf", "netns", "vf", "xdp", "xdpgeneric", "xdpdrv", "xdpoffload", "object", "pinned", "arp",
 	"multicast", "allmulticast", "promisc", "trailers", "carrier", "dynamic", "state", "protodown", "numtxqueues", "numrxqueues",
 	"addrgenmode", "peer", "scope", "label", "permanent", "help", "ttl", "tos", "hoplimit", "key", "ikey", "okey", "iif", "oif", "pmtudisc",
-	"nopmtudisc", "csum", "icsum", "ocsum", "seq", "iseq", "oseq", "external", "noexternal",
+	"nopmtudisc", "csum", "icsum", "ocsum", "seq", "iseq", "oseq", "external", "noexternal", "hlim", "tclass", "gso_max_size", "gso_max_segs",
+	"gro_max_size", "link-netns", "link-netnsid", "parentdev", "parentbus", "threaded",
 }
 
-// abbreviated are those of them that ip also takes if only their first letters are there (matches in iproute2).
-var abbreviated = []string{"link", "address", "broadcast", "txqueuelen", "master", "nomaster", "type", "alias", "numtxqueues", "numrxqueues", "help"}
+// abbreviated are those that ip also takes if only their first letters are there (matches in iproute2).
+var abbreviated = []string{
+	"link", "address", "broadcast", "txqueuelen", "master", "nomaster", "type", "alias", "numtxqueues", "numrxqueues", "help", "dynamic", "dsfield",
+}
 
 // Device is the name of a network device (dev_valid_name), if ip and tc read it as one. The kernel allows more
 // characters: "%" makes it choose a number, ip cuts a name at "@", and sysctl takes "*" for every device.
