@@ -80,7 +80,7 @@ func newShow(stdout io.Writer, out *bufio.Writer, render renderer, sheds bool, s
 // begin shows what is added from now on.
 func (s *show) begin() { go s.write() }
 
-// add hands on a journey; it reports false if nobody can read it.
+// add hands on a journey; it reports false if it will not be shown.
 func (s *show) add(v diagnose.Verdict) bool {
 	if s.broken.Load() {
 		return false
@@ -93,15 +93,16 @@ func (s *show) add(v diagnose.Verdict) bool {
 	}
 	if s.sheds {
 		s.shed++
-		return true
+		return false
 	}
 	select {
 	case s.queue <- v:
 		s.added++
+		return true
 	case <-s.stuck:
 		s.shed++
+		return false
 	}
-	return true
 }
 
 // last says that the run is over: what ends with it waits for a reader that takes its time, but not for one that takes
