@@ -210,7 +210,7 @@ func (r *recording) keep(run event.Run, from source, assembler *journey.Assemble
 		return err
 	}
 	out := bufio.NewWriterSize(r, 256<<10)
-	w, err := event.NewWriter(out, run)
+	w, err := event.NewWriter(screen.JSONLines(out), run)
 	if err == nil {
 		err = follow(recorded(from, w, out), assembler, inquiry, &audience{})
 	}

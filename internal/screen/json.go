@@ -22,12 +22,24 @@ func JSON(w io.Writer, v any) error {
 	return err
 }
 
+// JSONLines is a writer for what makes its own JSON, with one Write a line: it escapes what JSON does.
+func JSONLines(w io.Writer) io.Writer { return jsonLines{w} }
+
+type jsonLines struct{ w io.Writer }
+
+func (l jsonLines) Write(line []byte) (int, error) {
+	if _, err := l.w.Write(escape(line)); err != nil {
+		return 0, err
+	}
+	return len(line), nil
+}
+
 // escape is a line of JSON without what is obeyed, which is in its strings only.
 func escape(line []byte) []byte {
-	end := len(line) - 1
-	if bytes.IndexFunc(line[:end], IsObeyed) < 0 {
+	if harmless(line) == len(line) {
 		return line
 	}
+	end := len(line) - 1
 	b := make([]byte, 0, 2*len(line))
 	for rest := line[:end]; len(rest) > 0; {
 		r, size := utf8.DecodeRune(rest)

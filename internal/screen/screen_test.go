@@ -177,6 +177,14 @@ func TestJSONIsTheSameStringInOtherLetters(t *testing.T) {
 			t.Fatal(err)
 		}
 		line := b.String()
+		var again bytes.Buffer
+		own, _ := json.Marshal(map[string]string{text: text})
+		if n, err := JSONLines(&again).Write(append(own, '\n')); n != len(own)+1 || err != nil || strings.ContainsFunc(again.String()[:again.Len()-1], IsObeyed) {
+			t.Errorf("%s: JSON of others is %q, %d, %v", name, again.String(), n, err)
+		}
+		if back := map[string]string{}; json.Unmarshal(again.Bytes(), &back) != nil || len(back) != 1 {
+			t.Errorf("%s: JSON of others is %q", name, again.String())
+		}
 		if got := guarded(t, false, line); got != line {
 			t.Errorf("%s: a Writer has to change %q", name, line)
 		}
