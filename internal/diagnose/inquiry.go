@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"slices"
 	"time"
 
 	"ipiptrace/internal/host"
@@ -29,6 +30,9 @@ type Inquiry struct {
 	// states are those that a loss may still need, and those that are being read.
 	states  map[uint32]state
 	waiting []waiting
+	// needs are those of the namespaces that have losses among those that wait, order is that in which they came to have one.
+	needs map[uint32]need
+	order []uint32
 	// asked is the number of states that are being read.
 	asked int
 	// asks are the namespaces whose state is wanted and was not asked for yet.
@@ -46,6 +50,12 @@ type state struct {
 	said map[sameToRules]Verdict
 }
 
+// need is what a namespace is needed for: how many losses wait for its state, and when the last one was.
+type need struct {
+	count int
+	last  time.Duration
+}
+
 // waiting is a journey that has ended.
 type waiting struct {
 	journey.Journey
@@ -54,7 +64,7 @@ type waiting struct {
 
 // NewInquiry is an Inquiry that has seen nothing.
 func NewInquiry() *Inquiry {
-	return &Inquiry{states: map[uint32]state{}, sites: journey.Sites{}}
+	return &Inquiry{states: map[uint32]state{}, needs: map[uint32]need{}, sites: journey.Sites{}}
 }
 
 // Add takes an event and the journeys that ended with it, and returns those that can be explained by now.
@@ -101,10 +111,9 @@ func (q *Inquiry) Asks() (netns []uint32) {
 	return netns
 }
 
-// want asks for the state of the namespace in which a journey was lost, unless that is being read already.
-func (q *Inquiry) want(w waiting) {
-	inode := placeOf(w.Journey)
-	if s := q.states[inode]; w.Lost() && inode != 0 && !s.asked && s.read < w.at && q.asked < MaxAsked {
+// want asks for the state of a namespace that has losses, unless it is being read already, or was after the last one.
+func (q *Inquiry) want(inode uint32) {
+	if s := q.states[inode]; !s.asked && s.read < q.needs[inode].last && q.asked < MaxAsked {
 		s.asked = true
 		q.asked++
 		q.states[inode] = s
@@ -143,17 +152,11 @@ func (q *Inquiry) learn(e event.Event) {
 // forget lets go of states: a loss needs one that was read after it, so what no loss waits for is of no use once time
 // has moved on. If too many are left the oldest goes, and is asked for again.
 func (q *Inquiry) forget() {
-	needed := map[uint32]bool{}
-	for _, w := range q.waiting {
-		if w.Lost() {
-			needed[placeOf(w.Journey)] = true
-		}
-	}
 	kept, oldest := 0, uint32(0)
 	for inode, s := range q.states {
 		switch {
 		case s.host == nil && s.asked:
-		case !needed[inode] && s.read < q.now:
+		case q.needs[inode].count == 0 && s.read < q.now:
 			q.drop(inode)
 		default:
 			kept++
@@ -178,16 +181,43 @@ func (q *Inquiry) drop(inode uint32) {
 
 func (q *Inquiry) queue(ended []journey.Journey) {
 	for _, j := range ended {
-		w := waiting{j, q.now}
-		q.waiting = append(q.waiting, w)
-		q.want(w)
+		q.waiting = append(q.waiting, waiting{j, q.now})
+		inode := placeOf(j)
+		if !j.Lost() || inode == 0 {
+			continue
+		}
+		n := q.needs[inode]
+		if n.count == 0 {
+			q.order = append(q.order, inode)
+		}
+		q.needs[inode] = need{n.count + 1, q.now}
+		q.want(inode)
+	}
+}
+
+// explained notes that a journey waits no longer.
+func (q *Inquiry) explained(w waiting) {
+	inode := placeOf(w.Journey)
+	n := q.needs[inode]
+	switch {
+	case !w.Lost() || inode == 0:
+	case n.count > 1:
+		n.count--
+		q.needs[inode] = n
+	default:
+		delete(q.needs, inode)
+		i := slices.Index(q.order, inode)
+		q.order = slices.Delete(q.order, i, i+1)
 	}
 }
 
 // wantAgain asks for what is still wanted after a state came: it was read too early for some.
 func (q *Inquiry) wantAgain() {
-	for _, w := range q.waiting {
-		q.want(w)
+	for _, inode := range q.order {
+		if q.asked >= MaxAsked {
+			return
+		}
+		q.want(inode)
 	}
 }
 
@@ -201,6 +231,7 @@ func (q *Inquiry) ready(all bool) (verdicts []Verdict) {
 			break
 		}
 		verdicts = append(verdicts, v)
+		q.explained(w)
 	}
 	q.waiting = q.waiting[n:]
 	return verdicts

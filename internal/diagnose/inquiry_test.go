@@ -161,6 +161,22 @@ func TestWhatFoundNoRoomIsAskedForAgain(t *testing.T) {
 	}
 }
 
+// TestAStateCostsItsNamespacesNotItsLosses has very many losses wait for one state: they took as long for every other one.
+func TestAStateCostsItsNamespacesNotItsLosses(t *testing.T) {
+	q := NewInquiry()
+	var many []journey.Journey
+	for i := range uint64(maxWaiting) {
+		many = append(many, lost(i))
+	}
+	expect(t, "they wait", q.Add(tick(time.Second), many))
+	if len(q.order) != 1 || q.needs[here].count != maxWaiting {
+		t.Errorf("%d namespaces are looked at for each state, %+v", len(q.order), q.needs[here])
+	}
+	if told := q.Add(read(t, 2*time.Second), nil); len(told) != maxWaiting || len(q.order) != 0 || len(q.needs) != 0 {
+		t.Errorf("%d are told of, %v, %v are left", len(told), q.order, q.needs)
+	}
+}
+
 func TestNobodyIsAsked(t *testing.T) {
 	var q *Inquiry
 	got := append(q.Add(tick(1), []journey.Journey{lost(1)}), q.End([]journey.Journey{lost(2)})...)
