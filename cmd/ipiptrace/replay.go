@@ -36,7 +36,10 @@ func newReplay(s streams) *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd.Context(), args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			beThrifty()
+			return r.run(cmd.Context(), args)
+		},
 	}
 	r.telling.define(cmd)
 	r.talking.define(cmd)

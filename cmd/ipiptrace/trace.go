@@ -84,8 +84,13 @@ type liveRun struct {
 	rights *rights
 }
 
-// thrift has memory given back sooner than Go does by itself: a run lives beside what it watches.
-const thrift = 40
+// beThrifty has memory given back sooner than Go does by itself, unless GOGC says when: a run lives beside what it
+// watches, and a recording may be large.
+func beThrifty() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(40)
+	}
+}
 
 // attach begins a run: from the moment that it returns, events are kept for the reader. A run that is told to end before
 // has nothing to read.
@@ -97,9 +102,7 @@ func attach(ctx context.Context, opts tracer.Options, f *following, talk *talkin
 		return nil, err
 	}
 	live.Tracer = opened
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(thrift)
-	}
+	beThrifty()
 	if live.ctx, live.stop = context.WithCancel(ctx); f.duration > 0 {
 		live.ctx, live.stop = context.WithTimeout(ctx, time.Duration(f.duration))
 	}
