@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -35,6 +36,22 @@ func page(t *testing.T, name, want string) {
 	}
 }
 
+// section does the same with the part of a page between <!-- name --> and <!-- /name -->.
+func section(t *testing.T, file, name, want string) {
+	t.Helper()
+	text, err := os.ReadFile(docs + file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, foot := "<!-- "+name+" -->\n", "<!-- /"+name+" -->\n"
+	before, rest, found := strings.Cut(string(text), head)
+	_, after, ended := strings.Cut(rest, foot)
+	if !found || !ended {
+		t.Fatalf("docs/%s has no section %s", file, name)
+	}
+	page(t, file, before+head+want+foot+after)
+}
+
 // TestDocsOfCausesAreWhatTheProgramSays: a page for each cause has what `ipiptrace explain` says, the lab's scenarios, and
 // what ipiptrace said of each of them in a guest (make sessions).
 func TestDocsOfCausesAreWhatTheProgramSays(t *testing.T) {
@@ -49,7 +66,9 @@ func TestDocsOfCausesAreWhatTheProgramSays(t *testing.T) {
 	if err != nil || len(pages) != len(diagnose.Codes())+1 {
 		t.Errorf("docs/causes has %d pages, there are %d causes: %v", len(pages), len(diagnose.Codes()), err)
 	}
-	table.WriteString("# What the lab can break\n\n`ipiptrace lab NAME` builds a client, a director and a real server in network namespaces, and breaks them so.\n\n" +
+	table.WriteString("# What the lab can break\n\n`ipiptrace lab NAME` builds a client, a director and a real server in network namespaces, breaks them so, and prints:\n\n" +
+		"```json\n{\"name\":\"rp-filter\",\"code\":\"rp-filter\",\"vip\":\"10.99.0.1\",\"port\":80,\"namespaces\":{\"client\":\"/proc/121/fd/3\",\"director\":\"/proc/121/fd/6\",\"real-server\":\"/proc/121/fd/7\"}}\n```\n\n" +
+		"`ipiptrace lab NAME -- sh` gives a shell beside it, with traffic, in which `IPIPTRACE_VIP`, `IPIPTRACE_PORT`, `IPIPTRACE_CLIENT`, `IPIPTRACE_DIRECTOR`\nand `IPIPTRACE_REAL_SERVER` are set; `--hold` keeps it until Ctrl-C and gives the namespaces names.\n\n" +
 		"| scenario | what is wrong | cause |\n| --- | --- | --- |\n")
 	for _, s := range lab.Scenarios() {
 		fmt.Fprintf(&table, "| `%s` | %s | %s |\n", s.Name, strings.TrimSuffix(s.Summary, "."), linkTo(s.Code))
@@ -115,6 +134,15 @@ func session(t *testing.T, s lab.Scenario) string {
 }
 
 var numbers = regexp.MustCompile(`[0-9]+|\bN\b`)
+
+// TestDocsListThePackages: docs/architecture.md has the first sentence of each package.
+func TestDocsListThePackages(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", "{{with .Doc}}| `{{$.ImportPath}}` | {{.}} |{{end}}", "ipiptrace/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	section(t, "architecture.md", "packages", "| package | what it is |\n| --- | --- |\n"+strings.ReplaceAll(string(out), "`ipiptrace/", "`"))
+}
 
 // TestDocsLinkToWhatIsThere looks at each relative link of README.md and of docs/.
 func TestDocsLinkToWhatIsThere(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 )
 
 const readme = "../../README.md"
@@ -21,18 +23,7 @@ func TestReadmeAndHelpAgree(t *testing.T) {
 	root := newRoot(streams{})
 	shown := map[string]bool{}
 	for _, args := range commandLines(string(text)) {
-		cmd, rest, err := root.Find(args)
-		if err != nil {
-			t.Errorf("ipiptrace %s: %v", strings.Join(args, " "), err)
-			continue
-		}
-		shown[cmd.Name()] = true
-		if err := cmd.ParseFlags(rest); err != nil {
-			t.Errorf("ipiptrace %s: %v", strings.Join(args, " "), err)
-		}
-		if err := cmd.ValidateArgs(cmd.Flags().Args()); err != nil {
-			t.Errorf("ipiptrace %s: %v", strings.Join(args, " "), err)
-		}
+		shown[canBeTyped(t, root, args)] = true
 	}
 	shown["trace"] = shown["trace"] || shown["ipiptrace"]
 	for _, cmd := range root.Commands() {
@@ -40,6 +31,36 @@ func TestReadmeAndHelpAgree(t *testing.T) {
 			t.Errorf("there is no example of ipiptrace %s", cmd.Name())
 		}
 	}
+}
+
+// TestDocsAndHelpAgree does the same with the pages that people have written.
+func TestDocsAndHelpAgree(t *testing.T) {
+	for _, page := range []string{"architecture.md", "json.md", "operation.md", "scenarios.md"} {
+		text, err := os.ReadFile(docs + page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range commandLines(string(text)) {
+			canBeTyped(t, newRoot(streams{}), args)
+		}
+	}
+}
+
+// canBeTyped holds a command line against the commands and flags that there are, and names its command.
+func canBeTyped(t *testing.T, root *cobra.Command, args []string) string {
+	t.Helper()
+	cmd, rest, err := root.Find(args)
+	if err != nil {
+		t.Errorf("ipiptrace %s: %v", strings.Join(args, " "), err)
+		return ""
+	}
+	if err := cmd.ParseFlags(rest); err != nil {
+		t.Errorf("ipiptrace %s: %v", strings.Join(args, " "), err)
+	}
+	if err := cmd.ValidateArgs(cmd.Flags().Args()); err != nil {
+		t.Errorf("ipiptrace %s: %v", strings.Join(args, " "), err)
+	}
+	return cmd.Name()
 }
 
 // commandLines are the arguments of every ipiptrace that the text's code blocks run, also behind lab's --.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -111,20 +110,4 @@ func members[T any](t *testing.T, object json.RawMessage) (all []member[T]) {
 		t.Fatal(err)
 	}
 	return all
-}
-
-// section does the same with the part of a page between <!-- name --> and <!-- /name -->.
-func section(t *testing.T, file, name, want string) {
-	t.Helper()
-	text, err := os.ReadFile(docs + file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	head, foot := "<!-- "+name+" -->\n", "<!-- /"+name+" -->\n"
-	before, rest, found := strings.Cut(string(text), head)
-	_, after, ended := strings.Cut(rest, foot)
-	if !found || !ended {
-		t.Fatalf("docs/%s has no section %s", file, name)
-	}
-	page(t, file, before+head+want+foot+after)
 }
