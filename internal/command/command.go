@@ -67,25 +67,24 @@ func (f Fix) Refused() string { return f.refused }
 
 // fill puts the parts into the template.
 func fill(template string, parts []Part) (words []string, refused string) {
+	for _, p := range parts {
+		if !p.ok {
+			return nil, p.why()
+		}
+	}
 	split, ok := Split(template)
 	if !ok || strings.Count(template, "%") != len(parts) {
 		return nil, "its words do not fit"
 	}
 	for _, w := range split {
-		at := strings.Split(w, "%")
-		word, rest := at[0], at[1:]
 		if w == "%" {
-			if p := parts[0]; !p.ok {
-				return nil, p.why()
-			}
 			words, parts = append(words, parts[0].words...), parts[1:]
 			continue
 		}
-		for _, after := range rest {
-			switch p := parts[0]; {
-			case !p.ok:
-				return nil, p.why()
-			case len(p.words) != 1:
+		text := strings.Split(w, "%")
+		word := text[0]
+		for _, after := range text[1:] {
+			if len(parts[0].words) != 1 {
 				return nil, "its words do not fit"
 			}
 			word, parts = word+parts[0].words[0]+after, parts[1:]
