@@ -237,6 +237,11 @@ func slots(v reflect.Value) (all []slot) {
 			v.Set(reflect.ValueOf(netip.AddrPortFrom(zoned(s), old.Port())))
 			return func() { v.Set(reflect.ValueOf(old)) }
 		}}}
+	case netip.Prefix: // it has no zone
+		return []slot{{old.String(), func(string) func() {
+			v.Set(reflect.ValueOf(netip.PrefixFrom(zoned(""), 64)))
+			return func() { v.Set(reflect.ValueOf(old)) }
+		}}}
 	case json.RawMessage:
 		return inJSON(v, old)
 	}
