@@ -351,6 +351,14 @@ func replyDocs() []Doc {
 			Fix:     []string{"tc qdisc del dev eth0 root  # back to the default", "or a larger limit"},
 			Prevent: "Watch the counter: a full queue is a link that is too slow.",
 		},
+		{
+			Code:    "reply-unanswered",
+			Means:   "SYN/ACKs leave this host and nothing comes back: they, or the client's answers, get lost elsewhere. It is a notice, no loss.",
+			Kernel:  "Three SYN/ACKs of one handshake or more, forwarded by a driver in three seconds or more, and no ACK after them.",
+			Confirm: []string{"tcpdump -ni eth0 'src VIP and tcp[tcpflags] & tcp-syn != 0'  # on the gateway, and at the client", "ss -nt state syn-recv  # more than a few"},
+			Fix:     []string{"Let the network pass packets whose source is the VIP: a router that checks sources (uRPF, BCP 38) drops what a real server sends."},
+			Prevent: "A route to the VIP that leads back to the real servers, or an exception from the check, wherever their replies pass.",
+		},
 	}
 }
 
