@@ -8,8 +8,8 @@ package command
 import (
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"ipiptrace/internal/screen"
 )
 
 // constant is text that stands in the source of this program: no string that is made at run time turns into it, since
@@ -104,7 +104,7 @@ func misread(words []string) string {
 	switch {
 	case len(text) > maxLength:
 		return "it would be longer than a terminal's line"
-	case !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }):
+	case screen.Clean(text) != text: // what is shown would be another command
 		return "a name in it has characters that cannot be printed"
 	case !ok || !slices.Equal(read, words):
 		return "a shell would misread it"

@@ -135,6 +135,8 @@ func TestWhatDoesNotFitIsNotSaid(t *testing.T) {
 		"nothing for nft":          Of("nft add table ip ''"),
 		"what cannot be printed":   Of("% a", said("a\u202eb")),
 		"what is no UTF-8":         Of("% a", said("a\xffb")),
+		"what nobody sees":         Of("% a", said("a\ufe0fb")),
+		"a path that nobody sees":  Of("bpftool cgroup show %", Path("/sys", "/a\u3164")),
 		"no words":                 Of(""),
 		"what a name makes of nft": Of("nft add table ip %", said("a b;c")).And(Of("nft add table ip %", said("a\\b"))),
 	} {
