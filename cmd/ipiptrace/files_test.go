@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ipiptrace/internal/host"
+	"ipiptrace/tracer/event"
 )
 
 // soon is far longer than anything here takes, on a busy machine too.
@@ -153,6 +156,36 @@ func TestAFIFOIsWrittenOnceItIsRead(t *testing.T) {
 	check(t, errors.Join(err, r.file.Close()))
 	if got := <-read; got != "seen" {
 		t.Errorf("%q was read", got)
+	}
+}
+
+// TestAFIFOThatIsNotReadOnDoesNotHoldUpTheEnd fills a FIFO whose reader has stopped reading.
+func TestAFIFOThatIsNotReadOnDoesNotHoldUpTheEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fifo")
+	check(t, unix.Mkfifo(path, 0o600))
+	reader, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	check(t, err)
+	defer reader.Close()
+	r, err := createRecording(t.Context(), path, io.Discard)
+	check(t, err)
+	r.hurry()
+	if _, err = r.Write(make([]byte, 8<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+	r.file.Close()
+}
+
+// TestAStateThatNoReaderTakesIsNotRecorded has more links than a recording may.
+func TestAStateThatNoReaderTakesIsNotRecorded(t *testing.T) {
+	small := event.Event{Kind: event.State, Netns: 7, Host: []byte(`{"netns":7}`)}
+	if got := recordable(small); string(got.Host) != `{"netns":7}` {
+		t.Errorf("%s", got.Host)
+	}
+	large := small
+	large.Host = []byte(`{"netns":7,"links":[` + strings.Repeat("{},", 1<<20) + "{}]}")
+	s, err := host.Parse(recordable(large).Host)
+	if err != nil || s.Netns != 7 || s.Knows(host.PartLinks) {
+		t.Errorf("%+v, %v", s, err)
 	}
 }
 

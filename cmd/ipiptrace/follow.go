@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"strings"
 
 	"ipiptrace/internal/diagnose"
+	"ipiptrace/internal/host"
 	"ipiptrace/internal/journey"
 	"ipiptrace/internal/render"
 	"ipiptrace/tracer/event"
@@ -116,7 +118,7 @@ func recorded(from source, w *event.Writer, out *bufio.Writer) source {
 		return func(yield func(event.Event, error) bool) {
 			for e, err := range events {
 				if err == nil {
-					err = w.Write(e)
+					err = w.Write(recordable(e))
 				}
 				if err == nil && e.Kind == event.Tick {
 					err = out.Flush()
@@ -132,6 +134,22 @@ func recorded(from source, w *event.Writer, out *bufio.Writer) source {
 		from.rest = written(from.rest)
 	}
 	return from
+}
+
+// recordable is an event as it is written down. The state of a machine that no reader of recordings would take, as it
+// might be made up, is one that was not read: what comes after it can be read still.
+func recordable(e event.Event) event.Event {
+	if e.Kind != event.State {
+		return e
+	}
+	err := event.Fits(e.Host)
+	if err == nil {
+		_, err = host.Parse(e.Host)
+	}
+	if err != nil {
+		e.Host, _ = json.Marshal(host.Snapshot{Netns: e.Netns, Unread: []host.Unread{{Part: host.PartAll, Why: "too much to be recorded: " + err.Error()}}}) // plain data
+	}
+	return e
 }
 
 // conclude ends stderr with what went wrong, if anything, and the account, and has the exit status as an error.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 )
 
 // Parse reads a Snapshot as JSON that anybody may have written. It refuses an address with a zone (RFC 4007), which may
@@ -21,8 +22,16 @@ func Parse(data []byte) (*Snapshot, error) {
 	if zoned, ok := findZone(reflect.ValueOf(s)); ok {
 		return nil, fmt.Errorf("the address %q has a zone", zoned)
 	}
+	if len(s.Rules)*len(s.Routes) > maxSteps {
+		return nil, errors.New("too many routing rules and routes")
+	}
+	slices.SortStableFunc(s.Rules, byPriority) // once, not for each route that is looked up
 	return s, nil
 }
+
+// maxSteps bounds what a lookup of a route may take: each rule may have every route looked at. A router of the whole
+// Internet's routes has room for 16 rules, a host of a thousand containers for 16,000 routes.
+const maxSteps = 1 << 24
 
 // findZone is the first address with a zone in a value, if there is one.
 func findZone(v reflect.Value) (zoned string, ok bool) {

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 )
@@ -27,10 +28,13 @@ func (a Answer) Refused() bool { return a.Type == NoRoute || a.Forbidden() }
 // Route looks a packet up as the kernel does (fib_lookup): rules by priority, and in each table the longest
 // prefix that is alive. What the rules say of marks is compared with f.Mark.
 func (s *Snapshot) Route(f Flow) Answer {
-	rules := slices.Clone(s.Rules)
-	slices.SortStableFunc(rules, func(a, b Rule) int { return int(int64(a.Priority) - int64(b.Priority)) })
+	rules := s.Rules
+	if !slices.IsSortedFunc(rules, byPriority) {
+		rules = slices.Clone(rules)
+		slices.SortStableFunc(rules, byPriority)
+	}
 	for i := 0; i < len(rules); i++ {
-		r := rules[i]
+		r := &rules[i]
 		if r.matches(f) == r.Invert {
 			continue
 		}
@@ -50,19 +54,22 @@ func (s *Snapshot) Route(f Flow) Answer {
 				tables = s.vrfTables(f)
 			}
 			for _, table := range tables {
-				if a, ok := s.inTable(table, f, r); ok {
-					a.Rule = &r
+				if a, ok := s.inTable(table, f, *r); ok {
+					a.Rule = r
 					return a
 				}
 			}
 		default:
-			return Answer{Rule: &r, Type: r.Action}
+			return Answer{Rule: r, Type: r.Action}
 		}
 	}
 	return Answer{Type: NoRoute}
 }
 
-func (r Rule) matches(f Flow) bool {
+// byPriority is the order in which the kernel asks rules.
+func byPriority(a, b Rule) int { return cmp.Compare(a.Priority, b.Priority) }
+
+func (r *Rule) matches(f Flow) bool {
 	in := func(p netip.Prefix, a netip.Addr) bool {
 		return !p.IsValid() || p.Bits() == 0 || a.IsValid() && p.Contains(a)
 	}
@@ -80,7 +87,7 @@ func (r Rule) matches(f Flow) bool {
 		ports(r.Sport, f.Sport) && ports(r.Dport, f.Dport)
 }
 
-func (r Rule) mask() uint32 {
+func (r *Rule) mask() uint32 {
 	if r.Mask == 0 {
 		return ^uint32(0)
 	}

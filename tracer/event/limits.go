@@ -93,6 +93,15 @@ func measure(line []byte) error {
 	return nil
 }
 
+// Fits reports, as an error, why a snapshot would be refused by whoever reads a recording that it is written to.
+func Fits(snapshot []byte) error {
+	const rest = 1 << 10 // of the line
+	if len(snapshot) > maxLine-rest {
+		return fmt.Errorf("longer than %d bytes", maxLine-rest)
+	}
+	return measure(snapshot)
+}
+
 // stringEnd is where a string ends whose first byte s begins with: the index of the quote, or of the end.
 func stringEnd(s []byte) int {
 	for i := 0; i < len(s); i++ {
@@ -117,7 +126,7 @@ func isKeptAsText(key []byte) bool {
 
 // check refuses a run that can't have been.
 func (r *Run) check() error {
-	switch year := r.Start.Year(); {
+	switch year := r.Start.UTC().Year(); {
 	case year < firstYear || year >= beyondYear:
 		return fmt.Errorf("a start in the year %d", year)
 	case len(r.Filter.VIPs) > maxFilter || len(r.Filter.Ports) > maxFilter:

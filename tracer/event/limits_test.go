@@ -78,6 +78,25 @@ func TestEmptyValuesDoNotFillTheMemory(t *testing.T) {
 	}
 }
 
+// TestWhatFitsIsRead asks of snapshots whether they fit, and reads them.
+func TestWhatFitsIsRead(t *testing.T) {
+	for what, test := range map[string]struct {
+		snapshot string
+		fits     bool
+	}{
+		"a small one":          {`{"netns":1}`, true},
+		"too many values":      {`{"links":[` + strings.Repeat("{},", 1<<20) + "{}]}", false},
+		"too long":             {`{"links":[` + strings.Repeat(" ", maxLine) + "]}", false},
+		"values without a end": {`{"links":` + strings.Repeat("[", 2*maxDepth), false},
+	} {
+		fits := Fits([]byte(test.snapshot)) == nil
+		_, _, err := read(t, []byte(head+`{"k":"state","t":1,"h":`+test.snapshot+"}\n"))
+		if fits != test.fits || fits != (err == nil) {
+			t.Errorf("%s: fits %v, read: %v", what, fits, err)
+		}
+	}
+}
+
 // TestALargeSnapshotIsRead has ten thousand rules, a thousand sockets and four thousand tracked connections.
 func TestALargeSnapshotIsRead(t *testing.T) {
 	list := func(n int, one string) string { return strings.Repeat(one+",", n-1) + one }

@@ -213,6 +213,11 @@ func FuzzReader(f *testing.F) {
 		if err != nil {
 			return
 		}
+		for _, e := range events {
+			if e.Time < 0 || e.Time >= MaxTime || e.Packet != nil && (!e.Packet.Inner.Src.Is4() || !e.Packet.Inner.Dst.Is4()) {
+				t.Errorf("%+v can't have been", e)
+			}
+		}
 		if _, again, err := read(t, write(t, run, events)); err != nil || len(again) != len(events) {
 			t.Errorf("what was read can't be written and read again: %v", err)
 		}
