@@ -122,6 +122,42 @@ func TestNativeEnd(t *testing.T) {
 		t.Logf("%v after it was told; %s", took, stderr)
 	})
 
+	t.Run("a reader that takes little is waited for, until a second signal", func(t *testing.T) {
+		reader, writer, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer reader.Close()
+		tr := start(t, binary, n, writer, "--no-diagnose")
+		writer.Close()
+		go func() {
+			for b := make([]byte, 1); ; time.Sleep(20 * time.Millisecond) {
+				if _, err := reader.Read(b); err != nil {
+					return
+				}
+			}
+		}()
+		n.flood(t, dropPort, 3000)
+		time.Sleep(settled)
+		ended := make(chan struct{})
+		go func() {
+			tr.cmd.Wait()
+			close(ended)
+		}()
+		tr.cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+			t.Fatalf("it ended, and most is not shown: %s", tr.stderr.String())
+		case <-time.After(2 * time.Second):
+		}
+		tr.cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(endTime):
+			t.Error("it goes on after a second signal")
+		}
+	})
+
 	t.Run("a state that takes long to read is not waited for", func(t *testing.T) {
 		rules := filepath.Join(t.TempDir(), "rules")
 		text := "add table ip many\nadd chain ip many c\n" + strings.Repeat("add rule ip many c ip saddr 10.0.0.1 tcp dport 1-1000 counter accept\n", 30_000)
