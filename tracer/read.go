@@ -43,12 +43,12 @@ type chunk struct {
 	err  error
 }
 
-// leave leaves the records out.
-func (c *chunk) leave() {
-	for rest := c.records; len(rest) > 0; c.unread++ {
-		rest = rest[4+binary.LittleEndian.Uint32(rest):]
+// count is how many records there are.
+func count(records []byte) (n uint64) {
+	for ; len(records) > 0; n++ {
+		records = records[4+binary.LittleEndian.Uint32(records):]
 	}
-	c.records = nil
+	return n
 }
 
 // reader carries records from the ring to the decoder.
@@ -139,13 +139,12 @@ func (r *reader) deliverChunk(c chunk, yield func(event.Event, error) bool) bool
 	if c.err != nil {
 		return yield(event.Event{}, c.err)
 	}
-	if r.isLate() {
-		c.leave()
-		c.now = Now()
-	}
-	r.unread += c.unread
-	c.lost += r.unread
 	for rest := c.records; len(rest) > 0; {
+		if r.isLate() {
+			c.unread += count(rest)
+			c.now = Now()
+			break
+		}
 		size := binary.LittleEndian.Uint32(rest)
 		e, err := r.tracer.decoder.decode(rest[4 : 4+size])
 		if !yield(e, err) {
@@ -153,6 +152,8 @@ func (r *reader) deliverChunk(c chunk, yield func(event.Event, error) bool) bool
 		}
 		c.now, rest = e.Time, rest[4+size:]
 	}
+	r.unread += c.unread
+	c.lost += r.unread
 	if !r.deliverWatch(c.now, yield) {
 		return false
 	}

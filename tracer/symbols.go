@@ -33,7 +33,12 @@ type symbols struct {
 	text  span
 	// modules is where modules were when the symbols were read: other modules, other symbols.
 	modules []span
+	// nameless are addresses that no symbol was found for: what the tracing itself has put on each stack is nobody's.
+	nameless map[uint64]bool
 }
+
+// maxNameless bounds what is remembered of them.
+const maxNameless = 1 << 10
 
 // span is a piece of the kernel's memory.
 type span struct{ from, to uint64 }
@@ -83,6 +88,7 @@ func (s *symbols) load() error {
 	}
 	s.err = nil
 	s.addrs, s.spans, s.names, s.text, s.modules = fresh.addrs, fresh.spans, fresh.names, fresh.text, fresh.modules
+	s.nameless = nil
 	return nil
 }
 
@@ -164,11 +170,30 @@ func (s *symbols) function(addr uint64) (name string, offset uint64) {
 	if name, offset, ok := s.find(addr); ok {
 		return name, offset
 	}
-	if addr == 0 || s.load() != nil {
+	if addr == 0 || s.isNameless(addr) || s.load() != nil {
 		return "", 0
 	}
-	name, offset, _ = s.find(addr)
+	name, offset, ok := s.find(addr)
+	if !ok {
+		s.giveUp(addr)
+	}
 	return name, offset
+}
+
+func (s *symbols) isNameless(addr uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.nameless[addr]
+}
+
+// giveUp looks for an address no more until modules come or go.
+func (s *symbols) giveUp(addr uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.nameless == nil || len(s.nameless) >= maxNameless {
+		s.nameless = map[uint64]bool{}
+	}
+	s.nameless[addr] = true
 }
 
 func (s *symbols) find(addr uint64) (name string, offset uint64, ok bool) {

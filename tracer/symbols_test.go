@@ -114,3 +114,29 @@ func TestHiddenSymbolsAreReadOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestAnAddressOfNobodyIsLookedForOnce: the tracing's own frames are on every stack, and each look reads /proc/modules.
+func TestAnAddressOfNobodyIsLookedForOnce(t *testing.T) {
+	const own, late = 0xffffffffc0b00004, 0xffffffffc0c00004
+	s := compiledSymbols(t)
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(s.proc, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := s.symbol(own); got != "0xffffffffc0b00004" {
+		t.Fatalf("an address of nobody is %s", got)
+	}
+	write("kallsyms", compiled+"ffffffffc0b00000 t came\t[ipip]\nffffffffc0c00000 t later\t[ipip]\n")
+	write("modules", "ipip 2097152 0 - Live 0xffffffffc0b00000\n")
+	if got := s.symbol(own); got != "0xffffffffc0b00004" {
+		t.Errorf("it was looked for again: %s", got)
+	}
+	if got := s.symbol(late); got != "later+0x4" {
+		t.Errorf("an address in a module that came is %s", got)
+	}
+	if got := s.symbol(own); got != "came+0x4" {
+		t.Errorf("once modules have come, %s", got)
+	}
+}

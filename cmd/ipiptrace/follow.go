@@ -155,6 +155,11 @@ func recordable(e event.Event) event.Event {
 // conclude ends stderr with what went wrong, if anything, and the account, and has the exit status as an error.
 func conclude(w io.Writer, account journey.Account, err error) error {
 	complain(w, err)
+	return outcome(account, cmp.Or(err, sayAccount(w, account)))
+}
+
+// sayAccount writes the account for people, and what they have to know to understand it.
+func sayAccount(w io.Writer, account journey.Account) error {
 	if slices.ContainsFunc(account.Sites, nameless) {
 		restrict, _ := os.ReadFile("/proc/sys/kernel/kptr_restrict")
 		fmt.Fprintln(w, "ipiptrace: the kernel hides its symbols, functions are shown as addresses: "+hiddenHint(string(restrict)))
@@ -162,9 +167,14 @@ func conclude(w io.Writer, account journey.Account, err error) error {
 	if t := account.Totals; t != nil && t.Unread > 0 {
 		fmt.Fprintf(w, "ipiptrace: %d events were not read any more: the run was told to end while packets came faster than they are read\n", t.Unread)
 	}
-	if failed := render.NewText(w, render.TextOptions{}).Account(account); failed != nil && err == nil {
-		err = fmt.Errorf("standard error: %w", failed)
+	if err := render.NewText(w, render.TextOptions{}).Account(account); err != nil {
+		return fmt.Errorf("standard error: %w", err)
 	}
+	return nil
+}
+
+// outcome is the exit status as an error.
+func outcome(account journey.Account, err error) error {
 	if errors.As(err, new(remark)) && !errors.As(err, new(usageError)) {
 		err = nil
 	}

@@ -48,7 +48,9 @@ func (m *machine) source(live *liveRun) (source, *diagnose.Inquiry) {
 	m.live = live
 	m.reading, m.waiting = soonAfter(live.ctx, lastRead), soonAfter(live.ctx, lastWait)
 	go m.work()
-	return source{events: m.join(live.events()), ask: m.ask, rest: m.rest}, diagnose.NewInquiry()
+	inquiry := diagnose.NewInquiry()
+	inquiry.Until(func() bool { return m.waiting.Err() != nil })
+	return source{events: m.join(live.events()), ask: m.ask, rest: m.rest}, inquiry
 }
 
 // machine reads the state of the machine beside a run: a loss waits for it, the ring does not.

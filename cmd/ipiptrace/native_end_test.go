@@ -81,8 +81,9 @@ func TestNativeEnd(t *testing.T) {
 	t.Run("10,000 journeys that are open in the end are all in the file", func(t *testing.T) {
 		const packets = 10_000
 		tr := startFile(t, binary, n, "--netns", "all")
-		n.queue(t)
+		n.queue(t, "1kbit")
 		n.flood(t, dropPort, packets)
+		awaitIdle(t, tr.cmd.Process.Pid)
 		tr.cmd.Process.Signal(syscall.SIGINT)
 		tr.cmd.Wait()
 		out, err := os.ReadFile(tr.file)
@@ -106,7 +107,7 @@ func TestNativeEnd(t *testing.T) {
 		tr := start(t, binary, n, writer, "--no-diagnose")
 		writer.Close()
 		n.flood(t, dropPort, packets)
-		time.Sleep(settled)
+		awaitIdle(t, tr.cmd.Process.Pid)
 		told := time.Now()
 		tr.cmd.Process.Signal(syscall.SIGTERM)
 		tr.cmd.Wait()
@@ -138,7 +139,7 @@ func TestNativeEnd(t *testing.T) {
 			}
 		}()
 		n.flood(t, dropPort, 3000)
-		time.Sleep(settled)
+		awaitIdle(t, tr.cmd.Process.Pid)
 		ended := make(chan struct{})
 		go func() {
 			tr.cmd.Wait()
@@ -270,9 +271,9 @@ func (n *network) pour(t *testing.T, port int) (stop func() int) {
 	}
 }
 
-// queue has 10,000 packets wait in the client's device.
-func (n *network) queue(t *testing.T) {
+// queue has 10,000 packets wait in the client's device, which sends them at a rate of tc's.
+func (n *network) queue(t *testing.T, rate string) {
 	t.Helper()
-	n.on(t, n.client, "tc", "qdisc", "add", "dev", "wire", "root", "tbf", "rate", "1500kbit", "burst", "2000", "limit", "20000000")
+	n.on(t, n.client, "tc", "qdisc", "add", "dev", "wire", "root", "tbf", "rate", rate, "burst", "2000", "limit", "20000000")
 	t.Cleanup(func() { n.on(t, n.client, "tc", "qdisc", "del", "dev", "wire", "root") })
 }

@@ -87,7 +87,7 @@ func TestNativeFlood(t *testing.T) {
 
 	t.Run("10,000 packets that wait in a queue are neither lost nor much memory", func(t *testing.T) {
 		const packets = 10_000
-		n.queue(t)
+		n.queue(t, "1500kbit")
 		tr := startTrace(t, binary, n, "--netns", "all", "--patience", "1s")
 		witness := startTrace(t, binary, n, "--netns", "all", "--patience", "1s")
 		before := n.sent(t)

@@ -181,20 +181,26 @@ type ended struct {
 // as lost.
 func (tr *trace) end(t *testing.T, sig os.Signal) ended {
 	t.Helper()
-	const few = 5 // hundredths of a second
-	for deadline, spent := time.Now().Add(20*time.Second), cpuTime(t, tr.cmd.Process.Pid); time.Now().Before(deadline); {
-		before := spent
-		time.Sleep(settled)
-		if spent = cpuTime(t, tr.cmd.Process.Pid); spent-before < few {
-			break
-		}
-	}
+	awaitIdle(t, tr.cmd.Process.Pid)
 	tr.cmd.Process.Signal(sig)
 	e := tr.wait(t)
 	if e.account.Type != "account" {
 		t.Errorf("the last line is not the account; stderr: %s", e.stderr)
 	}
 	return e
+}
+
+// awaitIdle waits until a process has no more to do than to wait.
+func awaitIdle(t *testing.T, pid int) {
+	t.Helper()
+	const few = 5 // hundredths of a second
+	for deadline, spent := time.Now().Add(20*time.Second), cpuTime(t, pid); time.Now().Before(deadline); {
+		before := spent
+		time.Sleep(settled)
+		if spent = cpuTime(t, pid); spent-before < few {
+			return
+		}
+	}
 }
 
 // cpuTime is how long a process was on a CPU, in hundredths of a second (proc_pid_stat(5), utime and stime).

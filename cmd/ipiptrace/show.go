@@ -41,6 +41,9 @@ type show struct {
 	sheds bool
 	queue chan diagnose.Verdict
 	done  chan struct{}
+	// over: the run is over. left is what has ended with it.
+	over bool
+	left []diagnose.Verdict
 	// stuck is closed when the reader takes nothing any more.
 	stuck chan struct{}
 	// added went into the queue, shed did not, shown are written.
@@ -85,21 +88,20 @@ func (s *show) add(v diagnose.Verdict) bool {
 	if s.broken.Load() {
 		return false
 	}
+	if s.over {
+		s.left = append(s.left, v)
+		return true
+	}
+	if !s.sheds {
+		s.queue <- v
+		s.added++
+		return true
+	}
 	select {
 	case s.queue <- v:
 		s.added++
 		return true
 	default:
-	}
-	if s.sheds {
-		s.shed++
-		return false
-	}
-	select {
-	case s.queue <- v:
-		s.added++
-		return true
-	case <-s.stuck:
 		s.shed++
 		return false
 	}
@@ -111,7 +113,7 @@ func (s *show) last() {
 	if !s.sheds {
 		return
 	}
-	s.sheds = false
+	s.over = true
 	go func() {
 		for before, now := int64(-1), s.taken(); now != before; before, now = now, s.taken() {
 			select {
@@ -180,6 +182,14 @@ func (s *show) giveUp() {
 
 // close shows what is left and, if there is one, the account. A reader that went away is no error.
 func (s *show) close(account *journey.Account) error {
+	for _, v := range s.left {
+		select {
+		case s.queue <- v:
+			s.added++
+		case <-s.stuck:
+			s.shed++
+		}
+	}
 	close(s.queue)
 	select {
 	case <-s.done:

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -149,4 +150,35 @@ func TestReaderThatTakesLittleIsProgress(t *testing.T) {
 	if after := s.taken(); after <= before {
 		t.Errorf("taken %d before, %d after a byte was read", before, after)
 	}
+}
+
+// TestAccountDoesNotWaitForTheReader shows journeys to somebody who reads them only once the account was said.
+func TestAccountDoesNotWaitForTheReader(t *testing.T) {
+	g := &gate{open: make(chan struct{})}
+	out := bufio.NewWriterSize(g, 16)
+	said := &opener{open: g.open}
+	tr := &traceCommand{streams: streams{err: said}}
+	tr.format = oneOf("text", "json")
+	s := newShow(g, out, counter{out}, true, func() {})
+	s.begin()
+	s.last()
+	s.add(diagnose.Verdict{})
+	if err := tr.end(s, journey.Account{Journeys: 1}, nil); err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(said.said.String(), "journeys 1 "); n != 1 || g.got.String() != "journey\n" {
+		t.Errorf("%d accounts, shown %q", n, g.got.String())
+	}
+}
+
+// opener is a stderr that opens a gate with its first line.
+type opener struct {
+	said bytes.Buffer
+	open chan struct{}
+	once sync.Once
+}
+
+func (o *opener) Write(p []byte) (int, error) {
+	o.once.Do(func() { close(o.open) })
+	return o.said.Write(p)
 }

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"os"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -61,10 +63,23 @@ func (t *traceCommand) run(ctx context.Context) error {
 	a := t.audience(show, live.stop)
 	err = follow(from, assembler, inquiry, a)
 	account := a.account(inquiry.Account(assembler.Account()))
-	if failed := t.closeShow(show, account); err == nil {
-		err = failed
+	return t.end(show, account, err)
+}
+
+// accountWait is how long the account waits for the last journeys to be shown.
+const accountWait = 50 * time.Millisecond
+
+// end shows what is left, then says the account; where the first takes long, the account comes before.
+func (t *traceCommand) end(show *show, account journey.Account, err error) error {
+	say := sync.OnceValue(func() error { return sayAccount(t.err, account) })
+	early := time.AfterFunc(accountWait, func() { _ = say() })
+	err = cmp.Or(err, t.closeShow(show, account))
+	if early.Stop() {
+		return conclude(t.err, account, err)
 	}
-	return conclude(t.err, account, err)
+	unsaid := say()
+	complain(t.err, err)
+	return outcome(account, cmp.Or(err, unsaid))
 }
 
 // netnsNames names the namespaces for a person; with --no-diagnose nothing is read for that.

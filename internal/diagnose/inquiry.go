@@ -38,6 +38,7 @@ type Inquiry struct {
 	// asks are the namespaces whose state is wanted and was not asked for yet.
 	asks  []uint32
 	sites journey.Sites
+	late  func() bool
 }
 
 // state is what is known of a network namespace.
@@ -66,6 +67,10 @@ type waiting struct {
 func NewInquiry() *Inquiry {
 	return &Inquiry{states: map[uint32]state{}, needs: map[uint32]need{}, sites: journey.Sites{}}
 }
+
+// Until has losses explained without a state from the moment that late reports true: it is asked before each one. To
+// explain thousands of them takes time, and a run that has to end has none.
+func (q *Inquiry) Until(late func() bool) { q.late = late }
 
 // Add takes an event and the journeys that ended with it, and returns those that can be explained by now.
 func (q *Inquiry) Add(e event.Event, ended []journey.Journey) []Verdict {
@@ -244,7 +249,7 @@ func (q *Inquiry) explain(w waiting, late bool) (v Verdict, ok bool) {
 	}
 	s := q.states[placeOf(w.Journey)]
 	switch {
-	case s.host != nil && s.read >= w.at:
+	case s.host != nil && s.read >= w.at && (q.late == nil || !q.late()):
 		v = s.explain(w.Journey)
 	case late:
 		v = Explain(w.Journey, nil)

@@ -216,3 +216,16 @@ func TestAFloodIsEvaluatedOnce(t *testing.T) {
 		t.Errorf("%d evaluations", said)
 	}
 }
+
+func TestNoStateIsUsedOnceItIsTooLate(t *testing.T) {
+	q := NewInquiry()
+	left := 2
+	q.Until(func() bool { left--; return left < 0 })
+	q.Add(tick(1*time.Second), []journey.Journey{lost(1), lost(2), lost(3)})
+	expect(t, "in time", q.Add(read(t, 2*time.Second), nil), 1, 2)
+	rest := q.Finish()
+	expect(t, "too late", rest, 3)
+	if unread := rest[0].Cause.Unread; len(unread) != 1 {
+		t.Errorf("that no state was used is not said: %q", unread)
+	}
+}
