@@ -3,6 +3,7 @@ package read
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -109,6 +110,9 @@ func (r *reader) savedNft() (all []host.IPTables, err error) {
 	var errs []error
 	for _, name := range likeIPTables(r.s.Nft) {
 		t := table(r.s.Nft, "ip", name)
+		if !sayable(*t) {
+			continue
+		}
 		tables, err := r.save(nftSaves, name)
 		switch {
 		case err != nil:
@@ -122,6 +126,94 @@ func (r *reader) savedNft() (all []host.IPTables, err error) {
 		}
 	}
 	return all, errors.Join(errs...)
+}
+
+// statements are those that rules of iptables-nft consist of, matched what their matches ask for.
+var (
+	statements = []string{"accept", "continue", "counter", "drop", "goto", "jump", "limit", "log", "match", "return", "xt"}
+	matched    = []string{
+		"meta iif", "meta iifname", "meta oif", "meta oifname", "meta l4proto", "meta mark", "meta pkttype",
+		"ip saddr", "ip daddr", "ip protocol", "ip frag-off",
+		"tcp sport", "tcp dport", "tcp flags", "udp sport", "udp dport",
+	}
+	ports = []string{"tcp sport", "tcp dport", "udp sport", "udp dport"}
+)
+
+// sayable reports whether iptables has words for each rule of a table. iptables-nft-save (1.8.9) leaves out what it has no
+// words for, instead of saying so: `ip saddr { 192.0.2.1, 192.0.2.2 } drop` is `-j DROP` there, and of a range of addresses
+// it shows the last one. A table in which nft has added such a rule is read as nft shows it.
+func sayable(t host.NftTable) bool {
+	for _, c := range t.Chains {
+		if slices.ContainsFunc(c.Rules, func(r host.NftRule) bool { return !sayableRule(r) }) {
+			return false
+		}
+	}
+	return true
+}
+
+func sayableRule(r host.NftRule) bool {
+	var asked []string
+	for _, raw := range r.Exprs {
+		var statement map[string]json.RawMessage
+		if json.Unmarshal(raw, &statement) != nil || len(statement) != 1 {
+			return false
+		}
+		for kind, body := range statement {
+			if !slices.Contains(statements, kind) {
+				return false
+			}
+			if kind != "match" {
+				continue
+			}
+			what, ok := asks(body)
+			if !ok || slices.Contains(asked, what) { // of two the last one is shown
+				return false
+			}
+			asked = append(asked, what)
+		}
+	}
+	return true
+}
+
+// asks is what a match asks for, if iptables can ask so: for one value, or a prefix, and for ports also a range.
+func asks(match json.RawMessage) (what string, ok bool) {
+	var m struct{ Left, Right json.RawMessage }
+	if json.Unmarshal(match, &m) != nil {
+		return "", false
+	}
+	var left struct {
+		Meta    struct{ Key string }
+		Payload struct{ Protocol, Field string }
+		And     []json.RawMessage `json:"&"`
+	}
+	if json.Unmarshal(m.Left, &left) == nil && len(left.And) == 2 { // with a mask
+		m.Left, left.And = left.And[0], nil
+		if json.Unmarshal(m.Left, &left) != nil {
+			return "", false
+		}
+	}
+	what = left.Payload.Protocol + " " + left.Payload.Field
+	if left.Meta.Key != "" {
+		what = "meta " + left.Meta.Key
+	}
+	if !slices.Contains(matched, what) {
+		return "", false
+	}
+	var right any
+	if json.Unmarshal(m.Right, &right) != nil {
+		return "", false
+	}
+	switch value := right.(type) {
+	case string:
+		return what, !strings.HasPrefix(value, "@")
+	case float64:
+		return what, true
+	case map[string]any:
+		_, prefix := value["prefix"]
+		_, span := value["range"]
+		return what, prefix || span && slices.Contains(ports, what)
+	}
+	return "", false
 }
 
 // sameRules reports whether two views of a table have the same chains, and as many rules in each. iptables-nft-save

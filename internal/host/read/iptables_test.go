@@ -1,6 +1,7 @@
 package read
 
 import (
+	"encoding/json"
 	"reflect"
 	"strings"
 	"testing"
@@ -88,6 +89,44 @@ func TestRulesOfIPTablesAreCountedAgainstTheKernels(t *testing.T) {
 	} {
 		if got := sameRules(host.IPTables{Table: "filter", Chains: c.chains}, seen); got != c.same {
 			t.Errorf("%s: %v", what, got)
+		}
+	}
+}
+
+// TestARuleThatIPTablesCannotSayIsReadAsNftShowsIt has rules as nft 1.0.6 lists them: what iptables-nft 1.8.9 has made of its
+// own, and what nft has added to its table and iptables-nft-save shows without a word that it has left something out.
+func TestARuleThatIPTablesCannotSayIsReadAsNftShowsIt(t *testing.T) {
+	for rule, want := range map[string]bool{
+		`{"match":{"op":"==","left":{"meta":{"key":"iifname"}},"right":"eth*"}}
+		{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":{"prefix":{"addr":"192.0.2.0","len":24}}}}
+		{"match":{"op":"!=","left":{"payload":{"protocol":"ip","field":"daddr"}},"right":"192.0.2.9"}}
+		{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":{"range":[80,90]}}}
+		{"match":{"op":"==","left":{"&":[{"meta":{"key":"mark"}},3]},"right":1}}
+		{"limit":{"rate":1,"burst":5,"per":"second"}} {"counter":{"packets":0,"bytes":0}} {"drop":null}`: true,
+		`{"match":{"op":"==","left":{"meta":{"key":"l4proto"}},"right":"udp"}}
+		{"match":{"op":"!=","left":{"&":[{"payload":{"protocol":"ip","field":"frag-off"}},8191]},"right":0}}
+		{"xt":{"type":"match","name":"pkttype"}} {"counter":{"packets":0,"bytes":0}} {"log":{"group":0}}`: true,
+		`{"jump":{"target":"own"}}`: true,
+		`{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":{"set":["192.0.2.3","192.0.2.4"]}}} {"drop":null}`:                                                                          false,
+		`{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"@blocked"}} {"drop":null}`:                                                                                                 false,
+		`{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":{"range":["192.0.2.3","192.0.2.9"]}}} {"drop":null}`:                                                                        false,
+		`{"match":{"op":"==","left":{"payload":{"protocol":"udp","field":"length"}},"right":100}} {"drop":null}`:                                                                                                      false,
+		`{"match":{"op":"==","left":{"meta":{"key":"length"}},"right":100}} {"drop":null}`:                                                                                                                            false,
+		`{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"192.0.2.7"}} {"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"192.0.2.8"}} {"drop":null}`: false,
+		`{"mangle":{"key":{"meta":{"key":"nftrace"}},"value":1}} {"drop":null}`:                                                                                                                                       false,
+		`{"match":{"op":"in","left":{"ct":{"key":"state"}},"right":["new"]}} {"drop":null}`:                                                                                                                           false,
+	} {
+		var exprs []json.RawMessage
+		for d := json.NewDecoder(strings.NewReader(rule)); d.More(); {
+			var one json.RawMessage
+			if err := d.Decode(&one); err != nil {
+				t.Fatal(err)
+			}
+			exprs = append(exprs, one)
+		}
+		got := sayable(host.NftTable{Chains: []host.NftChain{{Name: "empty"}, {Name: "INPUT", Rules: []host.NftRule{{Exprs: exprs}}}}})
+		if got != want {
+			t.Errorf("%v, not %v: %s", got, want, rule)
 		}
 	}
 }
