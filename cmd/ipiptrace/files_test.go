@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -221,6 +222,34 @@ func TestASilentInputEndsWithASignal(t *testing.T) {
 			}
 			in.Close()
 		}
+	}
+}
+
+// TestAReplayThatNobodyReadsEndsWithASignal stops reading what replay prints: more than its queue, and a pipe, hold.
+func TestAReplayThatNobodyReadsEndsWithASignal(t *testing.T) {
+	self, err := os.Executable()
+	check(t, err)
+	var recording bytes.Buffer
+	w, err := event.NewWriter(&recording, event.Run{Start: time.Unix(1_800_000_000, 0)})
+	check(t, err)
+	addr := netip.MustParseAddr("10.99.0.1")
+	for i := range uint64(2 * queuedJourneys) {
+		check(t, w.Write(event.Event{Place: event.NetifReceiveSkb, First: true, Skb: i + 1, ID: i + 1, Packet: &event.Packet{
+			Inner: event.Header{Src: addr, Dst: addr, Protocol: 17}, HasPorts: true, SrcPort: uint16(i), DstPort: 53,
+		}}))
+	}
+	var stderr bytes.Buffer
+	cmd := &exec.Cmd{Path: self, Args: []string{"ipiptrace", "replay", "-"}, Stdin: &recording, Stderr: &stderr}
+	out, err := cmd.StdoutPipe()
+	check(t, err)
+	check(t, cmd.Start())
+	_, err = io.ReadFull(out, make([]byte, 1)) // it prints
+	check(t, err)
+	check(t, cmd.Process.Signal(syscall.SIGTERM))
+	late := time.AfterFunc(soon, func() { _ = cmd.Process.Kill() })
+	err = cmd.Wait()
+	if late.Stop(); err != nil || !strings.Contains(stderr.String(), "journeys were not shown") || !strings.Contains(stderr.String(), "\njourneys ") {
+		t.Errorf("%v, %q", err, stderr.String())
 	}
 }
 

@@ -61,6 +61,7 @@ func (r *replayCommand) run(ctx context.Context, names []string) error {
 	}
 	show := r.newShow(r.out, false, nil, stop)
 	show.begin()
+	context.AfterFunc(ctx, show.watch)
 	a := r.audience(show, func() {})
 	var account journey.Account
 	for i, file := range files {
@@ -69,6 +70,7 @@ func (r *replayCommand) run(ctx context.Context, names []string) error {
 		}
 		assembler := journey.New(r.assembling.options(file.Run(), r.role.word))
 		inquiry := diagnose.NewInquiry()
+		inquiry.Until(func() bool { return ctx.Err() != nil })
 		err = errors.Join(err, file.broken(follow(source{events: until(ctx, file.events())}, assembler, inquiry, a)))
 		if whole := inquiry.Account(assembler.Account()); i == 0 {
 			account = whole

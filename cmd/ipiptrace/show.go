@@ -92,16 +92,21 @@ func (s *show) add(v diagnose.Verdict) bool {
 		s.left = append(s.left, v)
 		return true
 	}
-	if !s.sheds {
-		s.queue <- v
-		s.added++
-		return true
+	if s.sheds {
+		select {
+		case s.queue <- v:
+			s.added++
+			return true
+		default:
+			s.shed++
+			return false
+		}
 	}
 	select {
 	case s.queue <- v:
 		s.added++
 		return true
-	default:
+	case <-s.stuck:
 		s.shed++
 		return false
 	}
@@ -110,10 +115,14 @@ func (s *show) add(v diagnose.Verdict) bool {
 // last says that the run is over: what ends with it waits for a reader that takes its time, but not for one that takes
 // nothing.
 func (s *show) last() {
-	if !s.sheds {
-		return
+	if s.sheds {
+		s.over = true
+		s.watch()
 	}
-	s.over = true
+}
+
+// watch looks from now on whether the reader takes nothing any more. It may be called once.
+func (s *show) watch() {
 	go func() {
 		for before, now := int64(-1), s.taken(); now != before; before, now = now, s.taken() {
 			select {
