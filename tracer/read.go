@@ -27,7 +27,7 @@ const (
 	// takes silence for a loss.
 	missedEvery = time.Second
 	// lastWords is how long a run that is to end reads what its kernel half has written by then. What is left is counted.
-	lastWords = 200 * time.Millisecond
+	lastWords = 150 * time.Millisecond
 )
 
 // chunk is a number of records, each with its length in front.

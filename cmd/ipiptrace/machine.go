@@ -49,7 +49,8 @@ func (m *machine) source(live *liveRun) (source, *diagnose.Inquiry) {
 	m.reading, m.waiting = soonAfter(live.ctx, lastRead), soonAfter(live.ctx, lastWait)
 	go m.work()
 	inquiry := diagnose.NewInquiry()
-	inquiry.Until(func() bool { return m.waiting.Err() != nil })
+	over := soonAfter(live.ctx, lastExplained)
+	inquiry.Until(func() bool { return m.waiting.Err() != nil }, func() bool { return over.Err() != nil })
 	return source{events: m.join(live.events()), ask: m.ask, rest: m.rest}, inquiry
 }
 
@@ -154,9 +155,11 @@ const (
 	// readTime is what one state may take.
 	readTime = 10 * time.Second
 	// lastRead is how long after the end of a run a state is still read. What could not be read by then is said in it.
-	lastRead = 300 * time.Millisecond
+	lastRead = 200 * time.Millisecond
 	// lastWait is how long after the end of a run a state is waited for: some parts can't be broken off.
 	lastWait = lastRead + 50*time.Millisecond
+	// lastExplained is how long after the end of a run losses are explained at all.
+	lastExplained = lastWait + 50*time.Millisecond
 )
 
 // soonAfter is a context that ends so long after ctx.

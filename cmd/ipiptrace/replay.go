@@ -70,7 +70,7 @@ func (r *replayCommand) run(ctx context.Context, names []string) error {
 		}
 		assembler := journey.New(r.assembling.options(file.Run(), r.role.word))
 		inquiry := diagnose.NewInquiry()
-		inquiry.Until(func() bool { return ctx.Err() != nil })
+		inquiry.Until(func() bool { return ctx.Err() != nil }, nil)
 		err = errors.Join(err, file.broken(follow(source{events: until(ctx, file.events())}, assembler, inquiry, a)))
 		if whole := inquiry.Account(assembler.Account()); i == 0 {
 			account = whole

@@ -67,7 +67,7 @@ func (t *traceCommand) run(ctx context.Context) error {
 }
 
 // accountWait is how long the account waits for the last journeys to be shown.
-const accountWait = 50 * time.Millisecond
+const accountWait = 20 * time.Millisecond
 
 // end shows what is left, then says the account; where the first takes long, the account comes before.
 func (t *traceCommand) end(show *show, account journey.Account, err error) error {

@@ -38,7 +38,8 @@ type Inquiry struct {
 	// asks are the namespaces whose state is wanted and was not asked for yet.
 	asks  []uint32
 	sites journey.Sites
-	late  func() bool
+	// late and over: see Until; nil: never.
+	late, over func() bool
 }
 
 // state is what is known of a network namespace.
@@ -68,9 +69,10 @@ func NewInquiry() *Inquiry {
 	return &Inquiry{states: map[uint32]state{}, needs: map[uint32]need{}, sites: journey.Sites{}}
 }
 
-// Until has losses explained without a state from the moment that late reports true: it is asked before each one. To
-// explain thousands of them takes time, and a run that has to end has none.
-func (q *Inquiry) Until(late func() bool) { q.late = late }
+// Until bounds the time of explaining: a run that has to end has none for thousands of losses. From the moment that late
+// reports true no state is used, once over does what a loss is told is only what was seen. They are asked before
+// each loss; nil is never.
+func (q *Inquiry) Until(late, over func() bool) { q.late, q.over = late, over }
 
 // Add takes an event and the journeys that ended with it, and returns those that can be explained by now.
 func (q *Inquiry) Add(e event.Event, ended []journey.Journey) []Verdict {
@@ -251,6 +253,8 @@ func (q *Inquiry) explain(w waiting, late bool) (v Verdict, ok bool) {
 	switch {
 	case s.host != nil && s.read >= w.at && (q.late == nil || !q.late()):
 		v = s.explain(w.Journey)
+	case late && q.over != nil && q.over():
+		v = unexplainedLoss(question{Journey: w.Journey})
 	case late:
 		v = Explain(w.Journey, nil)
 	default:
