@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -55,8 +54,8 @@ func count(records []byte) (n uint64) {
 type reader struct {
 	tracer *Tracer
 	chunks chan chunk
-	// deadline is when records are only counted, in nanoseconds of Now; 0: the run goes on.
-	deadline atomic.Int64
+	// late is closed when there is no time left for more than counting.
+	late chan struct{}
 	// lost and unread are how many events were lost by now, and how many of them because they were left out.
 	lost, unread uint64
 	// missed is what the kernel had missed when it was asked, at asked.
@@ -68,14 +67,31 @@ type reader struct {
 // be empty.
 func (r *reader) end() {
 	r.tracer.halt()
-	r.deadline.Store(int64(Now() + lastWords))
+	time.AfterFunc(lastWords, func() { close(r.late) })
 	_ = r.tracer.ring.Flush() // else drain sees it when the ring was silent for a moment
 }
 
-// isLate reports whether there is no time left for more than counting.
 func (r *reader) isLate() bool {
-	deadline := r.deadline.Load()
-	return deadline != 0 && int64(Now()) > deadline
+	select {
+	case <-r.late:
+		return true
+	default:
+		return false
+	}
+}
+
+// isReadable reports whether there is time to decode a record. One with a stack waits for the kernel's symbols, which may
+// still be read when the run is to end.
+func (r *reader) isReadable(size uint32) bool {
+	if size < eventSize+dropSize {
+		return !r.isLate()
+	}
+	select {
+	case <-r.late:
+		return false
+	case <-r.tracer.settled:
+		return !r.isLate()
+	}
 }
 
 // drain empties the ring into the queue, and does nothing else, until ctx is done and the ring empty.
@@ -140,12 +156,12 @@ func (r *reader) deliverChunk(c chunk, yield func(event.Event, error) bool) bool
 		return yield(event.Event{}, c.err)
 	}
 	for rest := c.records; len(rest) > 0; {
-		if r.isLate() {
+		size := binary.LittleEndian.Uint32(rest)
+		if !r.isReadable(size) {
 			c.unread += count(rest)
 			c.now = Now()
 			break
 		}
-		size := binary.LittleEndian.Uint32(rest)
 		e, err := r.tracer.decoder.decode(rest[4 : 4+size])
 		if !yield(e, err) {
 			return false

@@ -18,7 +18,7 @@ func TestWhatIsLeftAtTheDeadlineIsCounted(t *testing.T) {
 		}
 		return b
 	}
-	r := reader{tracer: &Tracer{}}
+	r := reader{tracer: &Tracer{settled: make(chan struct{})}, late: make(chan struct{})}
 	decoded, lost, last := 0, uint64(0), event.Event{}
 	deliver := func(c chunk) {
 		r.deliverChunk(c, func(e event.Event, err error) bool {
@@ -32,16 +32,20 @@ func TestWhatIsLeftAtTheDeadlineIsCounted(t *testing.T) {
 			return true
 		})
 	}
-	r.deadline.Store(int64(Now() + time.Hour))
 	deliver(chunk{records: records(5), lost: 2, now: Now()})
 	if decoded != 5 || lost != 2 || r.unread != 0 {
 		t.Errorf("in time: %d decoded, %d lost, %d unread; want 5, 2, 0", decoded, lost, r.unread)
 	}
-	r.deadline.Store(int64(Now() - time.Hour))
+	time.AfterFunc(10*time.Millisecond, func() { close(r.late) })
+	stack := append(binary.LittleEndian.AppendUint32(nil, eventSize+dropSize), make([]byte, eventSize+dropSize)...)
+	deliver(chunk{records: stack, lost: 2}) // it waits for symbols that don't come
+	if decoded != 5 || r.unread != 1 {
+		t.Errorf("without symbols: %d decoded, %d unread; want 5, 1", decoded, r.unread)
+	}
 	deliver(chunk{records: records(7), lost: 3})
 	deliver(chunk{idle: true, unread: 10, lost: 4, now: Now()})
-	if decoded != 5 || lost != 4+7+10 || r.unread != 7+10 {
-		t.Errorf("too late: %d decoded, %d lost, %d unread; want 5, 21, 17", decoded, lost, r.unread)
+	if decoded != 5 || lost != 4+1+7+10 || r.unread != 1+7+10 {
+		t.Errorf("too late: %d decoded, %d lost, %d unread; want 5, 22, 18", decoded, lost, r.unread)
 	}
 	if last.Kind != event.Tick {
 		t.Errorf("what was lost is said after the time that has gone by: %+v is the last", last)

@@ -58,6 +58,8 @@ type Tracer struct {
 	modules    modules
 	log        *slog.Logger
 	privileged func(func())
+	// settled is closed once the kernel's symbols were read.
+	settled chan struct{}
 	// countsKprobes: this kernel says how often it missed a kprobe.
 	countsKprobes bool
 
@@ -104,7 +106,7 @@ func Open(ctx context.Context, opts Options) (*Tracer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tracer{programs: programs, log: opts.Log, privileged: opts.Privileged, countsKprobes: kernel.countsMissedKprobes()}
+	t := &Tracer{settled: make(chan struct{}), programs: programs, log: opts.Log, privileged: opts.Privileged, countsKprobes: kernel.countsMissedKprobes()}
 	t.decoder = decoder{symbols: programs.symbols, reasons: kernel.dropReasons()}
 	if err := t.open(ctx, kernel, opts); err != nil {
 		t.Close()
@@ -163,6 +165,7 @@ func (t *Tracer) halt() {
 
 // settle does what the start did not wait for: what only attaching needed goes before the kernel's symbols come.
 func (t *Tracer) settle() {
+	defer close(t.settled)
 	t.programs.forget()
 	debug.FreeOSMemory()
 	t.decoder.symbols.load()
@@ -285,7 +288,7 @@ func (t *Tracer) Events(ctx context.Context) event.Stream {
 	return func(yield func(event.Event, error) bool) {
 		reading, stop := context.WithCancel(ctx)
 		defer stop()
-		r := reader{tracer: t, chunks: make(chan chunk, queuedChunks)}
+		r := reader{tracer: t, chunks: make(chan chunk, queuedChunks), late: make(chan struct{})}
 		context.AfterFunc(reading, r.end)
 		go r.drain(reading)
 		r.deliver(yield, stop)
