@@ -159,7 +159,7 @@ const (
 	// lastWait is how long after the end of a run a state is waited for: some parts can't be broken off.
 	lastWait = lastRead + 50*time.Millisecond
 	// lastExplained is how long after the end of a run losses are explained at all.
-	lastExplained = lastWait + 50*time.Millisecond
+	lastExplained = lastWait + 20*time.Millisecond
 )
 
 // soonAfter is a context that ends so long after ctx.

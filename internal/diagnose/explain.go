@@ -45,7 +45,8 @@ func Explain(j journey.Journey, s *host.Snapshot) Verdict {
 		}
 	}
 	if best == nil {
-		return unexplainedLoss(q)
+		v.Cause = &Cause{Code: unknown, Certainty: NotKnown, Summary: q.plainly(), Unread: q.unreadAtAll()}
+		return v
 	}
 	f := best.finding
 	v.Cause = &Cause{
@@ -59,11 +60,6 @@ func Explain(j journey.Journey, s *host.Snapshot) Verdict {
 	}
 	v.Rule, v.Candidates = toRule(f.rule), toRules(f.candidates)
 	return v
-}
-
-// unexplainedLoss says what was seen of a loss, and what was not read.
-func unexplainedLoss(q question) Verdict {
-	return Verdict{Journey: q.Journey, Cause: &Cause{Code: unknown, Certainty: NotKnown, Summary: q.plainly(), Unread: q.unreadAtAll()}}
 }
 
 func (q question) ask(r row) (a answer, ok bool) {

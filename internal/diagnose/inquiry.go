@@ -40,6 +40,8 @@ type Inquiry struct {
 	sites journey.Sites
 	// late and over: see Until; nil: never.
 	late, over func() bool
+	// unexplained is what is said of all losses once over.
+	unexplained *Cause
 }
 
 // state is what is known of a network namespace.
@@ -70,9 +72,13 @@ func NewInquiry() *Inquiry {
 }
 
 // Until bounds the time of explaining: a run that has to end has none for thousands of losses. From the moment that late
-// reports true no state is used, once over does what a loss is told is only what was seen. They are asked before
-// each loss; nil is never.
-func (q *Inquiry) Until(late, over func() bool) { q.late, q.over = late, over }
+// reports true no state is used, once over does nothing is explained any more. They are asked before each loss; nil is never.
+func (q *Inquiry) Until(late, over func() bool) {
+	q.late, q.over = late, over
+	q.unexplained = &Cause{
+		Code: unknown, Certainty: NotKnown, Summary: "the run ended before there was time to explain it", Unread: []string{"the state of the machine"},
+	}
+}
 
 // Add takes an event and the journeys that ended with it, and returns those that can be explained by now.
 func (q *Inquiry) Add(e event.Event, ended []journey.Journey) []Verdict {
@@ -254,7 +260,7 @@ func (q *Inquiry) explain(w waiting, late bool) (v Verdict, ok bool) {
 	case s.host != nil && s.read >= w.at && (q.late == nil || !q.late()):
 		v = s.explain(w.Journey)
 	case late && q.over != nil && q.over():
-		v = unexplainedLoss(question{Journey: w.Journey})
+		v = Verdict{Journey: w.Journey, Cause: q.unexplained}
 	case late:
 		v = Explain(w.Journey, nil)
 	default:
