@@ -336,6 +336,14 @@ func replyDocs() []Doc {
 			Prevent: "The reply takes the real server's own way, not the director's: it needs a default route.",
 		},
 		{
+			Code:    "reply-into-tunnel",
+			Means:   "The answer leaves by the tunnel's device: inside IPIP, addressed to the client itself, which takes none.",
+			Kernel:  "Nothing is dropped here: the SYN is delivered (reply lost), the SYN/ACK forwarded; the client answers ICMP 3/2 or 3/3 to the real server. If the way of the outer packet is the tunnel, too: ip_tunnel_xmit, NOT_SPECIFIED.",
+			Confirm: []string{"ip route get CLIENT from VIP  # dev tunl0", "ss -lntu 'sport = :PORT'  # %tunl0 behind the address", "tcpdump -ni eth0 'ip proto 4 and src RIP'"},
+			Fix:     []string{"ip rule del pref PREF from VIP lookup TABLE", "or: ip route del CLIENT dev tunl0", "Bind the service to no device, not to tunl0 either."},
+			Prevent: "The tunnel is a way in only: no route and no rule leads into it.",
+		},
+		{
 			Code:    "neighbour-failed",
 			Means:   "The next hop does not answer ARP.",
 			Kernel:  "neigh_invalidate, NEIGH_FAILED, about 3 s after the packet came to wait; then ICMP 3/1 to the sender.",
@@ -385,7 +393,7 @@ func socketDocs() []Doc {
 			Means:   "The service is bound to another device than the one by which the packet comes: tunl0.",
 			Kernel:  "As no-listener: the device of a decapsulated packet is the tunnel.",
 			Confirm: []string{"ss -lntu 'sport = :PORT'  # %DEVICE behind the address"},
-			Fix:     []string{"Bind the service to tunl0 or to no device; in a VRF: net.ipv4.tcp_l3mdev_accept=1."},
+			Fix:     []string{"Bind the service to no device; in a VRF: net.ipv4.tcp_l3mdev_accept=1. Bound to tunl0 it gets its packets, and its answers get lost (explain reply-into-tunnel)."},
 			Prevent: "No SO_BINDTODEVICE.",
 		},
 		{

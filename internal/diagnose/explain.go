@@ -40,6 +40,9 @@ func Explain(j journey.Journey, s *host.Snapshot) Verdict {
 	q.rules = sync.OnceValues(q.evaluated)
 	var best *answer
 	for _, r := range rows {
+		if q.Astray != nil && r.stage != replying {
+			continue // beyond its tunnel nothing is to be repaired
+		}
 		if a, ok := q.ask(r); ok && (best == nil || a.before(*best)) {
 			best = &a
 		}

@@ -18,7 +18,7 @@ func replyRows() []row {
 			code: "no-return-route", stage: replying, needs: lookups,
 			seen: func(q question) sight {
 				switch {
-				case q.ReplyLost, q.reason("IP_OUTNOROUTES"):
+				case q.ReplyLost && q.Astray == nil, q.reason("IP_OUTNOROUTES"):
 					return shown
 				case q.droppedIn(event.TCPConnRequest.String()):
 					return possible
@@ -35,12 +35,31 @@ func replyRows() []row {
 		{
 			code: "vip-wrong-prefix", stage: replying, needs: lookups,
 			seen: func(q question) sight {
-				if q.reply() && q.droppedIn("ip_tunnel_xmit", "ipip_tunnel_xmit", "ip_md_tunnel_xmit") {
+				if q.Astray != nil || droppedByTunnel(q) {
 					return possible
 				}
 				return absent
 			},
 			state: prefixState,
+		},
+		{
+			code: "reply-into-tunnel", stage: replying, needs: append([]host.Part{host.PartSockets}, lookups...),
+			seen: func(q question) sight {
+				switch {
+				case q.Astray != nil:
+					return shown
+				case droppedByTunnel(q):
+					return possible
+				}
+				return absent
+			},
+			state: astrayState,
+			bare: func(q question) finding {
+				return finding{
+					summary:  fmt.Sprintf("the answer to %s goes into the tunnel, and so to the client itself inside IPIP, which the client does not take", q.client()),
+					evidence: q.leftInside(),
+				}
+			},
 		},
 		{
 			code: "neighbour-failed", stage: replying, needs: append([]host.Part{host.PartNeighbours}, lookups...),
@@ -119,6 +138,85 @@ func connected(s *host.Snapshot, a netip.Addr) (dev string, net netip.Prefix) {
 	return "", net
 }
 
+// droppedByTunnel: the tunnel's device has no way for the answer that it was given.
+func droppedByTunnel(q question) bool {
+	return q.reply() && q.droppedIn("ip_tunnel_xmit", "ipip_tunnel_xmit", "ip_md_tunnel_xmit")
+}
+
+// astrayState finds what gives the answer to a tunnel that has no other end than the next hop: a rule, a route, or the
+// service's socket.
+func astrayState(q question) *finding {
+	f := &finding{evidence: q.leftInside()}
+	a := q.host.Route(q.back())
+	if l := q.host.LinkNamed(a.Dev); a.Route != nil && toNextHop(l) && (!a.Gateway.IsValid() || a.Gateway == q.client()) {
+		f.evidence = append(f.evidence,
+			fmt.Sprintf("ip route get %s from %s: dev %s", command.Address(q.client()), command.Address(q.vip()), command.Device(l.Name)),
+			fmt.Sprintf("ip rule: %d: %s", a.Rule.Priority, ruleWords(*a.Rule)), tunnelShown(*l))
+		f.summary = fmt.Sprintf("the route back to the client %s leads into the tunnel: %s ", q.client(), l.Name)
+		if q.Astray != nil {
+			f.summary += "sends the answer to the client itself, inside IPIP"
+		} else {
+			f.summary += "has no other end, and finds no way to the client"
+		}
+		f.fix = q.wayOut(a)
+		return f
+	}
+	serving, _ := q.host.Serves(q.proto(), q.service(), q.link())
+	if len(serving) == 0 || !toNextHop(q.link()) {
+		return nil
+	}
+	s := serving[0]
+	switch {
+	case s.Device == q.link().Index:
+		f.evidence = append(f.evidence, fmt.Sprintf("ss -ln: %s %s%%%s%s", q.proto(), s.Local, q.dev(), owner(s)), tunnelShown(*q.link()))
+	case q.host.Coarse && a.Type == "unicast" && a.Dev != q.dev():
+		// No route leads there: what is left is the socket, of which the state does not say the device.
+		f.evidence = append(f.evidence, got(q.client(), a), fmt.Sprintf("/proc/net/%s: %s%s", q.proto(), s.Local, owner(s)), "its device is in: ss -ln, behind %")
+		f.doubtful = true
+	default:
+		return nil
+	}
+	f.summary = fmt.Sprintf("the service on port %d is bound to %s, so that its answers go into the tunnel, to the client itself inside IPIP: bind it to no device", q.port(), q.dev())
+	return f
+}
+
+// leftInside is what was seen of an answer that left by the tunnel.
+func (q question) leftInside() []string {
+	if q.Astray == nil {
+		return nil
+	}
+	return []string{fmt.Sprintf("the answer left inside IPIP, from %s to %s", q.Astray.Src, q.Astray.Dst)}
+}
+
+// toNextHop reports whether a device is a tunnel for IPIP that sends to the next hop, having no other end.
+func toNextHop(l *host.Link) bool {
+	return l != nil && l.Tunnel != nil && l.Type == "ipip" && (!l.Tunnel.Remote.IsValid() || l.Tunnel.Remote.IsUnspecified())
+}
+
+func tunnelShown(l host.Link) string {
+	return fmt.Sprintf("ip -d link show %s: ipip remote %s local %s", command.Device(l.Name), anyAddr(l.Tunnel.Remote), anyAddr(l.Tunnel.Local))
+}
+
+// wayOut removes what gives the answer to the tunnel, if there is another way without it: the rule, if its table is there
+// for nothing else, or the route.
+func (q question) wayOut(a host.Answer) (fix command.Fix) {
+	leadsOut := func(left host.Snapshot) bool {
+		b := left.Route(q.back())
+		return b.Type == "unicast" && !toNextHop(left.LinkNamed(b.Dev))
+	}
+	others := slices.DeleteFunc(slices.Clone(q.host.Routes), func(r host.Route) bool { return sameRoute(r, *a.Route) })
+	withoutRule, withoutRoute := *q.host, *q.host
+	withoutRule.Rules = slices.DeleteFunc(slices.Clone(q.host.Rules), func(r host.Rule) bool { return r == *a.Rule })
+	withoutRoute.Routes = others
+	switch {
+	case !slices.ContainsFunc(others, func(r host.Route) bool { return r.Table == a.Table }) && leadsOut(withoutRule):
+		return deleteRule(*a.Rule)
+	case leadsOut(withoutRoute):
+		return deleteRoute(*a.Route)
+	}
+	return fix
+}
+
 // prefixState: the VIP has a prefix, and with it a route to its clients into the tunnel.
 func prefixState(q question) *finding {
 	a := q.host.Route(q.back())
@@ -175,11 +273,14 @@ func neighbourState(q question) *finding {
 // reachesWithout reports whether there is a way to the destination's own link without that route.
 func reachesWithout(s *host.Snapshot, without host.Route, f host.Flow) bool {
 	left := *s
-	left.Routes = slices.DeleteFunc(slices.Clone(s.Routes), func(r host.Route) bool {
-		return r.Table == without.Table && r.Dst == without.Dst && r.Priority == without.Priority && r.Type == without.Type
-	})
+	left.Routes = slices.DeleteFunc(slices.Clone(s.Routes), func(r host.Route) bool { return sameRoute(r, without) })
 	a := left.Route(f)
 	return a.Type == "unicast" && !a.Gateway.IsValid()
+}
+
+// sameRoute reports whether ip route del takes the two for one.
+func sameRoute(a, b host.Route) bool {
+	return a.Table == b.Table && a.Dst == b.Dst && a.Priority == b.Priority && a.Type == b.Type
 }
 
 func qdiscState(q question) *finding {

@@ -232,7 +232,7 @@ func deleteRule(r host.Rule) command.Fix {
 	return command.Of("ip rule del pref % %", command.Number(r.Priority), ruleWords(r))
 }
 
-// ruleWords name a rule that refuses packets for ip rule del, behind its priority.
+// ruleWords name a rule for ip rule del, behind its priority.
 func ruleWords(r host.Rule) command.Part {
 	words := command.Say("")
 	if r.Invert {
@@ -252,6 +252,9 @@ func ruleWords(r host.Rule) command.Part {
 	}
 	if r.Mark != 0 {
 		words = words.And(command.Say("fwmark"), command.Mark(r.Mark, r.Mask))
+	}
+	if r.Action == "lookup" {
+		return words.And(command.Say("lookup"), tableName(r.Table))
 	}
 	return words.And(command.OneOf("the action of the rule", r.Action, "blackhole", "unreachable", "prohibit"))
 }

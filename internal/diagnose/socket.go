@@ -180,7 +180,7 @@ func nearState(q question, why string) *finding {
 		f := &finding{evidence: []string{fmt.Sprintf("ss -ln: %s %s%s%s", q.proto(), n.Socket.Local, dev, owner(n.Socket))}}
 		switch n.Why {
 		case "device":
-			f.summary = fmt.Sprintf("the service on port %d is bound to %s, and the packet comes by %s: bind it to that, or to none", q.port(), strings.TrimPrefix(dev, "%"), q.dev())
+			f.summary = fmt.Sprintf("the service on port %d is bound to %s, and the packet comes by %s: bind it to no device", q.port(), strings.TrimPrefix(dev, "%"), q.dev())
 		case "vrf":
 			accept := "net/ipv4/" + q.proto() + "_l3mdev_accept"
 			proto := command.OneOf("the protocol", q.proto(), "tcp", "udp")

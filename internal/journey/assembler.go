@@ -183,7 +183,9 @@ func (a *Assembler) Finish() []Journey {
 	open := slices.Clone(a.agenda)
 	slices.SortFunc(open, func(x, y *flight) int { return cmp.Compare(x.number, y.number) })
 	for _, f := range open {
-		a.end(f, a.unfinished(f), bySilence)
+		if !f.ended { // not with another one
+			a.end(f, a.unfinished(f), bySilence)
+		}
 	}
 	return a.take()
 }
@@ -287,10 +289,13 @@ func (a *Assembler) end(f *flight, fate Fate, how goneBy) {
 	if fate == Rejected {
 		a.remember(f)
 	}
+	if fate != Delivered && !f.reply {
+		f.replyLost, f.astray = false, nil
+	}
 	j := f.journey(a.opts.Run, a.losses, a.role(f))
 	f.flow.handshake.gone(f)
 	j.Notices = a.notices(f)
-	f.steps, f.related = nil, nil
+	f.steps, f.related, f.answers = nil, nil, nil
 	a.tally.count(j)
 	a.ended = append(a.ended, j)
 }
@@ -311,6 +316,7 @@ func (a *Assembler) retire(f *flight, how goneBy) {
 		f.flow.ways[f.way].large = nil
 	}
 	f.ended = true
+	a.replyGone(f)
 }
 
 // forget retires an sk_buff.

@@ -24,6 +24,9 @@ const (
 	driven          // a device's driver has it
 )
 
+// device is one in a network namespace.
+type device struct{ netns, ifindex uint32 }
+
 // maxSteps bounds the memory of a journey: a packet that loops is seen without end.
 const maxSteps = 256
 
@@ -58,7 +61,8 @@ type flight struct {
 	dev       string
 	ifindex   uint32
 	netns     uint32
-	tunnelled bool // it has an outer header
+	tunnelled bool   // it has an outer header
+	tunnel    device // took the last outer header off
 	ttl       uint8
 	outer     *event.Header
 	changed   *event.Packet // as NAT left it
@@ -99,7 +103,10 @@ type flight struct {
 	lostCopy  *Drop // of another one, which matters only if none gets further
 	duplicate bool
 	replyLost bool
-	awaiting  bool // a datagram that its socket has: whether its answer finds a way
+	astray    *event.Header // as in Journey
+	awaiting  bool          // a datagram that its socket has: whether its answer finds a way
+	gone      bool          // a reply of which is known by what device it leaves
+	answers   *flight       // the datagram that waits for that
 	became    uint64
 	related   *flight
 	fallback  uint64 // Related if related was not delivered
@@ -115,6 +122,14 @@ type flight struct {
 
 func (f *flight) has(flag event.TCPFlags) bool {
 	return f.packet.Inner.Protocol == protoTCP && f.packet.TCPFlags&flag != 0
+}
+
+// now is the packet as NAT left it.
+func (f *flight) now() event.Packet {
+	if f.changed != nil {
+		return *f.changed
+	}
+	return f.packet
 }
 
 func (f *flight) isSYN() bool { return f.has(event.SYN) && !f.has(event.ACK) }
@@ -227,7 +242,7 @@ func (f *flight) shape(outer *event.Header) {
 		f.encapped = f.arrived || len(f.steps) > 0
 		f.tunnelled = true
 	case outer == nil && f.tunnelled:
-		f.decapped = true
+		f.decapped, f.tunnel = true, device{f.netns, f.ifindex}
 		f.tunnelled = false
 	}
 	if outer != nil {
@@ -297,7 +312,7 @@ func (f *flight) journey(run event.Run, losses int, role Role) Journey {
 	}
 	j := Journey{
 		ID: f.id, Start: run.Wall(start), More: f.more, Took: f.last - start, Role: role, Direction: Request,
-		Outer: f.outer, Packet: f.packet, Changed: f.changed, Fate: f.fate, Drop: f.freed, Duplicate: f.duplicate, ReplyLost: f.replyLost,
+		Outer: f.outer, Packet: f.packet, Changed: f.changed, Fate: f.fate, Drop: f.freed, Duplicate: f.duplicate, ReplyLost: f.replyLost, Astray: f.astray,
 		Became: f.became, Related: f.relatedID(), Gaps: f.gaps + losses - f.losses,
 	}
 	if f.reply {

@@ -55,6 +55,7 @@ func (a *Assembler) follow(f *flight, e event.Event) {
 		f.flow.ways[f.way].large = f
 	}
 	a.resetLeaves(f, e)
+	a.replyLeaves(f)
 	if p, ok := f.promise(e); ok {
 		a.schedule(f, a.adjust(f, e, p))
 	}

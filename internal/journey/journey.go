@@ -93,9 +93,12 @@ type Journey struct {
 	// Gaps counts the times that something was not seen while the packet was on its way:
 	// events lost, its beginning lost, or the deciding place not watched.
 	Gaps int
-	// ReplyLost: delivered, but no reply packet could come into being for it: a datagram's answer that finds no
-	// route fails in the system call.
+	// ReplyLost: delivered, but no reply packet could come into being for it, as a datagram's answer that finds no
+	// route fails in the system call; or, if Astray, the reply left by the tunnel.
 	ReplyLost bool
+	// Astray is the outer header around a reply that left by the tunnel: it is addressed to the client itself, which
+	// takes no such packet. On a reply it is its own, on a request that of the reply to it; nil if there was none.
+	Astray *event.Header
 	// Notices are what is not a loss here but will look like one elsewhere. Whoever explains may add some.
 	Notices []Notice
 }

@@ -84,9 +84,10 @@ func (h *handshake) gone(f *flight) {
 	}
 }
 
-// replyUnanswered is told with a SYN/ACK that has left this kernel after others that nobody answered.
+// replyUnanswered is told with a SYN/ACK that has left this kernel after others that nobody answered. Of one that is
+// astray it is known where it gets lost.
 func (a *Assembler) replyUnanswered(f *flight) (Notice, bool) {
-	if !f.reply || f.fate != Forwarded || f.flow == nil || !f.has(event.SYN) || !f.has(event.ACK) {
+	if !f.reply || f.astray != nil || f.fate != Forwarded || f.flow == nil || !f.has(event.SYN) || !f.has(event.ACK) {
 		return Notice{}, false
 	}
 	h := f.flow.handshake

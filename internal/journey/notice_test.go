@@ -46,6 +46,15 @@ func TestSYNACKsThatNobodyAnswersAreNoticed(t *testing.T) {
 			k.packet(1, syn()).tunnelled().at(event.TCPRcv).returns(event.TCPRcv, 0)
 			synacks(k, time.Second, 2*time.Second, time.Second)
 		}, want: 1},
+		"they leave by the tunnel, which says why nobody answers": {does: func(k *kernel) {
+			for i := range 3 {
+				p := synack()
+				p.Inner.ID = uint16(100 + i)
+				s := k.packet(uint64(30+i), p)
+				s.wrapped(func(s *skb) { s.at(event.IPLocalOut, event.NetDevQueue, event.NetDevStartXmit) }, client)
+				k.silence(2 * time.Second)
+			}
+		}},
 		"the run ends before": {does: func(k *kernel) { synacks(k, time.Second, time.Second) }},
 		"three in an instant are a burst": {does: func(k *kernel) {
 			synacks(k, 10*time.Millisecond, 10*time.Millisecond, time.Second)

@@ -11,8 +11,12 @@ const maxUnanswered = 64
 
 // attempt is an answer to a datagram: it has found a way, or none.
 type attempt struct {
-	at   time.Duration
-	lost bool
+	at time.Duration
+	// lost: it has found none, or, if astray, the wrong one.
+	lost   bool
+	astray *event.Header
+	// reply is the answer as long as it is not known by what device it leaves.
+	reply *flight
 }
 
 // awaitsReply takes a datagram that its socket has: for a moment it is not certain whether an answer finds a way.
@@ -26,7 +30,9 @@ func (a *Assembler) awaitsReply(f *flight) (prospect, bool) {
 	}
 	fl := f.flow
 	if early, tried := fl.triedSince(f.enteredAt(event.UDPQueueRcv)); tried {
-		f.replyLost = early.lost
+		if f.awaiting = f.answeredBy(early); f.awaiting {
+			return replyDue, true
+		}
 		return prospect{}, false
 	}
 	for len(fl.unanswered) > 0 && fl.unanswered[0].ended {
@@ -36,8 +42,11 @@ func (a *Assembler) awaitsReply(f *flight) (prospect, bool) {
 		return prospect{}, false
 	}
 	fl.unanswered, f.awaiting = append(fl.unanswered, f), true
-	return prospect{fate: Delivered, after: replyWait, seen: true}, true
+	return replyDue, true
 }
+
+// replyDue is what becomes of a datagram that waits for its answer.
+var replyDue = prospect{fate: Delivered, after: replyWait, seen: true}
 
 // triedSince is the oldest answer that was tried since then and that no datagram waited for: a socket's reader
 // runs on another CPU, and may have answered before udp_queue_rcv_one_skb returns.
@@ -73,8 +82,9 @@ func (a *Assembler) replyTried(fl *flow, tried attempt) {
 		if tried.lost {
 			f.last = max(f.last, tried.at)
 		}
-		f.replyLost = tried.lost
-		a.end(f, Delivered, bySight)
+		if !f.answeredBy(tried) {
+			a.end(f, Delivered, bySight)
+		}
 		return
 	}
 	if fl.early = append(fl.early, tried); len(fl.early) > maxUnanswered {
@@ -82,11 +92,72 @@ func (a *Assembler) replyTried(fl *flow, tried attempt) {
 	}
 }
 
-// replyBegins takes that a reply begins: what waited for it is done.
+// replyBegins takes that a reply begins: what waited for it waits until it leaves.
 func (a *Assembler) replyBegins(reply *flight) {
 	if reply.packet.Inner.Protocol == protoUDP {
-		a.replyTried(reply.flow, attempt{at: reply.first})
+		a.replyTried(reply.flow, attempt{at: reply.first, reply: reply})
 	}
+}
+
+// answeredBy records what became of the answer to a request; it waits if that is still on its way.
+func (f *flight) answeredBy(t attempt) (waits bool) {
+	if t.reply != nil {
+		t.reply.answers = f
+		return true
+	}
+	f.replyLost, f.astray = t.lost, t.astray
+	return false
+}
+
+// replyLeaves records by what device a reply leaves. A tunnel that has no other end of its own, as tunl0, sends to the
+// next hop (ip_tunnel_xmit), and the client, as its own next hop, takes no IPIP. In the tunnel by which the request came
+// a reply is not out yet: what the tunnel wraps it in decides, or that the tunnel drops it.
+func (a *Assembler) replyLeaves(f *flight) {
+	if f.reply && f.tunnelled && f.outer.Dst == f.now().Inner.Dst {
+		f.astray = f.outer
+	}
+	switch {
+	case !f.reply || f.gone || f.arrived || f.leaving == staying:
+		return
+	case f.tunnelled:
+	case f.leaving == sent || f.related != nil && f.related.tunnel == (device{f.netns, f.ifindex}):
+		return
+	}
+	a.replyGone(f)
+}
+
+// replyGone ends what waited for a reply to leave. A SYN that is answered has not ended yet.
+func (a *Assembler) replyGone(f *flight) {
+	if !f.reply || f.gone {
+		return
+	}
+	f.gone = true
+	tried := attempt{at: f.first, lost: f.astray != nil, astray: f.astray}
+	for i, early := range f.flow.early {
+		if early.reply == f {
+			f.flow.early[i] = tried
+		}
+	}
+	switch request := f.answers; {
+	case request != nil && !request.ended:
+		request.answeredBy(tried)
+		a.end(request, Delivered, bySight)
+	case request == nil && tried.lost && a.answersOpen(f):
+		f.related.answeredBy(tried)
+	}
+}
+
+// answersOpen reports whether a reply is the answer to the last request, which waits for none and is open all the same:
+// a SYN is answered before it is freed, and a datagram shortly after, where a lookup that fails would not be seen.
+func (a *Assembler) answersOpen(f *flight) bool {
+	r := f.related
+	switch {
+	case r == nil || r.ended:
+		return false
+	case r.isSYN():
+		return f.has(event.SYN) && f.packet.Ack == r.packet.Seq+1
+	}
+	return r.packet.Inner.Protocol == protoUDP && r.prospect.fate == Delivered && !a.watches(event.IPRouteOutput)
 }
 
 // unanswerable takes that no way was found for a reply.

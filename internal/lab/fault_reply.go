@@ -2,6 +2,12 @@ package lab
 
 import "net/netip"
 
+// intoTunnel is the code of answers that leave by the tunnel's device, tunnelTable a routing table that sends them there.
+const (
+	intoTunnel  = "reply-into-tunnel"
+	tunnelTable = "100"
+)
+
 // silentGateway is an address of the lab's network that nobody has.
 const silentGateway = "10.0.0.99"
 
@@ -47,6 +53,40 @@ func replyFaults() []Scenario {
 				giveAddr(RealServer, "tunl0", VIP),
 				unless("No such process", run(RealServer, "ip", "route", "del", "default")),
 				routeClient(), removeAddr(Client, "lo", farClient),
+				stopListening(), listen(),
+			},
+			Traffic: expect(TimedOut),
+		},
+		{
+			Name:    "listener-on-tunnel",
+			Summary: "The service is bound to tunl0, and so are its answers: each goes into the tunnel, to its own client.",
+			Code:    intoTunnel,
+			Inject:  []Step{bindService("tunl0")},
+			Undo:    []Step{stopListening(), listen()},
+			Traffic: expect(TimedOut),
+		},
+		{
+			Name:    "rule-into-tunnel",
+			Summary: "A routing rule for what comes from the VIP leads to a table whose route is tunl0.",
+			Code:    intoTunnel,
+			Inject: []Step{
+				run(RealServer, "ip", "route", "replace", "default", "dev", "tunl0", "table", tunnelTable),
+				unless("File exists", run(RealServer, "ip", "rule", "add", "pref", "10", "from", VIP.String(), "lookup", tunnelTable)),
+			},
+			Undo: []Step{
+				unless("No such file", run(RealServer, "ip", "rule", "del", "pref", "10")),
+				unless("does not exist", unless("No such process", run(RealServer, "ip", "route", "del", "default", "dev", "tunl0", "table", tunnelTable))),
+				stopListening(), listen(),
+			},
+			Traffic: expect(TimedOut),
+		},
+		{
+			Name:    "route-into-tunnel",
+			Summary: "The real server's route to the client is tunl0, and so is the one for what comes out of that.",
+			Code:    intoTunnel,
+			Inject:  []Step{run(RealServer, "ip", "route", "replace", ClientAddr.String(), "dev", "tunl0")},
+			Undo: []Step{
+				unless("No such process", run(RealServer, "ip", "route", "del", ClientAddr.String(), "dev", "tunl0")),
 				stopListening(), listen(),
 			},
 			Traffic: expect(TimedOut),

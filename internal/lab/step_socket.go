@@ -45,6 +45,11 @@ func filterSockets() Step {
 	})
 }
 
+// bindService binds the service's sockets to a device.
+func bindService(dev string) Step {
+	return setSockets("the service bound to "+dev, func(fd int) error { return unix.BindToDevice(fd, dev) })
+}
+
 // wantNeighbours has the service refuse what came by a router (RFC 5082).
 func wantNeighbours() Step {
 	return setSockets("IP_MINTTL 255", func(fd int) error {

@@ -35,6 +35,8 @@ type loss struct {
 	answerless bool
 	// lastSight: there a reply is seen only when it is freed, long after it was sent.
 	lastSight bool
+	// onward: the answer leaves the real server, and is lost at the client; both are told where everything is watched.
+	onward bool
 }
 
 // in is what the row says of a tier, on a kernel that has reasons or has none.

@@ -41,6 +41,11 @@ func directorLosses() (all []loss) {
 	both(loss{scenario: "netem-loss", reply: true, fate: "dropped", functions: netem, reasons: []string{"QDISC_DROP", "NOT_SPECIFIED"}, dev: "eth0"})
 	all = append(all, refusedSYN("rule-prohibit-return"), unanswerable("rule-prohibit-return"))
 	both(loss{scenario: "director-netem-loss", at: lab.Director, fate: "dropped", functions: netem, reasons: []string{"QDISC_DROP", "NOT_SPECIFIED"}, dev: "eth0"})
-	both(loss{scenario: "vip-wrong-prefix", reply: true, fate: "dropped", functions: []string{"ip_tunnel_xmit", "ipip_tunnel_xmit"}, reasons: unnamed, dev: "tunl0"})
+	tunnelXmit := []string{"ip_tunnel_xmit", "ipip_tunnel_xmit"}
+	for _, name := range []string{"listener-on-tunnel", "rule-into-tunnel"} {
+		both(loss{scenario: name, fate: replyLost, onward: true})
+	}
+	both(loss{scenario: "route-into-tunnel", reply: true, fate: "dropped", functions: tunnelXmit, reasons: unnamed, dev: "tunl0"})
+	both(loss{scenario: "vip-wrong-prefix", reply: true, fate: "dropped", functions: tunnelXmit, reasons: unnamed, dev: "tunl0"})
 	return all
 }

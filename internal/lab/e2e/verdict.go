@@ -68,6 +68,11 @@ func (o options) nothingElse(l *lab.Lab, w *watch, rd round, during window, miss
 			}
 		}
 		journeys = slices.DeleteFunc(journeys, ours)
+		if want.onward && rd.watched == everywhere {
+			journeys = slices.DeleteFunc(journeys, func(j line) bool {
+				return j.Direction == "reply" && j.lost() && flat(j).cause == during.scenario.Code
+			})
+		}
 		if len(flows) != t.Count {
 			return fmt.Errorf("%s: %d were lost instead of %d", t.Proto, len(flows), t.Count)
 		}
@@ -96,7 +101,7 @@ func (l loss) ours(j line) bool {
 	return j.is(l) && (j.lost() || l.blind != "" && j.Fate == l.blind || l.fate == replyLost && l.late(j))
 }
 
-// replyLost is the fate of a datagram whose answer never became a packet.
+// replyLost is the fate of a packet whose answer never became one, or left by the wrong device.
 const replyLost = "delivered, reply lost"
 
 // lateAnswer tells the datagrams whose answer ipiptrace does not wait for: the service took that long to try.
