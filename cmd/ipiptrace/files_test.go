@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -190,12 +191,15 @@ func TestAStateThatNoReaderTakesIsNotRecorded(t *testing.T) {
 	}
 }
 
-// TestASilentInputEndsWithASignal sends SIGTERM to a replay that waits for more, of a FIFO and of standard input.
+// TestASilentInputEndsWithASignal sends signals to a replay that waits for more, of a FIFO and of standard input.
 func TestASilentInputEndsWithASignal(t *testing.T) {
 	self, err := os.Executable()
 	check(t, err)
 	for _, from := range []string{"a FIFO", "-"} {
-		for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		for _, end := range []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
+			if signal.Ignored(end) {
+				continue // these tests run under nohup
+			}
 			var stderr bytes.Buffer
 			cmd := &exec.Cmd{Path: self, Args: []string{"ipiptrace", "replay", "-"}, Stderr: &stderr}
 			var in io.WriteCloser
@@ -214,11 +218,11 @@ func TestASilentInputEndsWithASignal(t *testing.T) {
 			// More than a pipe holds: once it is written, somebody reads.
 			_, err = in.Write(bytes.Repeat([]byte("\n"), 256<<10))
 			check(t, err)
-			check(t, cmd.Process.Signal(signal))
+			check(t, cmd.Process.Signal(end))
 			late := time.AfterFunc(soon, func() { _ = cmd.Process.Kill() })
 			err := cmd.Wait()
 			if late.Stop(); err != nil || !strings.HasPrefix(stderr.String(), "journeys 0 ") {
-				t.Errorf("%s, %s: %v, %q", from, signal, err, stderr.String())
+				t.Errorf("%s, %s: %v, %q", from, end, err, stderr.String())
 			}
 			in.Close()
 		}

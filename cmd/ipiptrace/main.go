@@ -54,11 +54,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // Ctrl-C under `lab` comes twice within a moment and is still one wish.
 const impatience = 500 * time.Millisecond
 
-// untilSignal is a context that SIGINT or SIGTERM ends. A write to a closed pipe is an error from now on, no signal.
+// untilSignal is a context that SIGINT, SIGTERM or the end of the terminal ends, the last unless nohup(1) is to prevent
+// that. A write to a closed pipe, or beyond the largest file that is allowed, is an error from now on, no signal.
 func untilSignal(parent context.Context) (ctx context.Context, release func()) {
 	// Asked for, not ignored: a child process must not inherit it.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	ctx, stop := signal.NotifyContext(parent, syscall.SIGINT, syscall.SIGTERM)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE, syscall.SIGXFSZ)
+	ends := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		ends = append(ends, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(parent, ends...)
 	context.AfterFunc(ctx, func() { time.AfterFunc(impatience, stop) })
 	return ctx, stop
 }
