@@ -1,12 +1,14 @@
 package tracer
 
 import (
+	"bytes"
 	"errors"
 	"maps"
 	"os"
 	"slices"
 	"testing"
 
+	"github.com/cilium/ebpf/btf"
 	"golang.org/x/sys/unix"
 
 	"ipiptrace/tracer/event"
@@ -38,6 +40,37 @@ func TestAPlaceInAModuleThatIsNotThereSaysSo(t *testing.T) {
 	} {
 		if row := (watching{candidate: at, err: err}).row(); row.Why != want {
 			t.Errorf("%v: %q, want %q", err, row.Why, want)
+		}
+	}
+}
+
+func TestAModuleThatIsBuiltInIsNotMissing(t *testing.T) {
+	evaluates := &btf.Func{Name: "nft_immediate_eval", Type: &btf.FuncProto{Return: &btf.Void{}}, Linkage: btf.StaticFunc}
+	b, err := btf.NewBuilder([]btf.Type{evaluates}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := b.Marshal(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	types, err := btf.LoadSpecFromReader(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &programs{kernel: &kernel{types: types}}
+	const module = "no_module_is_called_so" // no test depends on what this machine has loaded
+	for what, test := range map[string]struct {
+		place probe
+		away  bool
+	}{
+		"built in":                       {probe{symbols: []string{"nft_immediate_eval"}, module: module}, false},
+		"built in, under the other name": {probe{symbols: []string{"nft_old_eval", "nft_immediate_eval"}, module: module}, false},
+		"not loaded":                     {probe{symbols: []string{"ip_vs_schedule"}, module: module}, true},
+		"the kernel's own":               {probe{symbols: []string{"ip_rcv"}}, false},
+	} {
+		if away := p.isAway(test.place); away != test.away {
+			t.Errorf("%s: away %v", what, away)
 		}
 	}
 }

@@ -47,8 +47,8 @@ func (p *programs) watch(c candidate, ways []way) watching {
 		}
 		w.err = errors.Join(w.err, err)
 	}
-	if module := c.probe.module; isAbsent(w.err) && module != "" && !isLoaded(module) {
-		w.err = errors.Join(notLoaded{module}, w.err)
+	if isAbsent(w.err) && p.isAway(c.probe) {
+		w.err = errors.Join(notLoaded{c.probe.module}, w.err)
 	}
 	return w
 }
@@ -76,6 +76,12 @@ func (p *programs) attachAll(w way) ([]attached, error) {
 // that it has.
 func (p *programs) isMissing(symbol, module string) bool {
 	return module != "" && !isLoaded(module) && !p.kernel.hasFunction(symbol, "")
+}
+
+// isAway reports whether the module of a place is neither loaded nor built in.
+func (p *programs) isAway(place probe) bool {
+	has := func(symbol string) bool { return !p.isMissing(symbol, place.module) }
+	return !slices.ContainsFunc(place.symbols, has)
 }
 
 // lacks are the attachments of functions in these modules that are not watched yet.
