@@ -9,6 +9,7 @@ import (
 
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/journey"
+	"ipiptrace/internal/ruleset"
 	"ipiptrace/tracer/event"
 )
 
@@ -209,6 +210,25 @@ func found(t *testing.T, v Verdict, code string, certainty Certainty, fix string
 	}
 	if c.Summary == "" || certainty == Observed && len(c.Evidence) == 0 {
 		t.Errorf("%s: summary %q, evidence %q", c.Code, c.Summary, c.Evidence)
+	}
+}
+
+// TestNoEvidenceIsEmpty asks every row; the rules here have no text, as one of which nft's listing may be forged.
+func TestNoEvidenceIsEmpty(t *testing.T) {
+	lines := map[string]bool{}
+	for what, test := range repairable(t) {
+		for _, line := range Explain(test.j, test.s).Cause.Evidence {
+			if lines[line] = true; strings.TrimSpace(line) == "" {
+				t.Errorf("%s: evidence %q", what, line)
+			}
+		}
+	}
+	if want := "chain input: handle 3, whose text cannot be read safely"; !lines[want] {
+		t.Errorf("nothing says %q", want)
+	}
+	blank := ruleset.Rule{Backend: "iptables-legacy", Chain: "INPUT", Number: 2, Text: " "}
+	if got := evidenceOf(blank); !slices.Equal(got, []string{"chain INPUT: rule 2, which has no text"}) {
+		t.Errorf("%q", got)
 	}
 }
 

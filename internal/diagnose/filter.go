@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
@@ -278,11 +279,17 @@ func where(r ruleset.Rule) string {
 	return fmt.Sprintf("rule %d in %s", r.Number, place)
 }
 
+// evidenceOf is a rule as it is listed. One that may have begun on an earlier line of the listing has no text.
 func evidenceOf(r ruleset.Rule) []string {
-	if r.Policy != "" {
+	switch {
+	case r.Policy != "":
 		return []string{fmt.Sprintf("chain %s: policy drop, and no rule accepts the packet", r.Chain)}
+	case strings.TrimSpace(r.Text) != "":
+		return []string{r.Text}
+	case r.Backend == "nft":
+		return []string{fmt.Sprintf("chain %s: handle %d, whose text cannot be read safely", r.Chain, r.Handle)}
 	}
-	return []string{r.Text}
+	return []string{fmt.Sprintf("chain %s: rule %d, which has no text", r.Chain, r.Number)}
 }
 
 // trackedAs is what connection tracking has the packet for, if a rule has asked.
