@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -149,7 +150,7 @@ func (c *count) String() string { return strconv.Itoa(int(*c)) }
 func (c *count) Set(s string) error {
 	n, err := strconv.ParseUint(s, 10, 31)
 	if err != nil || n == 0 {
-		return errors.New("not a number of journeys: give one from 1 up")
+		return fmt.Errorf("not a number of journeys: give one from 1 to %d", math.MaxInt32)
 	}
 	*c = count(n)
 	return nil
@@ -165,7 +166,7 @@ func (r *ringBytes) String() string { return strconv.Itoa(int(*r)) }
 func (r *ringBytes) Set(s string) error {
 	n, err := strconv.ParseUint(s, 10, 31)
 	if err != nil || n < 64<<10 || n&(n-1) != 0 {
-		return errors.New("not a size: give a power of two, 65536 or more")
+		return fmt.Errorf("not a size: give a power of two from %d to %d", 64<<10, 1<<30)
 	}
 	*r = ringBytes(n)
 	return nil
@@ -186,7 +187,7 @@ func (d *span) String() string {
 func (d *span) Set(s string) error {
 	parsed, err := time.ParseDuration(s)
 	if err != nil || parsed <= 0 {
-		return errors.New("not a duration: give a number with a unit, like 10s or 2m")
+		return errors.New("not a duration: give a number with a unit, like 10s or 2m, up to 292 years")
 	}
 	*d = span(parsed)
 	return nil
