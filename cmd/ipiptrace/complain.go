@@ -31,7 +31,7 @@ func complain(w io.Writer, err error) {
 	if err == nil || errors.Is(err, errLost) || errors.As(err, new(commandStatus)) {
 		return
 	}
-	line := strings.ReplaceAll(err.Error(), "\n", "; ")
+	line := screen.Brief(strings.ReplaceAll(err.Error(), "\n", "; "))
 	for _, h := range hints {
 		if errors.Is(err, h.kind) {
 			line += ": " + h.hint()

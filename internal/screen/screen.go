@@ -7,6 +7,7 @@
 package screen
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -62,6 +63,20 @@ func Short(s string) string { return short(s, readable, "") }
 
 // Quote is Short in quotes, which count.
 func Quote(s string) string { return `"` + short(s, readable-2, `"\`) + `"` }
+
+// word is what a sentence has between two spaces, or between two quotes.
+var word = regexp.MustCompile(`"(?:[^"\\]|\\.)*"?|[^\s"]*[^\s":,;]`)
+
+// Brief is a sentence that repeats what somebody gave, as errors of libraries do: clean, and each word or text in quotes
+// in it as Short has it.
+func Brief(s string) string {
+	return word.ReplaceAllStringFunc(Clean(s), func(w string) string {
+		if inner, quoted := strings.CutPrefix(w, `"`); quoted && utf8.RuneCountInString(w) > readable {
+			return `"` + short(strings.TrimSuffix(inner, `"`), readable-2, "") + `"`
+		}
+		return Short(w)
+	})
+}
 
 func short(s string, columns int, escaped string) string {
 	var b strings.Builder

@@ -48,6 +48,23 @@ func TestWhatATerminalObeysIsShown(t *testing.T) {
 	}
 }
 
+func TestASentenceRepeatsShortWhatItRepeats(t *testing.T) {
+	x := strings.Repeat("x", 1000)
+	for s, want := range map[string]string{
+		`replay "a b": line 1: ParseAddr("\x1b"): unable`:  `replay "a b": line 1: ParseAddr("\x1b"): unable`,
+		"a control character \x1b":                         `a control character \x1b`,
+		`ParseAddr("` + x + `"): unable to parse IP`:       `ParseAddr("` + x[:61] + `…"): unable to parse IP`,
+		`ParseAddr("x x \"` + x + `" y`:                    `ParseAddr("x x \"` + x[:55] + `…" y`,
+		`kind "` + x:                                       `kind "` + x[:61] + `…"`,
+		"cannot unmarshal number " + x + ": into Go value": "cannot unmarshal number " + x[:63] + "…: into Go value",
+		strings.Repeat(`"", `, 40):                         strings.Repeat(`"", `, 40),
+	} {
+		if got := Brief(s); got != want {
+			t.Errorf("%q is\n%q, want\n%q", s, got, want)
+		}
+	}
+}
+
 func TestTextOfPeopleStaysAsItIs(t *testing.T) {
 	for _, s := range []string{"eth0", "10.0.0.7:41522 → 10.99.0.1:80", "38 µs · 5 ×", "Größe", "日本", `C:\`, "�"} {
 		if got := Clean(s); got != s {
