@@ -210,6 +210,9 @@ var hostile = []string{
 	"a; touch x #\u200b" + strings.Repeat("long ", 40),
 }
 
+// hookOfChain is the one word of nft that holds several: where a chain that a repair adds is called.
+var hookOfChain = regexp.MustCompile(`^\{ type filter hook [a-z]+ priority [a-z]+; \}$`)
+
 // harmlessCommand is an error if a shell, or nft, which joins its words, would find more in a line than one command with
 // the words that were meant.
 func harmlessCommand(line string) error {
@@ -221,6 +224,7 @@ func harmlessCommand(line string) error {
 		switch {
 		case word == "touch":
 			return errors.New("an unintended word")
+		case words[0] == "nft" && hookOfChain.MatchString(word):
 		case words[0] == "nft" && word != "{" && word != "}" && strings.ContainsAny(word, " ;{}#$`'\"\n"):
 			return errors.New("nft would read more than a word")
 		}
