@@ -56,7 +56,8 @@ func section(t *testing.T, file, name, want string) {
 // what ipiptrace said of each of them in a guest (make sessions).
 func TestDocsOfCausesAreWhatTheProgramSays(t *testing.T) {
 	var index, table strings.Builder
-	index.WriteString("# The causes\n\nWhere a packet meets them, first to last. `ipiptrace explain CODE` says the same.\n\n| cause | where | what it means |\n| --- | --- | --- |\n")
+	index.WriteString("# The causes\n\nWhere a packet meets them, first to last. `ipiptrace explain CODE` says the same.\n\n" +
+		"The sessions on the pages were recorded in the lab (`ipiptrace lab`): its VIP is 10.99.0.1, its service is called `e2e`, its client is\n10.0.0.7, its director 10.0.0.2 and its real server 10.0.0.11.\n\n| cause | where | what it means |\n| --- | --- | --- |\n")
 	for _, d := range diagnose.Codes() {
 		fmt.Fprintf(&index, "| [`%s`](%s.md) | %s | %s |\n", d.Code, d.Code, d.Where, strings.TrimSuffix(d.Means, "."))
 		page(t, "causes/"+d.Code+".md", causePage(t, d))
@@ -66,25 +67,45 @@ func TestDocsOfCausesAreWhatTheProgramSays(t *testing.T) {
 	if err != nil || len(pages) != len(diagnose.Codes())+1 {
 		t.Errorf("docs/causes has %d pages, there are %d causes: %v", len(pages), len(diagnose.Codes()), err)
 	}
-	table.WriteString("# What the lab can break\n\n`ipiptrace lab NAME` builds a client, a director and a real server in network namespaces, breaks them so, and prints:\n\n" +
+	table.WriteString("# What the lab can break\n\n`ipiptrace lab NAME` builds a client, a director and a real server in network namespaces, gives them a fault, and prints:\n\n" +
 		"```json\n{\"name\":\"rp-filter\",\"code\":\"rp-filter\",\"vip\":\"10.99.0.1\",\"port\":80,\"namespaces\":{\"client\":\"/proc/121/fd/3\",\"director\":\"/proc/121/fd/6\",\"real-server\":\"/proc/121/fd/7\"}}\n```\n\n" +
 		"`ipiptrace lab NAME -- sh` gives a shell beside it, with traffic, in which `IPIPTRACE_VIP`, `IPIPTRACE_PORT`, `IPIPTRACE_CLIENT`, `IPIPTRACE_DIRECTOR`\nand `IPIPTRACE_REAL_SERVER` are set; `--hold` keeps it until Ctrl-C and gives the namespaces names.\n\n" +
-		"| scenario | what is wrong | cause |\n| --- | --- | --- |\n")
+		"A fault that reaches beyond those namespaces has `--change-this-machine` behind its name, and is refused without; it is undone at the end.\n")
+	where, order, rows := map[string]string{"": "no loss"}, []string{"no loss"}, map[string]string{}
+	for _, d := range diagnose.Codes() {
+		where[d.Code] = d.Where
+		if !slices.Contains(order, d.Where) {
+			order = append(order, d.Where)
+		}
+	}
 	for _, s := range lab.Scenarios() {
-		fmt.Fprintf(&table, "| `%s` | %s | %s |\n", s.Name, strings.TrimSuffix(s.Summary, "."), linkTo(s.Code))
+		if where[s.Code] == "" {
+			t.Errorf("%s is in no group: explain does not know %s", s.Name, s.Code)
+		}
+		rows[where[s.Code]] += fmt.Sprintf("| `%s%s` | %s | %s |\n", s.Name, allowance(s), strings.TrimSuffix(s.Summary, "."), linkTo(s.Code))
+	}
+	for _, group := range order {
+		if rows[group] != "" {
+			fmt.Fprintf(&table, "\n## %s\n\n| scenario | what is wrong | cause |\n| --- | --- | --- |\n%s", group, rows[group])
+		}
 	}
 	page(t, "scenarios.md", table.String())
 }
 
-// linkTo is a code, with a link to its page if it has one.
-func linkTo(code string) string {
-	switch {
-	case code == "":
-		return ""
-	case slices.Contains(codes(), code):
-		return fmt.Sprintf("[`%s`](causes/%s.md)", code, code)
+// allowance is the flag without which lab refuses the scenario, if it needs one.
+func allowance(s lab.Scenario) string {
+	if s.WholeMachine {
+		return " --change-this-machine"
 	}
-	return "`" + code + "`"
+	return ""
+}
+
+// linkTo is a link to the page of a code; a scenario without a loss has none.
+func linkTo(code string) string {
+	if code == "" {
+		return ""
+	}
+	return fmt.Sprintf("[`%s`](causes/%s.md)", code, code)
 }
 
 func causePage(t *testing.T, d diagnose.Doc) string {
@@ -97,13 +118,9 @@ func causePage(t *testing.T, d diagnose.Doc) string {
 		b.WriteString("\n## In the lab\n\nThe lab has no scenario for it.\n")
 		return b.String()
 	}
-	b.WriteString("\n## In the lab\n\nWhat ipiptrace says of it in a Debian 6.1 guest: of the journeys that differ, the first one each.\n")
+	b.WriteString("\n## In the lab\n\nWhat ipiptrace says of it in a Debian 6.1 guest: one example of each kind of journey.\n")
 	for _, s := range scenarios {
-		change := ""
-		if s.WholeMachine {
-			change = " --change-this-machine"
-		}
-		fmt.Fprintf(&b, "\n### %s\n\n%s Try it: `ipiptrace lab %s%s -- sh`.\n\n```\n%s```\n", s.Name, s.Summary, s.Name, change, session(t, s))
+		fmt.Fprintf(&b, "\n### %s\n\n%s Try it: `ipiptrace lab %s%s -- sh`.\n\n```\n%s```\n", s.Name, s.Summary, s.Name, allowance(s), session(t, s))
 	}
 	return b.String()
 }

@@ -12,7 +12,8 @@ type Doc struct {
 	Kernel string `json:"kernel"`
 	// Confirm are commands that show it by hand, with what to look for behind a #.
 	Confirm []string `json:"confirm"`
-	// Fix are the ways to repair it; VIP, RIP, CLIENT and the like stand for the reader's own.
+	// Fix are the ways to repair it, commands and lines of prose that begin with #; VIP, RIP, CLIENT and the like stand
+	// for the reader's own.
 	Fix []string `json:"fix"`
 	// Prevent is how to keep it from coming back.
 	Prevent string `json:"prevent"`
@@ -28,7 +29,7 @@ func Codes() []Doc {
 		{"before the tunnel", outerDocs()},
 		{"any stage, the packet", packetDocs()},
 		{"any stage, filters", filterDocs()},
-		{"routing (inner header)", routingDocs()},
+		{"routing of the inner packet", routingDocs()},
 		{"reply", replyDocs()},
 		{"socket", socketDocs()},
 		{"host", hostDocs()},
@@ -41,7 +42,7 @@ func Codes() []Doc {
 				"ipiptrace --vip VIP --only lost --stack  # who called the function",
 				"nstat -az  # which counter rises with each loss",
 			},
-			Fix:     []string{"Look the function up in the kernel's source; a recording (ipiptrace record) shows others what you saw."},
+			Fix:     []string{"# Look the function up in the kernel's source; a recording (ipiptrace record) shows others what you saw."},
 			Prevent: "Report it with a recording: a cause that is known can be named.",
 		}}},
 	} {
@@ -60,7 +61,7 @@ func outerDocs() []Doc {
 			Means:   "The outer destination is none of this host's addresses: the director has a wrong address for the real server.",
 			Kernel:  "ip_error, IP_INADDRERRORS, no ICMP, with forwarding off; with forwarding on the packet is sent on.",
 			Confirm: []string{"ip route get OUTER-DESTINATION  # not local", "ipvsadm -Ln  # on the director: the address of the destination"},
-			Fix:     []string{"On the director: ipvsadm -d -t VIP:PORT -r WRONG; ipvsadm -a -t VIP:PORT -r RIP -i"},
+			Fix:     []string{"ipvsadm -d -t VIP:PORT -r WRONG; ipvsadm -a -t VIP:PORT -r RIP -i  # on the director"},
 			Prevent: "Take the addresses of real servers from one source in keepalived's configuration.",
 		},
 		{
@@ -68,7 +69,7 @@ func outerDocs() []Doc {
 			Means:   "The frame is addressed to another Ethernet address: somebody has a wrong neighbour entry for this host.",
 			Kernel:  "ip_rcv_core, OTHERHOST; only on a device in promiscuous mode, others never show such a frame to the kernel.",
 			Confirm: []string{"ip neigh show RIP  # on the director", "ip link show eth0  # the real address"},
-			Fix:     []string{"On the director: ip neigh del RIP dev eth0"},
+			Fix:     []string{"ip neigh del RIP dev eth0  # on the director"},
 			Prevent: "No permanent neighbour entries; after an address moves, announce it (arping -U).",
 		},
 		{
@@ -92,15 +93,26 @@ func outerDocs() []Doc {
 			Means:   "Tunnels are there, but none for these two outer addresses.",
 			Kernel:  "tunnel4_rcv, NOT_SPECIFIED, ICMP 3/3. With tunl0 up it takes what no other tunnel does, and rp_filter of tunl0 counts.",
 			Confirm: []string{"ip -d link show type ipip  # local and remote"},
-			Fix:     []string{"ip tunnel change TUNNEL mode ipip remote any local RIP", "or: ip link set tunl0 up"},
-			Prevent: "A tunnel with remote any, if there are several directors.",
+			Fix: []string{
+				"ip tunnel change TUNNEL mode ipip remote DIRECTOR local RIP",
+				"# or, for any director, make it anew (a tunnel with a remote can't be changed to one without) and give it the VIP again:",
+				"ip link del TUNNEL; ip link add TUNNEL type ipip local RIP; ip link set TUNNEL up; ip addr add VIP/32 dev TUNNEL",
+				"# or let tunl0 take what no other tunnel does:",
+				"ip link set tunl0 up",
+			},
+			Prevent: "A tunnel without a remote, if there are several directors.",
 		},
 		{
 			Code:    "tunnel-mode-mismatch",
 			Means:   "The tunnel takes another protocol than IPv4 (mplsip), or the director sends by GRE or GUE.",
 			Kernel:  "ipip_tunnel_rcv, NOT_SPECIFIED, no ICMP, no counter; GRE: ip_local_deliver_finish, IP_NOPROTO, ICMP 3/2, or gre_rcv; GUE: __udp4_lib_rcv, NO_SOCKET, ICMP 3/3.",
 			Confirm: []string{"ip -d link show TUNNEL  # mode", "ipvsadm -Ln --tun-info  # on the director"},
-			Fix:     []string{"ip link del TUNNEL; ip link add TUNNEL type ipip local RIP; ip link set TUNNEL up  # the mode of one that is there can't be changed", "On the director: ipvsadm -e -t VIP:PORT -r RIP:PORT -i --tun-type ipip"},
+			Fix: []string{
+				"# The mode of a tunnel that is there can't be changed; its addresses go with it, so the VIP is given again:",
+				"ip link del TUNNEL; ip link add TUNNEL type ipip local RIP; ip link set TUNNEL up; ip addr add VIP/32 dev TUNNEL",
+				"# or, if the director sends by GRE or GUE:",
+				"ipvsadm -e -t VIP:PORT -r RIP:PORT -i --tun-type ipip  # on the director",
+			},
 			Prevent: "Leave the mode out when the tunnel is made: ipip is the default.",
 		},
 		{
@@ -108,7 +120,7 @@ func outerDocs() []Doc {
 			Means:   "The outer header says that the packet met congestion (CE), and the inner one that its sender takes no word of that (Not-ECT).",
 			Kernel:  "ip_tunnel_rcv (IP_ECN_decapsulate, RFC 6040), NOT_SPECIFIED, no ICMP; rx_frame_errors of the tunnel's device.",
 			Confirm: []string{"ip -s -s link show tunl0  # frame errors", "tcpdump -nvi eth0 proto 4  # tos 0x3 outside, 0x0 inside"},
-			Fix:     []string{"Between director and real server: whoever sets CE must leave packets alone that are Not-ECT (RFC 3168)."},
+			Fix:     []string{"# Between director and real server: whoever sets CE must leave packets alone that are Not-ECT (RFC 3168)."},
 			Prevent: "IPVS copies the field from the inner header to the outer one: nothing else may write it but for ECT.",
 		},
 		{
@@ -116,7 +128,7 @@ func outerDocs() []Doc {
 			Means:   "The tunnel's device is in another network namespace: the inner packet goes on there, without the VIP.",
 			Kernel:  "Decapsulated, then ip_error in the other namespace.",
 			Confirm: []string{"ip -d link show type ipip  # in each namespace: link-netnsid"},
-			Fix:     []string{"Make the tunnel in the namespace in which the service runs: ip link add lvs0 type ipip local RIP"},
+			Fix:     []string{"ip link add lvs0 type ipip local RIP; ip link set lvs0 up; ip addr add VIP/32 dev lvs0  # in the namespace in which the service runs"},
 			Prevent: "net.core.fb_tunnels_only_for_init_net decides where tunl0 exists.",
 		},
 	}
@@ -137,7 +149,7 @@ func packetDocs() []Doc {
 			Means:   "A header does not fit the packet: wrong version, wrong length, or cut off.",
 			Kernel:  "ip_rcv_core, IP_INHDR or PKT_TOO_SMALL; on the tunnel's device it is the inner header.",
 			Confirm: []string{"nstat -az IpInHdrErrors IpExtInTruncatedPkts", "tcpdump -ni eth0 -vv proto 4"},
-			Fix:     []string{"Look at who sends it: on the wire it is as it is here."},
+			Fix:     []string{"# Look at who sends it: on the wire it is as it is here."},
 			Prevent: "None on this host.",
 		},
 		{
@@ -145,7 +157,7 @@ func packetDocs() []Doc {
 			Means:   "The packet's TTL is used up.",
 			Kernel:  "ip_forward or ip_vs_tunnel_xmit, with ICMP 11/0 (NOT_SPECIFIED, IP_INHDR).",
 			Confirm: []string{"traceroute -n VIP", "ipiptrace --vip VIP  # the same packet again and again: it goes in a circle"},
-			Fix:     []string{"If it goes in a circle: the VIP is missing on the real server while forwarding is on (explain vip-missing)."},
+			Fix:     []string{"# If it goes in a circle: the VIP is missing on the real server while forwarding is on (explain vip-missing)."},
 			Prevent: "net.ipv4.ip_forward=0 on real servers: the tunnel does not need it.",
 		},
 		{
@@ -153,16 +165,20 @@ func packetDocs() []Doc {
 			Means:   "A fragment did not arrive, and the others waited in vain.",
 			Kernel:  "ip_expire, FRAG_REASM_TIMEOUT (6.12; before that NOT_SPECIFIED), ICMP 11/1 after ipfrag_time; nothing before that.",
 			Confirm: []string{"nstat -az IpReasmFails IpReasmTimeout", "tcpdump -ni eth0 'ip[6:2] & 0x3fff != 0'"},
-			Fix:     []string{"Let fragments pass in firewalls on the way", "ip route change default via GATEWAY advmss 1440  # on the real server: smaller segments"},
-			Prevent: "net.ipv4.vs.pmtu_disc=1 on the director and ICMP 3/4 allowed: then nothing is fragmented.",
+			Fix:     []string{"# Let fragments pass in firewalls on the way", "ip route change default via GATEWAY advmss 1440  # on the real server: smaller segments"},
+			Prevent: "net.ipv4.vs.pmtu_disc=1 on the director (the default): what its sender marks with DF is not fragmented then, but refused with ICMP 3/4, and lost for good where that is filtered (explain mtu-exceeded). With 0 everything passes, in fragments, of which one lost loses the whole.",
 		},
 		{
 			Code:    "mtu-exceeded",
 			Means:   "With the outer header the packet is larger than the way to the real server, and may not be fragmented.",
 			Kernel:  "ip_vs_tunnel_xmit, with ICMP 3/4 to the client.",
 			Confirm: []string{"ip route get RIP  # on the director: mtu", "tcpdump -ni eth0 'icmp[0] = 3 and icmp[1] = 4'"},
-			Fix:     []string{"ip route change default via GATEWAY advmss 1440  # on the real server", "or an MTU of 1520 between director and real server"},
-			Prevent: "Never filter ICMP 3/4.",
+			Fix: []string{
+				"ip route change default via GATEWAY advmss 1440  # on the real server: TCP's segments fit then",
+				"sysctl -w net.ipv4.vs.pmtu_disc=0  # on the director: all fits then, in fragments, of which one lost loses the whole",
+				"# or an MTU of 1520 between director and real server: the best one",
+			},
+			Prevent: "Never filter ICMP 3/4: with net.ipv4.vs.pmtu_disc=1 (the default) it alone tells the sender; with 0 fragments have to pass instead (explain fragment-lost).",
 		},
 	}
 }
@@ -222,7 +238,7 @@ func filterDocs() []Doc {
 			Means:   "A filter that the service has put on its own socket drops the packet.",
 			Kernel:  "tcp_v4_rcv or udp_queue_rcv_one_skb, SOCKET_FILTER.",
 			Confirm: []string{"ss -lntup 'sport = :PORT'  # whose socket it is"},
-			Fix:     []string{"Change the program that owns the socket (SO_ATTACH_FILTER, SO_ATTACH_BPF)."},
+			Fix:     []string{"# Change the program that owns the socket (SO_ATTACH_FILTER, SO_ATTACH_BPF)."},
 			Prevent: "None on this host.",
 		},
 		{
@@ -238,7 +254,7 @@ func filterDocs() []Doc {
 			Means:   "A security module (SELinux, AppArmor, Smack) refuses the packet.",
 			Kernel:  "SECURITY_HOOK on the newest kernels, SOCKET_FILTER or NETFILTER_DROP on others.",
 			Confirm: []string{"ausearch -m avc -ts recent", "journalctl -k | grep -i denied"},
-			Fix:     []string{"Allow it in the module's policy (audit2allow)."},
+			Fix:     []string{"# Allow it in the module's policy (audit2allow)."},
 			Prevent: "Test the policy in permissive mode first.",
 		},
 		{
@@ -246,7 +262,7 @@ func filterDocs() []Doc {
 			Means:   "A rule hands the packet to a program (NF_QUEUE), and no program takes it.",
 			Kernel:  "nf_queue, NOT_SPECIFIED.",
 			Confirm: []string{"cat /proc/net/netfilter/nfnetlink_queue  # empty", "nft list ruleset | grep queue"},
-			Fix:     []string{"Start the program, or let the rule bypass it: queue flags bypass num N"},
+			Fix:     []string{"# Start the program, or let the rule bypass it (nft: queue flags bypass to N; iptables: --queue-bypass)"},
 			Prevent: "bypass in every queue rule.",
 		},
 	}
@@ -259,15 +275,15 @@ func routingDocs() []Doc {
 			Means:   "The reverse-path filter drops the packet: the way back to its source leads out of another device, or there is none.",
 			Kernel:  "ip_rcv_finish_core, IP_RPFILTER. What counts is max(conf.all, conf.DEVICE); conf.default does nothing for devices that are there. Connections that were there before survive (early demux).",
 			Confirm: []string{"sysctl net.ipv4.conf.all.rp_filter net.ipv4.conf.tunl0.rp_filter", "ip route get CLIENT  # another device than tunl0", "nstat -az TcpExtIPReversePathFilter"},
-			Fix:     []string{"sysctl -w net.ipv4.conf.tunl0.rp_filter=2  # loose; tunl0 must have an IPv4 address", "or 0 on both all and tunl0"},
-			Prevent: "/etc/sysctl.d/: net.ipv4.conf.all.rp_filter=0, and 1 on the devices that face the outside.",
+			Fix:     []string{"sysctl -w net.ipv4.conf.tunl0.rp_filter=2  # loose; tunl0 must have an IPv4 address", "sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.tunl0.rp_filter=0  # or off: the greater of the two counts"},
+			Prevent: "/etc/sysctl.d/: net.ipv4.conf.all.rp_filter=0, net.ipv4.conf.tunl0.rp_filter=2 (or 0), and 1 on the devices that face the outside. A device takes net.ipv4.conf.default.rp_filter when it is made: a tunl0 that comes later has that, unless ipip is loaded before (/etc/modules-load.d/).",
 		},
 		{
 			Code:    "martian-source",
 			Means:   "The packet's source is an address of this host itself, or one that can't be a source.",
 			Kernel:  "ip_rcv_finish_core, since 6.13 IP_LOCAL_SOURCE, IP_INVALID_SOURCE or IP_LOCALNET, before that NOT_SPECIFIED.",
 			Confirm: []string{"ip -4 addr | grep SOURCE", "sysctl -w net.ipv4.conf.all.log_martians=1; dmesg"},
-			Fix:     []string{"Remove the address from this host", "If the outer source is the VIP: ip route change … src DIP on the director"},
+			Fix:     []string{"ip addr del SOURCE/PREFIX dev DEVICE", "ip route replace RIP via GATEWAY src DIP  # on the director, if the outer source is the VIP"},
 			Prevent: "The VIP as /32 on lo, on the director.",
 		},
 		{
@@ -294,7 +310,7 @@ func routingDocs() []Doc {
 			Fix: []string{
 				"nft insert rule FAMILY TABLE CHAIN ip daddr VIP tcp dport PORT accept  # before the rule, in its chain",
 				"iptables -t nat -I CHAIN -d VIP -p tcp --dport PORT -j ACCEPT",
-				"docker: publish on RIP alone (-p RIP:80:80)",
+				"# docker: publish on RIP alone (-p RIP:80:80)",
 			},
 			Prevent: "Publish ports on an address, never on all.",
 		},
@@ -340,7 +356,7 @@ func replyDocs() []Doc {
 			Means:   "The answer leaves by the tunnel's device: inside IPIP, addressed to the client itself, which takes none.",
 			Kernel:  "Nothing is dropped here: the SYN is delivered (reply lost), the SYN/ACK forwarded; the client answers ICMP 3/2 or 3/3 to the real server. If the way of the outer packet is the tunnel, too: ip_tunnel_xmit, NOT_SPECIFIED.",
 			Confirm: []string{"ip route get CLIENT from VIP  # dev tunl0", "ss -lntu 'sport = :PORT'  # %tunl0 behind the address", "tcpdump -ni eth0 'ip proto 4 and src RIP'"},
-			Fix:     []string{"ip rule del pref PREF from VIP lookup TABLE", "or: ip route del CLIENT dev tunl0", "Bind the service to no device, not to tunl0 either."},
+			Fix:     []string{"ip rule del pref PREF from VIP lookup TABLE", "ip route del CLIENT dev tunl0", "# Bind the service to no device, not to tunl0 either."},
 			Prevent: "The tunnel is a way in only: no route and no rule leads into it.",
 		},
 		{
@@ -348,7 +364,7 @@ func replyDocs() []Doc {
 			Means:   "The next hop does not answer ARP.",
 			Kernel:  "neigh_invalidate, NEIGH_FAILED, about 3 s after the packet came to wait; then ICMP 3/1 to the sender.",
 			Confirm: []string{"ip neigh show  # FAILED or INCOMPLETE", "arping -I eth0 NEXT-HOP"},
-			Fix:     []string{"ip route change DESTINATION via ANOTHER-GATEWAY", "or bring the next hop up"},
+			Fix:     []string{"ip route replace DESTINATION via ANOTHER-GATEWAY", "# or bring the next hop up"},
 			Prevent: "net.ipv4.conf.all.arp_announce=2: a gateway may ignore requests whose sender is the VIP.",
 		},
 		{
@@ -356,7 +372,7 @@ func replyDocs() []Doc {
 			Means:   "The queueing discipline of the device has no room for the packet, or was told to lose some.",
 			Kernel:  "__dev_queue_xmit, QDISC_DROP; 6.1 kfree_skb_list_reason; newer kernels name the discipline.",
 			Confirm: []string{"tc -s qdisc show dev eth0  # dropped"},
-			Fix:     []string{"tc qdisc del dev eth0 root  # back to the default", "or a larger limit"},
+			Fix:     []string{"tc qdisc del dev eth0 root  # back to the default", "tc qdisc change dev eth0 root KIND limit LARGER  # or more room"},
 			Prevent: "Watch the counter: a full queue is a link that is too slow.",
 		},
 		{
@@ -364,7 +380,7 @@ func replyDocs() []Doc {
 			Means:   "SYN/ACKs leave this host and nothing comes back: they, or the client's answers, get lost elsewhere. It is a notice, no loss.",
 			Kernel:  "Three SYN/ACKs of one handshake or more, forwarded by a driver in three seconds or more, and no ACK after them.",
 			Confirm: []string{"tcpdump -ni eth0 'src VIP and tcp[tcpflags] & tcp-syn != 0'  # on the gateway, and at the client", "ss -nt state syn-recv  # more than a few"},
-			Fix:     []string{"Let the network pass packets whose source is the VIP: a router that checks sources (uRPF, BCP 38) drops what a real server sends."},
+			Fix:     []string{"# Let the network pass packets whose source is the VIP: a router that checks sources (uRPF, BCP 38) drops what a real server sends."},
 			Prevent: "A route to the VIP that leads back to the real servers, or an exception from the check, wherever their replies pass.",
 		},
 	}
@@ -377,7 +393,7 @@ func socketDocs() []Doc {
 			Means:   "Nobody listens on the service's port.",
 			Kernel:  "tcp_v4_rcv, NO_SOCKET, and an RST; UDP: __udp4_lib_rcv (udp_rcv on 7.x) and ICMP 3/3.",
 			Confirm: []string{"ss -lntu 'sport = :PORT'"},
-			Fix:     []string{"Start the service."},
+			Fix:     []string{"# Start the service."},
 			Prevent: "Let the director check its real servers' health.",
 		},
 		{
@@ -385,7 +401,7 @@ func socketDocs() []Doc {
 			Means:   "The service listens, but on another address than the VIP.",
 			Kernel:  "As no-listener.",
 			Confirm: []string{"ss -lntu 'sport = :PORT'  # the local address"},
-			Fix:     []string{"Bind the service to 0.0.0.0 or to the VIP."},
+			Fix:     []string{"# Bind the service to 0.0.0.0 or to the VIP."},
 			Prevent: "A service that binds to addresses starts after they are there, or with net.ipv4.ip_nonlocal_bind=1.",
 		},
 		{
@@ -393,7 +409,7 @@ func socketDocs() []Doc {
 			Means:   "The service is bound to another device than the one by which the packet comes: tunl0.",
 			Kernel:  "As no-listener: the device of a decapsulated packet is the tunnel.",
 			Confirm: []string{"ss -lntu 'sport = :PORT'  # %DEVICE behind the address"},
-			Fix:     []string{"Bind the service to no device; in a VRF: net.ipv4.tcp_l3mdev_accept=1. Bound to tunl0 it gets its packets, and its answers get lost (explain reply-into-tunnel)."},
+			Fix:     []string{"# Bind the service to no device; in a VRF: net.ipv4.tcp_l3mdev_accept=1. Bound to tunl0 it gets its packets, and its answers get lost (explain reply-into-tunnel)."},
 			Prevent: "No SO_BINDTODEVICE.",
 		},
 		{
@@ -409,7 +425,7 @@ func socketDocs() []Doc {
 			Means:   "Connections that are complete wait for the service to accept them, and there is no room for more.",
 			Kernel:  "tcp_conn_request refuses the SYN, the kernel consumes it, no reason; the last ACK: tcp_v4_rcv, TCP_LISTEN_OVERFLOW on newer kernels.",
 			Confirm: []string{"ss -ltn 'sport = :PORT'  # Recv-Q above Send-Q", "nstat -az TcpExtListenOverflows"},
-			Fix:     []string{"Find out why the program does not accept (threads, files, a hang)."},
+			Fix:     []string{"# Find out why the program does not accept (threads, files, a hang)."},
 			Prevent: "A larger backlog in the program, and net.core.somaxconn at least as large.",
 		},
 		{
@@ -425,7 +441,7 @@ func socketDocs() []Doc {
 			Means:   "A segment belongs to no connection of the listener, and is no valid SYN cookie.",
 			Kernel:  "tcp_v4_do_rcv, TCP_FLAGS on newer kernels, and an RST.",
 			Confirm: []string{"nstat -az TcpExtSyncookiesFailed", "ipvsadm -Lnc | grep CLIENT  # on the director: did it move to another real server?"},
-			Fix:     []string{"None here: the client begins again."},
+			Fix:     []string{"# None here: the client begins again."},
 			Prevent: "Persistence, or connection synchronisation between directors.",
 		},
 		{
@@ -433,7 +449,7 @@ func socketDocs() []Doc {
 			Means:   "The program does not read fast enough, and its socket's buffer is full.",
 			Kernel:  "udp_queue_rcv_one_skb, SOCKET_RCVBUFF; TCP: TCP_ZEROWINDOW, SOCKET_BACKLOG.",
 			Confirm: []string{"ss -uamn 'sport = :PORT'  # Recv-Q, and d for drops", "nstat -az UdpRcvbufErrors"},
-			Fix:     []string{"Find out why the program does not read."},
+			Fix:     []string{"# Find out why the program does not read."},
 			Prevent: "SO_RCVBUF in the program and net.core.rmem_max for bursts.",
 		},
 		{
@@ -441,7 +457,7 @@ func socketDocs() []Doc {
 			Means:   "The segment is not signed as the socket asks for (TCP-MD5, TCP-AO).",
 			Kernel:  "tcp_v4_rcv, TCP_MD5NOTFOUND, TCP_MD5UNEXPECTED, TCP_MD5FAILURE, TCP_AO…; no RST.",
 			Confirm: []string{"nstat -az | grep -E 'TCPMD5|TCPAO'"},
-			Fix:     []string{"Give both ends the same key for each other's address: the client's, not the director's."},
+			Fix:     []string{"# Give both ends the same key for each other's address: the client's, not the director's."},
 			Prevent: "None on this host.",
 		},
 		{
@@ -449,7 +465,7 @@ func socketDocs() []Doc {
 			Means:   "The segment's timestamp is older than what the connection has seen: several hosts share an address and port.",
 			Kernel:  "tcp_validate_incoming, TCP_RFC7323_PAWS; TIME_WAIT: tcp_v4_rcv.",
 			Confirm: []string{"nstat -az TcpExtPAWSEstab"},
-			Fix:     []string{"At the clients' NAT: one timestamp offset for each connection."},
+			Fix:     []string{"# At the clients' NAT: one timestamp offset for each connection."},
 			Prevent: "Timestamps with random offsets (net.ipv4.tcp_timestamps=1, the default).",
 		},
 		{
@@ -457,7 +473,7 @@ func socketDocs() []Doc {
 			Means:   "The segment lies outside of what the connection expects.",
 			Kernel:  "tcp_validate_incoming, TCP_INVALID_SEQUENCE and others; before 5.17 without an event of its own.",
 			Confirm: []string{"nstat -az TcpExtTCPChallengeACK", "ss -tn dst CLIENT"},
-			Fix:     []string{"None here: old connections end by themselves."},
+			Fix:     []string{"# None here: old connections end by themselves."},
 			Prevent: "The director must not move a connection to a real server that still has an old one of the same port.",
 		},
 		{
@@ -465,7 +481,7 @@ func socketDocs() []Doc {
 			Means:   "The packet's TTL is below what the service asks for (IP_MINTTL).",
 			Kernel:  "tcp_v4_rcv, TCP_MINTTL (6.1: NOT_SPECIFIED).",
 			Confirm: []string{"nstat -az TcpExtTCPMinTTLDrop"},
-			Fix:     []string{"One less in the program: IPVS takes one hop from the inner packet."},
+			Fix:     []string{"# One less in the program: IPVS takes one hop from the inner packet."},
 			Prevent: "Count the director as a hop.",
 		},
 	}
@@ -486,7 +502,7 @@ func hostDocs() []Doc {
 			Means:   "Packets for the VIP come without a tunnel: this host has answered ARP for the VIP in the director's place.",
 			Kernel:  "No drop: the packets are delivered, and the director does not know of them.",
 			Confirm: []string{"sysctl net.ipv4.conf.all.arp_ignore net.ipv4.conf.eth0.arp_ignore  # the larger one counts", "arping -D -I eth0 VIP  # from another host: whose address answers"},
-			Fix:     []string{"sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2", "ip neigh flush  # on the router"},
+			Fix:     []string{"sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2", "ip neigh flush to VIP  # on the router"},
 			Prevent: "The two settings in /etc/sysctl.d/, before the VIP is added. They do not help if the VIP is on eth0 itself.",
 		},
 	}
@@ -563,7 +579,7 @@ func directorDocs() []Doc {
 			Means:   "The client uses a port again whose last connection the director has not forgotten, and connection tracking makes it drop the first packet.",
 			Kernel:  "ip_vs_in drops in input, NETFILTER_DROP, without an ICMP; the client's second attempt, 1 s later, passes.",
 			Confirm: []string{"sysctl net.ipv4.vs.conntrack net.ipv4.vs.conn_reuse_mode  # 1 and not 0", "ipvsadm -Lnc | grep CLIENT  # TIME_WAIT or FIN_WAIT"},
-			Fix:     []string{"sysctl -w net.ipv4.vs.conn_reuse_mode=0", "or sysctl -w net.ipv4.vs.conntrack=0"},
+			Fix:     []string{"sysctl -w net.ipv4.vs.conn_reuse_mode=0", "sysctl -w net.ipv4.vs.conntrack=0  # or this one"},
 			Prevent: "A director in tunnel mode needs no connection tracking of its connections.",
 		},
 		{

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -40,6 +41,31 @@ func TestEveryCodeIsExplained(t *testing.T) {
 	for _, r := range rows {
 		if !explained[r.code] {
 			t.Errorf("the cause %s is not explained", r.code)
+		}
+	}
+}
+
+// pasted are the programs that a repair or a confirmation runs: what begins otherwise is prose and has a # before it.
+var pasted = strings.Fields(`arping ausearch bpftool cat echo ethtool firewall-cmd free ip ipiptrace iptables iptables-save
+ipvsadm journalctl lsmod modprobe nft nstat ss sysctl systemctl tc tcpdump traceroute`)
+
+// TestExplanationsCanBePasted: each line of a repair is a command of a program that there is, or a comment; and none is
+// one that iproute2 or the kernel is known to refuse.
+func TestExplanationsCanBePasted(t *testing.T) {
+	refused := []string{
+		"neigh flush  ", // Flush requires arguments
+		"remote any",    // a tunnel with a remote is POINTOPOINT, and the kernel keeps it so (ipip_tunnel_change: EINVAL)
+	}
+	for _, d := range Codes() {
+		for _, line := range slices.Concat(d.Confirm, d.Fix) {
+			if first, _, _ := strings.Cut(line, " "); first != "#" && !slices.Contains(pasted, first) {
+				t.Errorf("%s: %q is no command: prose begins with #", d.Code, line)
+			}
+			for _, words := range refused {
+				if strings.Contains(line+"  ", words) {
+					t.Errorf("%s: %q is refused", d.Code, line)
+				}
+			}
 		}
 	}
 }

@@ -15,7 +15,7 @@ func craftFaults() []Scenario {
 		},
 		{
 			// More than the kernel verifies before it queues a datagram (CHECKSUM_BREAK).
-			Name: "bad-checksum-udp-long", Summary: "The UDP checksum of a datagram is wrong that is long enough for it to be looked at only when the service reads it.", Code: "bad-checksum",
+			Name: "bad-checksum-udp-long", Summary: "The UDP checksum of a long datagram is wrong: the kernel looks at it only when the service reads it.", Code: "bad-checksum",
 			Traffic: []Traffic{{Proto: CraftedUDP, Count: faulty, Frame: wrongLongUDPChecksum, Want: Silence}},
 		},
 		{
