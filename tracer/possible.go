@@ -40,3 +40,10 @@ func fileLimit() uint64 {
 	}
 	return limit.Cur
 }
+
+// liftMemlock takes away the limit to which kernels before 5.11 count what programs and maps take. Where that is not
+// permitted, the first map that is too much says so. (ebpf's rlimit finds out whether the kernel is so old before main
+// begins: it makes a map and opens a file in every run, also in those that trace nothing.)
+func liftMemlock() {
+	_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
+}

@@ -15,7 +15,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
-	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
 	"ipiptrace/tracer/event"
@@ -99,9 +98,7 @@ func Open(ctx context.Context, opts Options) (*Tracer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := rlimit.RemoveMemlock(); err != nil {
-		return nil, notPermitted(err)
-	}
+	liftMemlock()
 	programs, err := newPrograms(spec, kernel, opts)
 	if err != nil {
 		return nil, err

@@ -12,7 +12,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/rlimit"
 )
 
 // The lab's own cgroup, below the root of cgroup v2.
@@ -53,9 +52,7 @@ func inCgroup(attach ebpf.AttachType, offset int16, byLink bool) Step {
 			if err := os.Mkdir(labCgroup, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 				return err
 			}
-			if err := rlimit.RemoveMemlock(); err != nil {
-				return err
-			}
+			liftMemlock()
 			p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 				Name: "lab_drop", Type: ebpf.CGroupSKB, AttachType: attach, License: "Dual BSD/GPL", Instructions: dropWith(offset),
 			})

@@ -7,7 +7,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/rlimit"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -66,6 +65,11 @@ func dropIPIP() asm.Instructions {
 	}
 }
 
+// liftMemlock takes away the limit to which kernels before 5.11 count a program's memory.
+func liftMemlock() {
+	_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
+}
+
 // xdp puts that program on a device, or takes it away; mode is where it runs.
 func xdp(r Role, dev string, mode int, on bool) Step {
 	return Step{
@@ -73,9 +77,7 @@ func xdp(r Role, dev string, mode int, on bool) Step {
 		Do: func(_ context.Context, l *Lab) error {
 			fd := -1 // none
 			if on {
-				if err := rlimit.RemoveMemlock(); err != nil { // kernels before 5.11 count a program's memory
-					return err
-				}
+				liftMemlock()
 				p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 					Name: "lab_drop", Type: ebpf.XDP, License: "Dual BSD/GPL",
 					Instructions: dropIPIP(),

@@ -10,7 +10,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 )
 
@@ -106,9 +105,10 @@ func lookUpNothing() Step {
 	return Step{
 		What: "real-server: a program that chooses no socket (BPF_SK_LOOKUP)",
 		Do: func(_ context.Context, l *Lab) error {
-			if err := errors.Join(l.service.stop(), l.service.listen(), rlimit.RemoveMemlock()); err != nil {
+			if err := errors.Join(l.service.stop(), l.service.listen()); err != nil {
 				return err
 			}
+			liftMemlock()
 			const localPort, drop, pass = 60, 0, 1 // of struct bpf_sk_lookup; the verdicts
 			p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 				Name: "lab_lookup", Type: ebpf.SkLookup, AttachType: ebpf.AttachSkLookup, License: "Dual BSD/GPL",
