@@ -23,6 +23,10 @@ var version = "devel"
 
 func main() {
 	effective(0)
+	if err := roomForFiles(); err != nil {
+		complain(os.Stderr, err)
+		os.Exit(statusOf(err))
+	}
 	ctx, release := untilSignal(context.Background())
 	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	release()

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/host"
@@ -113,6 +114,9 @@ func (r *replayCommand) open(ctx context.Context, names []string) (files []opene
 }
 
 func notReplayed(name string, err error) error {
+	if errors.Is(err, unix.EMFILE) {
+		return fmt.Errorf("replay %s: %w", screen.Quote(name), errNoRoom())
+	}
 	if path := (*os.PathError)(nil); errors.As(err, &path) {
 		err = path.Err
 	}
