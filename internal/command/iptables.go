@@ -15,8 +15,14 @@ var commandOptions = []string{
 	"policy", "modprobe", "table", "wait", "wait-interval", "numeric", "exact", "line-numbers", "verbose", "version", "help", "set-counters",
 }
 
+// unwritten are those that iptables-save writes as one letter, by which their words are checked, and those of matches
+// that make iptables open a file.
+var unwritten = []string{
+	"protocol", "source", "src", "destination", "dst", "in-interface", "out-interface", "match", "jump", "goto", "fragments", "object-pinned",
+}
+
 // ruleOptions are those of matches that begin like one of these.
-var ruleOptions = []string{"set", "pol"}
+var ruleOptions = []string{"set", "pol", "proto"}
 
 // IPTablesChain is the name of a chain of iptables.
 func IPTablesChain(name string) Part {
@@ -47,15 +53,17 @@ func describes(option string) bool {
 		return false
 	}
 	short := func(of string) bool { return strings.HasPrefix(of, name) }
-	return slices.Contains(ruleOptions, name) || !slices.ContainsFunc(commandOptions, short)
+	return slices.Contains(ruleOptions, name) || !slices.ContainsFunc(commandOptions, short) && !slices.ContainsFunc(unwritten, short)
 }
 
 // fits reports whether a word can follow an option: iptables looks for an extension's file by its name, and looks up
-// the name of a host.
+// the names of hosts and protocols.
 func fits(option, word string) bool {
 	switch option {
 	case "-m", "-j", "-g":
 		return wordOf(word, "_.:+-")
+	case "-p":
+		return wordOf(word, "-.+_")
 	case "-s", "-d":
 		return strings.Trim(word, "0123456789./") == ""
 	}
