@@ -2,11 +2,15 @@ package main
 
 import (
 	"bufio"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -49,19 +53,19 @@ func printed(stdout io.Writer, write func(io.Writer) error) error {
 	return nil
 }
 
-// newShow begins to show journeys on stdout. A live run sheds what a reader is too slow for; stop ends it.
-func (t *telling) newShow(stdout io.Writer, sheds bool, netns func(uint32) string, stop func()) *show {
+// newShow is a show of a run that ends with ctx, in the form that was asked for; stop ends the run.
+func (t *telling) newShow(ctx context.Context, stdout io.Writer, live bool, netns func(uint32) string, stop func()) *show {
 	out := bufio.NewWriterSize(stdout, 64<<10)
 	if t.format.word == "json" {
 		asJSON := render.NewJSON(out)
 		asJSON.Stack = t.stack
-		return newShow(stdout, out, asJSON, sheds, stop)
+		return newShow(ctx, stdout, out, asJSON, live, stop)
 	}
 	l := lookOf(stdout)
 	text := render.NewText(out, render.TextOptions{
 		Color: l.colour, Width: l.width, Terminal: l.terminal, Stack: t.stack, Netns: netns,
 	})
-	s := newShow(stdout, out, text, sheds, stop)
+	s := newShow(ctx, stdout, out, text, live, stop)
 	if l.terminal {
 		s.count = text.Flush
 	}
@@ -73,12 +77,28 @@ func (t *telling) audience(s *show, stop func()) *audience {
 	return &audience{show: s, only: t.only.word, count: int(t.count), sites: journey.Sites{}, stop: stop}
 }
 
-// closeShow ends stdout, with JSON by the account.
-func (t *telling) closeShow(s *show, account journey.Account) error {
-	if t.format.word == "json" {
-		return s.close(&account)
+// accountWait is how long the account waits for the last journeys to be shown.
+const accountWait = 20 * time.Millisecond
+
+// end shows what is left, with JSON ended by the account, and says the account on stderr. A run that was told to end says
+// it before what takes long to be shown.
+func (t *telling) end(stderr io.Writer, show *show, account journey.Account, err error) error {
+	say := sync.OnceValue(func() error { return sayAccount(stderr, account) })
+	unsaid := func() bool { return true }
+	if show.over {
+		unsaid = time.AfterFunc(accountWait, func() { _ = say() }).Stop
 	}
-	return s.close(nil)
+	last := &account
+	if t.format.word != "json" {
+		last = nil
+	}
+	err = cmp.Or(err, show.close(last))
+	if unsaid() {
+		return conclude(stderr, account, err)
+	}
+	failed := say()
+	complain(stderr, err)
+	return outcome(account, cmp.Or(err, failed))
 }
 
 // watching says at the start what is followed, and where.

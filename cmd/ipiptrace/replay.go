@@ -60,9 +60,8 @@ func (r *replayCommand) run(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
-	show := r.newShow(r.out, false, nil, stop)
+	show := r.newShow(ctx, r.out, false, nil, stop)
 	show.begin()
-	context.AfterFunc(ctx, show.watch)
 	a := r.audience(show, func() {})
 	var account journey.Account
 	for i, file := range files {
@@ -79,11 +78,7 @@ func (r *replayCommand) run(ctx context.Context, names []string) error {
 			account = account.Plus(whole)
 		}
 	}
-	account = a.account(account)
-	if failed := r.closeShow(show, account); err == nil {
-		err = failed
-	}
-	return conclude(r.err, account, err)
+	return r.end(r.err, show, a.account(account), err)
 }
 
 // opened is a recording and the name by which it was asked for.

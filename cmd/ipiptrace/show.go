@@ -2,10 +2,12 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,10 +19,18 @@ import (
 )
 
 const (
-	// queuedJourneys bounds what waits for a slow reader of stdout. Behind it a live run sheds, and counts.
+	// queuedJourneys bounds what waits for a slow reader of stdout. Behind it a live run waits for maxHeld, then sheds, and
+	// counts: an Inquiry hands on more than that at once.
 	queuedJourneys = 4096
-	// stuckAfter is how long a reader may take nothing, once the run is over, until it is not waited for any more.
+	// maxHeld is how long a live run may be held up, between two times that half of the queue is empty. As long the ring
+	// and what is read of it have to hold what is seen meanwhile.
+	maxHeld = 500 * time.Millisecond
+	// stuckAfter is how long a reader may take nothing of what is written, and of that lastChance once the run was told to
+	// end, until it is not waited for any more.
 	stuckAfter = 500 * time.Millisecond
+	lastChance = 200 * time.Millisecond
+	// lookPause is between two looks at what it has taken.
+	lookPause = 50 * time.Millisecond
 	// flushBytes is what is written at a time, give or take a journey.
 	flushBytes = 16 << 10
 )
@@ -37,15 +47,25 @@ type show struct {
 	render renderer
 	// count writes what was counted instead of shown, after a quiet second; nil if everything is shown.
 	count func() error
-	// sheds: drop what does not fit into the queue; else wait for room.
-	sheds bool
+	// live: a reader that is too slow is not waited for. A file has none.
+	live, isFile bool
+	// held is how long the run was held up since half of the queue was empty.
+	held  time.Duration
 	queue chan diagnose.Verdict
 	done  chan struct{}
-	// over: the run is over. left is what has ended with it.
+	// ctx is the run's: what ends with it may be much, and its account does not wait for that.
+	ctx context.Context
+	// over: the run is over, or was told to end. left is what has ended with it.
 	over bool
 	left []diagnose.Verdict
-	// stuck is closed when the reader takes nothing any more.
-	stuck chan struct{}
+	// stuck is closed when the reader takes nothing any more, and the run was told to end.
+	stuck   chan struct{}
+	watched sync.Once
+	// began is when what is being written was begun, as time since start; 0 if nothing is.
+	began atomic.Int64
+	start time.Time
+	// account is the last thing to be shown, if it is.
+	account *journey.Account
 	// added went into the queue, shed did not, shown are written.
 	added, shed int
 	shown       atomic.Int64
@@ -57,13 +77,15 @@ type show struct {
 	inPipe func() int
 }
 
-// newShow is a show on stdout, which the renderer reaches through out. stop is called once nobody can
-// read it any more.
-func newShow(stdout io.Writer, out *bufio.Writer, render renderer, sheds bool, stop func()) *show {
+// newShow is a show on stdout, which the renderer reaches through out, for a run that ends with ctx. stop is called once
+// nobody can read it any more.
+func newShow(ctx context.Context, stdout io.Writer, out *bufio.Writer, render renderer, live bool, stop func()) *show {
 	s := &show{
 		out:    out,
 		render: render,
-		sheds:  sheds,
+		live:   live,
+		ctx:    ctx,
+		start:  time.Now(),
 		queue:  make(chan diagnose.Verdict, queuedJourneys),
 		done:   make(chan struct{}),
 		stuck:  make(chan struct{}),
@@ -72,6 +94,8 @@ func newShow(stdout io.Writer, out *bufio.Writer, render renderer, sheds bool, s
 	}
 	if file, ok := screen.Under(stdout).(*os.File); ok {
 		onHangup(file, s.giveUp)
+		info, err := file.Stat()
+		s.isFile = err == nil && info.Mode().IsRegular()
 		s.inPipe = func() int {
 			n, _ := unix.IoctlGetInt(int(file.Fd()), unix.TIOCINQ) // what is no pipe holds nothing back
 			return n
@@ -81,27 +105,55 @@ func newShow(stdout io.Writer, out *bufio.Writer, render renderer, sheds bool, s
 }
 
 // begin shows what is added from now on.
-func (s *show) begin() { go s.write() }
+func (s *show) begin() {
+	go s.write()
+	context.AfterFunc(s.ctx, s.watch)
+}
 
 // add hands on a journey; it reports false if it will not be shown.
 func (s *show) add(v diagnose.Verdict) bool {
-	if s.broken.Load() {
+	switch {
+	case s.broken.Load():
 		return false
-	}
-	if s.over {
+	case s.over:
 		s.left = append(s.left, v)
 		return true
+	case s.live && !s.isFile:
+		return s.addSoon(v)
 	}
-	if s.sheds {
-		select {
-		case s.queue <- v:
-			s.added++
-			return true
-		default:
-			s.shed++
-			return false
-		}
+	return s.addAtLast(v)
+}
+
+// addSoon hands on a journey if there is room, or comes to be while the run may be held up.
+func (s *show) addSoon(v diagnose.Verdict) bool {
+	if len(s.queue) <= cap(s.queue)/2 {
+		s.held = 0
 	}
+	select {
+	case s.queue <- v:
+		s.added++
+		return true
+	default:
+	}
+	if s.held >= maxHeld {
+		s.shed++
+		return false
+	}
+	began := time.Now()
+	defer func() { s.held += time.Since(began) }()
+	select {
+	case s.queue <- v:
+		s.added++
+		return true
+	case <-s.stuck:
+	case <-time.After(maxHeld - s.held):
+	}
+	s.shed++
+	return false
+}
+
+// addAtLast hands on a journey once there is room, if there ever is.
+func (s *show) addAtLast(v diagnose.Verdict) bool {
 	select {
 	case s.queue <- v:
 		s.added++
@@ -112,27 +164,39 @@ func (s *show) add(v diagnose.Verdict) bool {
 	}
 }
 
-// last says that the run is over: what ends with it waits for a reader that takes its time, but not for one that takes
-// nothing.
+// last says that there are no more events: what ends with a run that was told to end waits for a reader that takes its
+// time, but not for one that takes nothing.
 func (s *show) last() {
-	if s.sheds {
+	if s.live || s.ctx.Err() != nil {
 		s.over = true
 		s.watch()
 	}
 }
 
-// watch looks from now on whether the reader takes nothing any more. It may be called once.
+// watch looks from now on whether the reader takes nothing any more. A disk that is busy is no such reader.
 func (s *show) watch() {
-	go func() {
-		for before, now := int64(-1), s.taken(); now != before; before, now = now, s.taken() {
-			select {
-			case <-time.After(stuckAfter):
-			case <-s.done:
-				return
-			}
+	if !s.isFile {
+		s.watched.Do(func() { go s.look() })
+	}
+}
+
+// look ends with the show, or closes stuck.
+func (s *show) look() {
+	still := time.Duration(0)
+	if began := s.began.Load(); began != 0 {
+		still = min(time.Since(s.start)-time.Duration(began), stuckAfter-lastChance)
+	}
+	for before := s.taken(); still < stuckAfter; still += lookPause {
+		select {
+		case <-time.After(lookPause):
+		case <-s.done:
+			return
 		}
-		close(s.stuck)
-	}()
+		if now := s.taken(); now != before || s.began.Load() == 0 {
+			before, still = now, 0
+		}
+	}
+	close(s.stuck)
 }
 
 // taken grows whenever the reader takes something: of a pipe it may be less than what we write at a time.
@@ -154,6 +218,11 @@ func (s *show) write() {
 		select {
 		case v, more := <-s.queue:
 			if !more {
+				s.try(s.count)
+				if s.account != nil {
+					s.try(func() error { return s.render.Account(*s.account) })
+				}
+				flush()
 				return
 			}
 			quiet = false
@@ -179,6 +248,8 @@ func (s *show) try(write func() error) {
 	if s.err != nil || write == nil {
 		return
 	}
+	s.began.Store(int64(time.Since(s.start)))
+	defer s.began.Store(0)
 	if s.err = write(); s.err != nil {
 		s.giveUp()
 	}
@@ -192,24 +263,15 @@ func (s *show) giveUp() {
 // close shows what is left and, if there is one, the account. A reader that went away is no error.
 func (s *show) close(account *journey.Account) error {
 	for _, v := range s.left {
-		select {
-		case s.queue <- v:
-			s.added++
-		case <-s.stuck:
-			s.shed++
-		}
+		s.addAtLast(v)
 	}
+	s.account = account
 	close(s.queue)
 	select {
 	case <-s.done:
 	case <-s.stuck: // what is being written belongs to the writer
 		return tooSlow(s.shed + s.added - int(s.shown.Load()))
 	}
-	s.try(s.count)
-	if account != nil {
-		s.try(func() error { return s.render.Account(*account) })
-	}
-	s.try(s.out.Flush)
 	switch {
 	case errors.Is(s.err, unix.EPIPE):
 		return nil
@@ -222,7 +284,11 @@ func (s *show) close(account *journey.Account) error {
 }
 
 func tooSlow(journeys int) error {
-	return remark{fmt.Errorf("%d journeys were not shown: the reader of standard output was too slow", journeys)}
+	what := "the last line was"
+	if journeys > 0 {
+		what = fmt.Sprintf("%d journeys were", journeys)
+	}
+	return remark{errors.New(what + " not shown: the reader of standard output was too slow")}
 }
 
 // onHangup calls do when the reader of a pipe goes away, long before a write would tell.

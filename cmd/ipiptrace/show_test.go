@@ -3,9 +3,12 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -43,7 +46,7 @@ func (g *gate) Write(p []byte) (int, error) {
 func TestSlowReaderOfLiveRunIsNotWaitedFor(t *testing.T) {
 	g := &gate{open: make(chan struct{})}
 	out := bufio.NewWriterSize(g, 16)
-	s := newShow(g, out, counter{out}, true, func() {})
+	s := newShow(t.Context(), g, out, counter{out}, true, func() {})
 	s.begin()
 	taken := 0
 	for range queuedJourneys + 1000 {
@@ -65,6 +68,63 @@ func TestSlowReaderOfLiveRunIsNotWaitedFor(t *testing.T) {
 	}
 }
 
+// late renders once the queue is full.
+type late struct {
+	counter
+	show *show
+	once sync.Once
+}
+
+func (l *late) Journey(v diagnose.Verdict) error {
+	l.once.Do(func() {
+		for len(l.show.queue) < queuedJourneys {
+			runtime.Gosched()
+		}
+	})
+	return l.counter.Journey(v)
+}
+
+// TestABurstIsShownWhole hands on as much at once as an Inquiry may, in a live run.
+func TestABurstIsShownWhole(t *testing.T) {
+	file, err := os.Create(filepath.Join(t.TempDir(), "shown"))
+	check(t, err)
+	defer file.Close()
+	for what, stdout := range map[string]io.Writer{"a file": file, "a reader that keeps reading": io.Discard} {
+		out := bufio.NewWriter(stdout)
+		render := &late{counter: counter{out}}
+		render.show = newShow(t.Context(), stdout, out, render, true, func() {})
+		render.show.begin()
+		for range 3 * queuedJourneys {
+			render.show.add(diagnose.Verdict{})
+		}
+		if err := render.show.close(nil); err != nil || render.show.added != 3*queuedJourneys {
+			t.Errorf("%s: %d of %d are shown: %v", what, render.show.added, 3*queuedJourneys, err)
+		}
+	}
+	if data, err := os.ReadFile(file.Name()); err != nil || bytes.Count(data, []byte("journey\n")) != 3*queuedJourneys {
+		t.Errorf("%d bytes in the file, %v", len(data), err)
+	}
+}
+
+// TestASignalEndsAReplayThatNobodyReads has less left than a pipe holds: it is the last line that nobody takes.
+func TestASignalEndsAReplayThatNobodyReads(t *testing.T) {
+	for journeys, want := range map[int]string{0: "the last line was not shown", 3: "3 journeys were not shown"} {
+		g := &gate{open: make(chan struct{})}
+		out := bufio.NewWriterSize(g, 16)
+		ctx, signal := context.WithCancel(t.Context())
+		s := newShow(ctx, g, out, counter{out}, false, func() {})
+		s.begin()
+		for range journeys {
+			s.add(diagnose.Verdict{})
+		}
+		signal()
+		if err := s.close(&journey.Account{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+		close(g.open)
+	}
+}
+
 // broken is a stdout that fails.
 type broken struct{ err error }
 
@@ -82,7 +142,7 @@ func TestReaderThatWentAwayEndsTheRunWithoutAnError(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			stopped := make(chan struct{}, 10)
 			out := bufio.NewWriter(broken{c.fails})
-			s := newShow(broken{}, out, counter{out}, false, func() { stopped <- struct{}{} })
+			s := newShow(t.Context(), broken{}, out, counter{out}, false, func() { stopped <- struct{}{} })
 			s.begin()
 			s.add(diagnose.Verdict{})
 			<-stopped
@@ -99,7 +159,7 @@ func TestReaderThatWentAwayEndsTheRunWithoutAnError(t *testing.T) {
 func TestWhatEndsWithTheRunWaitsForTheReader(t *testing.T) {
 	g := &gate{open: make(chan struct{})}
 	out := bufio.NewWriterSize(g, 16)
-	s := newShow(g, out, counter{out}, true, func() {})
+	s := newShow(t.Context(), g, out, counter{out}, true, func() {})
 	s.begin()
 	s.last()
 	go close(g.open)
@@ -119,7 +179,7 @@ func TestReaderThatTakesNothingIsNotWaitedFor(t *testing.T) {
 	g := &gate{open: make(chan struct{})}
 	defer close(g.open)
 	out := bufio.NewWriterSize(g, 16)
-	s := newShow(g, out, counter{out}, true, func() {})
+	s := newShow(t.Context(), g, out, counter{out}, true, func() {})
 	s.begin()
 	s.last()
 	for range added {
@@ -142,7 +202,7 @@ func TestReaderThatTakesLittleIsProgress(t *testing.T) {
 	if _, err := writer.Write([]byte("hello")); err != nil {
 		t.Fatal(err)
 	}
-	s := newShow(writer, bufio.NewWriter(writer), counter{writer}, true, func() {})
+	s := newShow(t.Context(), writer, bufio.NewWriter(writer), counter{writer}, true, func() {})
 	before := s.taken()
 	if _, err := reader.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
@@ -157,13 +217,13 @@ func TestAccountDoesNotWaitForTheReader(t *testing.T) {
 	g := &gate{open: make(chan struct{})}
 	out := bufio.NewWriterSize(g, 16)
 	said := &opener{open: g.open}
-	tr := &traceCommand{streams: streams{err: said}}
-	tr.format = oneOf("text", "json")
-	s := newShow(g, out, counter{out}, true, func() {})
+	tell := &telling{}
+	tell.format = oneOf("text", "json")
+	s := newShow(t.Context(), g, out, counter{out}, true, func() {})
 	s.begin()
 	s.last()
 	s.add(diagnose.Verdict{})
-	if err := tr.end(s, journey.Account{Journeys: 1}, nil); err != nil {
+	if err := tell.end(said, s, journey.Account{Journeys: 1}, nil); err != nil {
 		t.Error(err)
 	}
 	if n := strings.Count(said.said.String(), "journeys 1 "); n != 1 || g.got.String() != "journey\n" {

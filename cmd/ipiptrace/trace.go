@@ -1,12 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"io"
 	"os"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -58,28 +56,12 @@ func (t *traceCommand) run(ctx context.Context) error {
 	defer live.Close() // behind the account: the kernel takes up to seconds to detach
 	from, inquiry := state.source(live)
 	assembler := journey.New(t.assembling.options(live.Run(), t.role.word))
-	show := t.newShow(t.out, true, t.netnsNames(), live.stop)
+	show := t.newShow(live.ctx, t.out, true, t.netnsNames(), live.stop)
 	show.begin()
 	a := t.audience(show, live.stop)
 	err = follow(from, assembler, inquiry, a)
 	account := a.account(inquiry.Account(assembler.Account()))
-	return t.end(show, account, err)
-}
-
-// accountWait is how long the account waits for the last journeys to be shown.
-const accountWait = 20 * time.Millisecond
-
-// end shows what is left, then says the account; where the first takes long, the account comes before.
-func (t *traceCommand) end(show *show, account journey.Account, err error) error {
-	say := sync.OnceValue(func() error { return sayAccount(t.err, account) })
-	early := time.AfterFunc(accountWait, func() { _ = say() })
-	err = cmp.Or(err, t.closeShow(show, account))
-	if early.Stop() {
-		return conclude(t.err, account, err)
-	}
-	unsaid := say()
-	complain(t.err, err)
-	return outcome(account, cmp.Or(err, unsaid))
+	return t.end(t.err, show, account, err)
 }
 
 // netnsNames names the namespaces for a person; with --no-diagnose nothing is read for that.
