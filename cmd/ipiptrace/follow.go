@@ -71,6 +71,8 @@ type source struct {
 	// Both are nil if there is nobody to ask.
 	ask  func(netns []uint32)
 	rest event.Stream
+	// stop ends the run.
+	stop func()
 }
 
 // follow assembles a stream up to its end, or to what can't be read, and has each loss explained. Once the
@@ -112,20 +114,45 @@ func follow(from source, assembler *journey.Assembler, inquiry *diagnose.Inquiry
 }
 
 // recorded is a source each event of which is written down before it is handed on, and all of it when the
-// kernel has been silent for a moment. An error of the writer ends the stream.
+// kernel has been silent for a moment. A writer that fails ends the run: its error comes last, and what could not be
+// written any more is lost.
 func recorded(from source, w *event.Writer, out *bufio.Writer) source {
+	var broken error
+	var unwritten uint64
+	write := func(e event.Event) {
+		if broken == nil {
+			broken = w.Write(recordable(e))
+		}
+		if broken == nil && e.Kind == event.Tick {
+			broken = out.Flush()
+		}
+	}
 	written := func(events event.Stream) event.Stream {
 		return func(yield func(event.Event, error) bool) {
 			for e, err := range events {
-				if err == nil {
-					err = w.Write(recordable(e))
-				}
-				if err == nil && e.Kind == event.Tick {
-					err = out.Flush()
-				}
-				if !yield(e, err) || err != nil {
+				if err != nil {
+					yield(e, err)
 					return
 				}
+				if write(e); broken != nil {
+					from.stop()
+				}
+				switch {
+				case broken == nil:
+				case e.Kind == event.Sighting:
+					unwritten++
+					continue
+				case e.Kind == event.End && unwritten > 0:
+					if e = withLost(e, unwritten); !yield(event.Event{Kind: event.Lost, Time: e.Time, Count: unwritten}, nil) {
+						return
+					}
+				}
+				if !yield(e, nil) {
+					return
+				}
+			}
+			if broken != nil {
+				yield(event.Event{}, broken)
 			}
 		}
 	}
@@ -134,6 +161,14 @@ func recorded(from source, w *event.Writer, out *bufio.Writer) source {
 		from.rest = written(from.rest)
 	}
 	return from
+}
+
+// withLost is the end of a run that lost more events than it knows.
+func withLost(end event.Event, more uint64) event.Event {
+	totals := *end.Totals
+	totals.Lost += more
+	end.Totals = &totals
+	return end
 }
 
 // recordable is an event as it is written down. The state of a machine that no reader of recordings would take, as it

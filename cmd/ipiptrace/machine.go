@@ -43,7 +43,7 @@ func (x *explaining) before(filter event.Filter) *machine {
 func (m *machine) source(live *liveRun) (source, *diagnose.Inquiry) {
 	live.rights.attached(m != nil)
 	if m == nil {
-		return source{events: live.events()}, nil
+		return source{events: live.events(), stop: live.stop}, nil
 	}
 	m.live = live
 	m.reading, m.waiting = soonAfter(live.ctx, lastRead), soonAfter(live.ctx, lastWait)
@@ -51,7 +51,7 @@ func (m *machine) source(live *liveRun) (source, *diagnose.Inquiry) {
 	inquiry := diagnose.NewInquiry()
 	over := soonAfter(live.ctx, lastExplained)
 	inquiry.Until(func() bool { return m.waiting.Err() != nil }, func() bool { return over.Err() != nil })
-	return source{events: m.join(live.events()), ask: m.ask, rest: m.rest}, inquiry
+	return source{events: m.join(live.events()), ask: m.ask, rest: m.rest, stop: live.stop}, inquiry
 }
 
 // machine reads the state of the machine beside a run: a loss waits for it, the ring does not.
@@ -159,7 +159,7 @@ const (
 	// lastWait is how long after the end of a run a state is waited for: some parts can't be broken off.
 	lastWait = lastRead + 50*time.Millisecond
 	// lastExplained is how long after the end of a run losses are explained at all.
-	lastExplained = lastWait + 20*time.Millisecond
+	lastExplained = lastWait + 50*time.Millisecond
 )
 
 // soonAfter is a context that ends so long after ctx.
