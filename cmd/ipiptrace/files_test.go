@@ -161,20 +161,30 @@ func TestAFIFOIsWrittenOnceItIsRead(t *testing.T) {
 	}
 }
 
-// TestAFIFOThatIsNotReadOnDoesNotHoldUpTheEnd fills a FIFO whose reader has stopped reading.
+// TestAFIFOThatIsNotReadOnDoesNotHoldUpTheEnd fills a FIFO, and a pipe, whose reader has stopped reading.
 func TestAFIFOThatIsNotReadOnDoesNotHoldUpTheEnd(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "fifo")
 	check(t, unix.Mkfifo(path, 0o600))
 	reader, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	check(t, err)
 	defer reader.Close()
-	r, err := createRecording(t.Context(), path, io.Discard)
-	check(t, err)
-	r.hurry()
-	if _, err = r.Write(make([]byte, 8<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("%v", err)
+	var ends [2]int // blocking, as a shell makes them
+	check(t, unix.Pipe2(ends[:], unix.O_CLOEXEC))
+	defer unix.Close(ends[0])
+	stdout := os.NewFile(uintptr(ends[1]), "stdout")
+	defer stdout.Close()
+	for _, name := range []string{path, "-"} {
+		r, err := createRecording(t.Context(), name, stdout)
+		check(t, err)
+		if r.file == nil {
+			t.Fatalf("%s: its writes can't be given up", name)
+		}
+		r.hurry()
+		if _, err = r.Write(make([]byte, 8<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: %v", name, err)
+		}
+		check(t, r.discard())
 	}
-	r.file.Close()
 }
 
 // TestAStateThatNoReaderTakesIsNotRecorded has more links than a recording may.

@@ -97,7 +97,7 @@ func (r *recordCommand) run(ctx context.Context, name string) error {
 // recording is a file that events are written to, as they come.
 type recording struct {
 	io.Writer
-	// file is nil for standard output, which is pipe if it is a file at all.
+	// file is nil for standard output, unless that is a pipe; pipe is standard output if it is a file at all.
 	file, pipe *os.File
 	// created: there was nothing at that path.
 	created bool
@@ -108,6 +108,9 @@ type recording struct {
 func createRecording(ctx context.Context, name string, stdout io.Writer) (*recording, error) {
 	if name == "-" {
 		pipe, _ := stdout.(*os.File)
+		if file, err := reopenPipe(pipe); err == nil {
+			return &recording{Writer: file, file: file, pipe: pipe}, nil
+		}
 		return &recording{Writer: stdout, pipe: pipe}, nil
 	}
 	file, created, err := create(name)
@@ -133,6 +136,17 @@ func createRecording(ctx context.Context, name string, stdout io.Writer) (*recor
 		return nil, errors.Join(err, file.Close())
 	}
 	return r, nil
+}
+
+// reopenPipe is a pipe once more, for writes that can be given up: what others have open of it stays as it is.
+func reopenPipe(pipe *os.File) (*os.File, error) {
+	if pipe == nil {
+		return nil, os.ErrInvalid
+	}
+	if info, err := pipe.Stat(); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
+		return nil, cmp.Or(err, os.ErrInvalid)
+	}
+	return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", pipe.Fd()), os.O_WRONLY|unix.O_NONBLOCK, 0)
 }
 
 // readerPause is how often is looked for somebody who reads a FIFO.
