@@ -193,6 +193,7 @@ func (q *Inquiry) drop(inode uint32) {
 }
 
 func (q *Inquiry) queue(ended []journey.Journey) {
+	q.waiting = slices.Grow(q.waiting, len(ended)) // at the end of a run they may be many
 	for _, j := range ended {
 		q.waiting = append(q.waiting, waiting{j, q.now})
 		inode := placeOf(j)

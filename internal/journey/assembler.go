@@ -181,6 +181,7 @@ func (a *Assembler) Add(e event.Event) []Journey {
 // Finish ends what is open, in order of first sighting, and returns it. Nothing may be added afterwards.
 func (a *Assembler) Finish() []Journey {
 	open := slices.Clone(a.agenda)
+	a.ended = slices.Grow(a.ended, len(open))
 	slices.SortFunc(open, func(x, y *flight) int { return cmp.Compare(x.number, y.number) })
 	for _, f := range open {
 		if !f.ended { // not with another one
