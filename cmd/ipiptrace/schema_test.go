@@ -39,9 +39,10 @@ func compiled(t *testing.T, text string) *jsonschema.Schema {
 	return s
 }
 
-// ran is what a command prints.
+// ran is what a command prints. It gives up rights that other tests need.
 func ran(t *testing.T, args ...string) string {
 	t.Helper()
+	t.Cleanup(func() { effective(everything) })
 	var out, errs bytes.Buffer
 	if status := run(context.Background(), args, &out, &errs); status > statusLost {
 		t.Fatalf("ipiptrace %s: status %d: %s", strings.Join(args, " "), status, errs.String())
