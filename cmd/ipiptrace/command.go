@@ -11,6 +11,14 @@ import (
 	"ipiptrace/internal/screen"
 )
 
+// exitStatus is a contract.
+const exitStatus = `Exit status: 0 nothing was seen lost, also if nothing was seen; 1 something was lost; 2 wrong usage; 3 could
+not run. Results are on stdout, everything else on stderr; the last line says what was not seen.`
+
+const tracingRights = `It needs root, or CAP_BPF, CAP_PERFMON and CAP_SYSLOG (before kernel 5.11 also CAP_SYS_RESOURCE), and for the
+causes those by which it reads the state of the machine: CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH,
+CAP_NET_ADMIN, CAP_NET_RAW.`
+
 func newRoot(s streams) *cobra.Command {
 	root := newTrace(s)
 	root.Use = "ipiptrace"
@@ -20,8 +28,7 @@ server's tunl0, the answer straight to the client.
 
 Without a command it is ` + "`ipiptrace trace`" + `.
 
-Exit status: 0 every journey seen arrived; 1 something was lost; 2 wrong usage; 3 could not run.
-Results are on stdout, everything else on stderr; the last line says what was not seen.`
+` + tracingRights + "\n\n" + exitStatus
 	root.Example = `  ipiptrace --vip 192.0.2.10 --port 80
   ipiptrace --vip 192.0.2.10 --port 80 --only lost --count 1
   ipiptrace --vip 192.0.2.10 -o json --duration 30s`

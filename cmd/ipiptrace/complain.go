@@ -26,12 +26,18 @@ var hints = []struct {
 
 func always(hint string) func() string { return func() string { return hint } }
 
+// memlock is what the library guesses, of a limit that kernels have not minded since 5.11: the hints know better.
+const memlock = " (MEMLOCK may be too low, consider rlimit.RemoveMemlock)"
+
 // complain says on one line what went wrong and what would be right.
 func complain(w io.Writer, err error) {
 	if err == nil || errors.Is(err, errLost) || errors.As(err, new(commandStatus)) {
 		return
 	}
 	line := screen.Brief(strings.ReplaceAll(err.Error(), "\n", "; "))
+	if errors.Is(err, tracer.ErrNotPermitted) {
+		line = strings.ReplaceAll(line, memlock, "")
+	}
 	for _, h := range hints {
 		if errors.Is(err, h.kind) {
 			line += ": " + h.hint()

@@ -38,7 +38,7 @@ func newExplain(s streams) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&e.list, "list", false, "every code, with one line each")
-	cmd.Flags().VarP(e.format, "output", "o", "for people, or one object a line")
+	cmd.Flags().VarP(e.format, "output", "o", "text: for people; json: one object a line")
 	complete(cmd, "output", e.format.words)
 	return cmd
 }
@@ -56,7 +56,7 @@ func (e *explainCommand) run(args []string) error {
 		code := args[0]
 		docs = slices.DeleteFunc(docs, func(d diagnose.Doc) bool { return d.Code != code })
 		if len(docs) == 0 {
-			return usageError{fmt.Errorf("explain %s: there is no such code%s; ipiptrace explain --list has all", screen.Quote(code), like(code))}
+			return usageError{fmt.Errorf("explain %s: there is no such code%s; ipiptrace explain --list has all", screen.Quote(code), like(code, codes()))}
 		}
 	}
 	return printed(e.out, func(w io.Writer) error { return e.write(w, docs) })
@@ -134,11 +134,11 @@ func hang(text string, column int) string {
 	return b.String()
 }
 
-// like is what somebody may have meant who typed a code that there is not.
-func like(code string) string {
-	best, distance := "", max(len(code)/2, 3)
-	for _, known := range codes() {
-		if d := edits(code, known); d < distance || strings.Contains(known, code) && best == "" && code != "" {
+// like is what somebody may have meant who typed a word that is none of those known.
+func like(word string, all []string) string {
+	best, distance := "", max(len(word)/2, 3)
+	for _, known := range all {
+		if d := edits(word, known); d < distance || strings.Contains(known, word) && best == "" && word != "" {
 			best, distance = known, min(d, distance)
 		}
 	}

@@ -37,7 +37,7 @@ type following struct {
 	ringBytes ringBytes
 }
 
-const backendUsage = "`HOW` to look into the kernel: auto, fentry, kprobe-multi, kprobe, tracepoint"
+const backendUsage = "the `MEANS` of looking into the kernel: auto, fentry, kprobe-multi, kprobe, tracepoint"
 
 // backendChoice is the value of --backend.
 func backendChoice() *choice { return oneOf("auto", "fentry", "kprobe-multi", "kprobe", "tracepoint") }
@@ -49,12 +49,12 @@ func (f *following) define(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.Var(&f.vips, "vip", "virtual IPs (IPv4), as in the inner header of a tunnelled packet; required")
 	flags.Var(&f.ports, "port", "service ports of TCP and UDP; without it every port")
-	flags.Var(&f.client, "client", "only packets from or to these peers")
+	flags.Var(&f.client, "client", "only packets from or to these peers, a network or an address")
 	flags.Var(f.proto, "proto", "only this protocol")
 	flags.StringVar(&f.netns, "netns", "all", "the network namespace to watch, `NAME|PATH|PID`, or all")
 	flags.Var(f.backend, "backend", backendUsage)
-	flags.Var(f.detail, "detail", "the places that decide a fate, or every place")
-	flags.Var(&f.duration, "duration", "stop so long after everything was attached")
+	flags.Var(f.detail, "detail", "path: the places that decide a fate; full: every place")
+	flags.Var(&f.duration, "duration", "stop this long (10s, 2m) after everything was attached")
 	flags.Var(&f.ringBytes, "ring-bytes", "size of the ring, a power of two; hidden, for the test of its overflow")
 	_ = flags.MarkHidden("ring-bytes")
 	flags.StringVar(&f.readyFile, "ready-file", "", "create `FILE` once everything is attached")
@@ -152,9 +152,9 @@ func (t *telling) define(cmd *cobra.Command) {
 	t.format = oneOf("text", "json")
 	flags := cmd.Flags()
 	flags.Var(t.role, "role", "what this machine is; auto: told from what the packet does")
-	flags.Var(t.only, "only", "which journeys to show")
-	flags.Var(&t.count, "count", "stop after so many journeys were shown")
-	flags.VarP(t.format, "output", "o", "for people, or one object a line")
+	flags.Var(t.only, "only", "all: show every journey; lost: those that did not arrive, or whose reply did not")
+	flags.Var(&t.count, "count", "stop when this many journeys have been shown")
+	flags.VarP(t.format, "output", "o", "text: for people; json: one object a line")
 	flags.BoolVar(&t.stack, "stack", false, "show the kernel stack of each drop")
 	t.assembling.define(cmd)
 	complete(cmd, "role", t.role.words)
@@ -167,7 +167,7 @@ type assembling struct{ patience patience }
 
 func (a *assembling) define(cmd *cobra.Command) {
 	a.patience = patience{span(journey.DefaultPatience)}
-	cmd.Flags().Var(&a.patience, "patience", "silence after which a journey has vanished")
+	cmd.Flags().Var(&a.patience, "patience", "how long (5s) a packet may be silent before it has vanished")
 }
 
 func (a *assembling) options(r event.Run, role string) journey.Options {

@@ -23,9 +23,7 @@ NAME says and sends traffic. It prints one JSON line {name, code, vip, port, nam
 any, and takes everything down again. CMD finds IPIPTRACE_VIP, IPIPTRACE_PORT, IPIPTRACE_CLIENT,
 IPIPTRACE_DIRECTOR and IPIPTRACE_REAL_SERVER in its environment, and its exit status is lab's.
 
-It is the only command that changes the system: it needs root, and the modules ipip and ip_vs.
-
-` + scenarioTable(),
+It is the only command that changes the system: it needs root, and the modules ipip and ip_vs.`,
 		Example: "  ipiptrace lab rp-filter -- ipiptrace --vip 10.99.0.1 --port 80 --only lost --count 1",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, argv, err := labArgs(args, cmd.ArgsLenAtDash())
@@ -36,6 +34,7 @@ It is the only command that changes the system: it needs root, and the modules i
 		},
 		ValidArgs: scenarioNames(),
 	}
+	cmd.SetUsageTemplate(cmd.UsageTemplate() + "\n" + scenarioTable() + "\n")
 	cmd.Flags().BoolVar(&change, "change-this-machine", false, "allow a fault that is not confined to the lab's namespaces: modules, machine-wide sysctls; undone at the end")
 	cmd.Flags().BoolVar(&hold, "hold", false, "keep the lab, with traffic, until Ctrl-C")
 	return cmd
@@ -48,13 +47,13 @@ func labArgs(args []string, dash int) (name string, argv []string, err error) {
 		before, argv = args[:dash], args[dash:]
 	}
 	if len(before) == 0 {
-		return "", nil, errors.New("lab needs a NAME: " + strings.Join(scenarioNames(), ", "))
+		return "", nil, errors.New("lab needs a NAME, like rp-filter: ipiptrace lab --help has all")
 	}
 	if len(before) > 1 {
 		return "", nil, fmt.Errorf("lab: unexpected %s: put -- before the command", screen.Quote(before[1]))
 	}
 	if _, ok := lab.Named(before[0]); !ok {
-		return "", nil, fmt.Errorf("lab %s: no such scenario: give one of %s", screen.Quote(before[0]), strings.Join(scenarioNames(), ", "))
+		return "", nil, fmt.Errorf("lab %s: there is no such scenario%s; ipiptrace lab --help has all", screen.Quote(before[0]), like(before[0], scenarioNames()))
 	}
 	return before[0], argv, nil
 }

@@ -26,6 +26,12 @@ func TestEveryCommandHasAManualPage(t *testing.T) {
 	}
 	root := newRoot(streams{})
 	root.DisableAutoGenTag = true
+	for _, cmd := range append(root.Commands(), root) {
+		cmd.Flags().VisitAll(sayValue)
+		if cmd.Name() == "lab" {
+			cmd.Long += "\n\n" + scenarioTable() // help has it at its end
+		}
+	}
 	if err := doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "ipiptrace " + version, Manual: "ipiptrace"}, dir); err != nil {
 		t.Fatal(err)
 	}
@@ -43,6 +49,14 @@ func TestEveryCommandHasAManualPage(t *testing.T) {
 	}
 }
 
+// sayValue puts before a flag's meaning what help shows behind its name: the values that it takes.
+func sayValue(f *pflag.Flag) {
+	value, usage := pflag.UnquoteUsage(f)
+	if f.Usage = usage; value != "" {
+		f.Usage = value + ": " + usage
+	}
+}
+
 func manHas(t *testing.T, name, page string, cmd *cobra.Command) {
 	t.Helper()
 	if strings.Contains(page, "Auto generated") {
@@ -52,7 +66,16 @@ func manHas(t *testing.T, name, page string, cmd *cobra.Command) {
 	if !strings.Contains(plain, cmd.Short) {
 		t.Errorf("%s does not say what the command is for", name)
 	}
+	switch cmd.Name() {
+	case "ipiptrace", "trace", "record", "replay":
+		if !strings.Contains(plain, "Exit status: 0 nothing was seen lost") || !strings.Contains(plain, "It needs ") {
+			t.Errorf("%s does not say what the exit status means, or what rights it needs", name)
+		}
+	}
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if words, ok := f.Value.(*choice); ok && !strings.Contains(plain, words.Type()) && f.Name != "backend" {
+			t.Errorf("%s does not say that --%s is one of %s", name, f.Name, words.Type())
+		}
 		if strings.Contains(plain, "--"+f.Name) == f.Hidden {
 			t.Errorf("%s: --%s is there: %v", name, f.Name, f.Hidden)
 		}

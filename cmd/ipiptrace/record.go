@@ -34,8 +34,12 @@ type recordCommand struct {
 func newRecord(s streams) *cobra.Command {
 	r := &recordCommand{streams: s}
 	cmd := &cobra.Command{
-		Use:     "record FILE",
-		Short:   "Keep what is seen, to look at it again elsewhere; FILE - is standard output",
+		Use:   "record FILE",
+		Short: "Keep what is seen, to look at it again elsewhere; FILE - is standard output",
+		Long: `record keeps what is seen, with the state of the machine that explains it, for ipiptrace replay. A new FILE belongs
+to who runs it, and nobody else may read it.
+
+` + tracingRights + "\n\n" + exitStatus,
 		Example: "  ipiptrace record --vip 192.0.2.10 --port 80 --duration 10s seen.jsonl",
 		Args:    oneArg("FILE"),
 		RunE:    func(cmd *cobra.Command, args []string) error { return r.run(cmd.Context(), args[0]) },

@@ -28,8 +28,12 @@ type replayCommand struct {
 func newReplay(s streams) *cobra.Command {
 	r := &replayCommand{streams: s, stdin: os.Stdin}
 	cmd := &cobra.Command{
-		Use:     "replay FILE…",
-		Short:   "Show a recording as trace would have shown it; FILE - is standard input",
+		Use:   "replay FILE…",
+		Short: "Show a recording as trace would have shown it; FILE - is standard input",
+		Long: `replay shows a recording as trace would have shown it. One that is compressed is read from standard input:
+zstdcat seen.jsonl.zst | ipiptrace replay -. It needs no rights but to read FILE.
+
+` + exitStatus,
 		Example: "  ipiptrace replay seen.jsonl --only lost",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {

@@ -26,8 +26,12 @@ type traceCommand struct {
 func newTrace(s streams) *cobra.Command {
 	t := &traceCommand{streams: s}
 	cmd := &cobra.Command{
-		Use:     "trace",
-		Short:   "Say what happens to each packet for a service, right now, and why it does not arrive",
+		Use:   "trace",
+		Short: "Say what happens to each packet for a service, right now, and why it does not arrive",
+		Long: `trace says what happens, right now, to each packet for a service on its way through this kernel, and why it
+does not arrive. Journeys are shown in the order of their ends.
+
+` + tracingRights + "\n\n" + exitStatus,
 		Example: "  ipiptrace trace --vip 192.0.2.10 --port 80 --only lost",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return t.run(cmd.Context()) },
