@@ -95,7 +95,7 @@ func instead(p *screen.Page, a journey.Account) {
 	p.Linef("no packet for this service was seen; instead: IPIP packets %d", a.Totals.IPIP)
 	list := func(title string, of func(event.Destination) bool) {
 		var words []string
-		for _, d := range a.Totals.Inner {
+		for _, d := range a.Totals.Destinations() {
 			if of(d) {
 				words = append(words, destination(d))
 			}

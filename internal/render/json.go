@@ -275,7 +275,7 @@ func accountOf(a journey.Account) jsonAccount {
 	}
 	if a.Journeys == 0 && a.Totals != nil {
 		out.Seen = &jsonSeen{IPIP: a.Totals.IPIP, Inner: []jsonDestination{}}
-		for _, d := range a.Totals.Inner {
+		for _, d := range a.Totals.Destinations() {
 			out.Seen.Inner = append(out.Seen.Inner, jsonDestination{d.Addr, d.Port, protocol(d.Protocol), d.Tunnelled, d.Count})
 		}
 	}

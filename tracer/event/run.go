@@ -68,6 +68,32 @@ type Totals struct {
 	Inner []Destination `json:"inner,omitempty"`
 }
 
+// Destinations are Inner without what the kernel half counts twice: a packet that came in IPIP is seen again without it,
+// on the tunnel's device.
+func (t Totals) Destinations() []Destination {
+	decapsulated := map[Destination]uint64{}
+	for _, d := range t.Inner {
+		if d.Tunnelled {
+			n := d.Count
+			d.Tunnelled, d.Count = false, 0
+			decapsulated[d] += n
+		}
+	}
+	var all []Destination
+	for _, d := range t.Inner {
+		if !d.Tunnelled {
+			key := d
+			key.Count = 0
+			if d.Count <= decapsulated[key] {
+				continue
+			}
+			d.Count -= decapsulated[key]
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
 // Destination is where packets went that did not match.
 type Destination struct {
 	Addr     netip.Addr `json:"addr"`
