@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"sync"
 )
 
 // The numbers of the tables that every namespace has (rtnetlink(7)).
@@ -26,8 +27,10 @@ func (a Answer) Forbidden() bool { return slices.Contains(refusals, a.Type) }
 func (a Answer) Refused() bool { return a.Type == NoRoute || a.Forbidden() }
 
 // Route looks a packet up as the kernel does (fib_lookup): rules by priority, and in each table the longest
-// prefix that is alive. What the rules say of marks is compared with f.Mark.
+// prefix that is alive. What the rules say of marks is compared with f.Mark. Each route is looked at once, not once a rule.
 func (s *Snapshot) Route(f Flow) Answer {
+	best := sync.OnceValue(func() map[uint32]*Route { return s.bestRoutes(f) })
+	vrf := sync.OnceValue(func() []uint32 { return s.vrfTables(f) })
 	rules := s.Rules
 	if !slices.IsSortedFunc(rules, byPriority) {
 		rules = slices.Clone(rules)
@@ -42,7 +45,7 @@ func (s *Snapshot) Route(f Flow) Answer {
 		case "nop":
 			continue
 		case "goto":
-			next := slices.IndexFunc(rules, func(x Rule) bool { return x.Priority >= r.Goto })
+			next, _ := slices.BinarySearchFunc(rules, r.Goto, func(x Rule, priority uint32) int { return cmp.Compare(x.Priority, priority) })
 			if next <= i {
 				continue
 			}
@@ -51,10 +54,10 @@ func (s *Snapshot) Route(f Flow) Answer {
 		case "lookup":
 			tables := []uint32{r.Table}
 			if r.L3mdev {
-				tables = s.vrfTables(f)
+				tables = vrf()
 			}
 			for _, table := range tables {
-				if a, ok := s.inTable(table, f, *r); ok {
+				if a, ok := s.answer(best()[table], r.Suppress); ok {
 					a.Rule = r
 					return a
 				}
@@ -104,37 +107,48 @@ func (s *Snapshot) vrfTables(f Flow) (tables []uint32) {
 	if dev == nil || dev.MasterKind != "vrf" {
 		return nil
 	}
+	members := map[uint32]bool{}
+	for _, l := range s.Links {
+		members[l.Index] = l.Master == dev.Master || l.Index == dev.Master
+	}
+	seen := map[uint32]bool{tableDefault: true, tableMain: true, tableLocal: true}
 	for _, r := range s.Routes {
-		if r.Table == tableDefault || r.Table == tableMain || r.Table == tableLocal || slices.Contains(tables, r.Table) {
-			continue
-		}
-		for _, h := range r.Hops {
-			if l := s.Link(h.Link); l != nil && (l.Master == dev.Master || l.Index == dev.Master) {
-				tables = append(tables, r.Table)
-				break
-			}
+		if !seen[r.Table] && slices.ContainsFunc(r.Hops, func(h Hop) bool { return members[h.Link] }) {
+			seen[r.Table] = true
+			tables = append(tables, r.Table)
 		}
 	}
 	return tables
 }
 
-// inTable is the route of a table; ok is false if it has none, or says that the next table is to be asked.
-func (s *Snapshot) inTable(table uint32, f Flow, rule Rule) (a Answer, ok bool) {
-	var best *Route
+// bestRoutes are the routes that each table has for the flow.
+func (s *Snapshot) bestRoutes(f Flow) map[uint32]*Route {
+	best := map[uint32]*Route{}
+	out := s.LinkNamed(f.OIF)
 	for i := range s.Routes {
 		r := &s.Routes[i]
-		if r.Table != table || !r.Dst.Contains(f.Dst) || r.TOS != 0 && r.TOS != f.TOS || !r.usable(f, s) {
+		if !r.Dst.Contains(f.Dst) || r.TOS != 0 && r.TOS != f.TOS || !r.usable(f, out) {
 			continue
 		}
-		if best == nil || r.Dst.Bits() > best.Dst.Bits() ||
-			r.Dst.Bits() == best.Dst.Bits() && (r.TOS > best.TOS || r.TOS == best.TOS && r.Priority < best.Priority) {
-			best = r
+		if b := best[r.Table]; b == nil || r.before(b) {
+			best[r.Table] = r
 		}
 	}
-	if best == nil || best.Type == "throw" || rule.Suppress >= 0 && best.Dst.Bits() <= rule.Suppress {
+	return best
+}
+
+// before reports whether a table has the route asked before the other one.
+func (r *Route) before(o *Route) bool {
+	return cmp.Or(cmp.Compare(o.Dst.Bits(), r.Dst.Bits()), cmp.Compare(o.TOS, r.TOS), cmp.Compare(r.Priority, o.Priority)) < 0
+}
+
+// answer is what a table answers whose best route that is; ok is false if it has none, or says that the next table
+// is to be asked.
+func (s *Snapshot) answer(best *Route, suppress int) (a Answer, ok bool) {
+	if best == nil || best.Type == "throw" || suppress >= 0 && best.Dst.Bits() <= suppress {
 		return a, false
 	}
-	a = Answer{Route: best, Type: best.Type, Table: table, Hops: best.Hops}
+	a = Answer{Route: best, Type: best.Type, Table: best.Table, Hops: best.Hops}
 	for _, h := range best.Hops {
 		if !h.Dead {
 			a.Gateway = h.Gateway
@@ -147,17 +161,10 @@ func (s *Snapshot) inTable(table uint32, f Flow, rule Rule) (a Answer, ok bool) 
 	return a, true
 }
 
-// usable reports whether one of the route's hops is alive, and by the device that is asked for.
-func (r *Route) usable(f Flow, s *Snapshot) bool {
-	if len(r.Hops) == 0 {
-		return true
-	}
-	return slices.ContainsFunc(r.Hops, func(h Hop) bool {
-		if h.Dead {
-			return false
-		}
-		l := s.Link(h.Link)
-		return f.OIF == "" || l != nil && l.Name == f.OIF
+// usable reports whether one of the route's hops is alive, and by the device that is asked for, if that is there.
+func (r *Route) usable(f Flow, out *Link) bool {
+	return len(r.Hops) == 0 || slices.ContainsFunc(r.Hops, func(h Hop) bool {
+		return !h.Dead && (f.OIF == "" || out != nil && out.Index == h.Link)
 	})
 }
 
@@ -175,7 +182,7 @@ func (s *Snapshot) AddrType(addr netip.Addr, dev string) string {
 	case addr.As4()[0] == 0, addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return "broadcast"
 	}
-	a, ok := s.inTable(tableLocal, Flow{Dst: addr}, Rule{Suppress: -1})
+	a, ok := s.answer(s.bestRoutes(Flow{Dst: addr})[tableLocal], -1)
 	if !ok || dev != "" && dev != a.Dev {
 		return "unicast"
 	}
