@@ -31,12 +31,15 @@ type answer struct {
 //
 // Of causes that the state shows without doubt the one that the packet meets first is named; then those that it shows
 // with doubt; then those that only the journey shows.
-func Explain(j journey.Journey, s *host.Snapshot) Verdict {
+func Explain(j journey.Journey, s *host.Snapshot) Verdict { return explain(j, s, ruleset.Of(s)) }
+
+// explain is Explain with the state's rules, as far as they were unpacked for others.
+func explain(j journey.Journey, s *host.Snapshot, rules *ruleset.Ruleset) Verdict {
 	v := Verdict{Journey: j}
 	if !j.Lost() {
 		return v
 	}
-	q := question{Journey: j, host: s}
+	q := question{Journey: j, host: s, ruleset: rules}
 	q.rules = sync.OnceValues(q.evaluated)
 	var best *answer
 	for _, r := range rows {

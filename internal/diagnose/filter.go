@@ -199,10 +199,10 @@ func headers(p event.Packet) ruleset.Packet {
 // connection tracking, it may have had another: a wrong checksum, for one, makes it invalid.
 func (q question) evaluated() (ruleset.Packet, ruleset.Outcome) {
 	p := q.filtered()
-	o := ruleset.Evaluate(q.host, p)
+	o := q.ruleset.Evaluate(p)
 	if o.Rule == nil && len(o.Candidates) == 0 && o.Tracked && p.CT != 0 {
 		p.CT = 0
-		o = ruleset.Evaluate(q.host, p)
+		o = q.ruleset.Evaluate(p)
 		if o.Rule != nil {
 			o.Candidates, o.Rule = []ruleset.Rule{*o.Rule}, nil
 		}
@@ -258,7 +258,7 @@ func (q question) letPass(r ruleset.Rule, p ruleset.Packet) command.Fix {
 		}
 	}
 	inner.CT = q.tracking(inner)
-	if o := ruleset.Evaluate(q.host, inner); o.Rule != nil && o.Rule.Same(r) {
+	if o := q.ruleset.Evaluate(inner); o.Rule != nil && o.Rule.Same(r) {
 		fix = fix.And(ruleset.Fix(*o.Rule, inner))
 	}
 	return fix

@@ -6,6 +6,7 @@ import (
 
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/journey"
+	"ipiptrace/internal/ruleset"
 	"ipiptrace/tracer/event"
 )
 
@@ -47,7 +48,9 @@ type Inquiry struct {
 // state is what is known of a network namespace.
 type state struct {
 	host *host.Snapshot
-	read time.Duration
+	// rules are those of host.
+	rules *ruleset.Ruleset
+	read  time.Duration
 	// asked: it is being read.
 	asked bool
 	// said are the verdicts that this state has led to.
@@ -154,7 +157,7 @@ func unexplained(ended []journey.Journey) []Verdict {
 func (q *Inquiry) learn(e event.Event) {
 	s := state{read: e.Time, said: map[sameToRules]Verdict{}}
 	if snapshot, err := host.Parse(e.Host); err == nil {
-		s.host = snapshot
+		s.host, s.rules = snapshot, ruleset.Of(snapshot)
 	}
 	if q.states[e.Netns].asked {
 		q.asked--

@@ -54,7 +54,7 @@ func rememberable(j journey.Journey) (k sameToRules, ok bool) {
 func (s *state) explain(j journey.Journey) Verdict {
 	k, ok := rememberable(j)
 	if !ok {
-		return Explain(j, s.host)
+		return explain(j, s.host, s.rules)
 	}
 	q := question{Journey: j, host: s.host}
 	k.ct = q.tracking(q.hooked())
@@ -62,7 +62,7 @@ func (s *state) explain(j journey.Journey) Verdict {
 		v.Journey = j
 		return v
 	}
-	v := Explain(j, s.host)
+	v := explain(j, s.host, s.rules)
 	if len(s.said) < maxRemembered {
 		s.said[k] = v
 	}

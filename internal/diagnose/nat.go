@@ -58,7 +58,7 @@ func forwardState(q question) *finding {
 func redirectState(q question) *finding {
 	p := headers(q.Packet)
 	p.Hook, p.IIF = "prerouting", q.dev()
-	o := ruleset.Translate(q.host, p)
+	o := q.ruleset.Translate(p)
 	if o.Rule == nil {
 		return nil
 	}

@@ -38,6 +38,8 @@ type question struct {
 	journey.Journey
 	// host is the state where the journey was lost; nil if it was not read.
 	host *host.Snapshot
+	// ruleset are the rules of that state; valid with it.
+	ruleset *ruleset.Ruleset
 	// rules evaluates netfilter's rules for the packet, once for all rows. It is only asked with a snapshot.
 	rules func() (ruleset.Packet, ruleset.Outcome)
 }

@@ -40,7 +40,7 @@ func TestTheStateOfAConnectionDecides(t *testing.T) {
 		"a map, not known":        {states(`{"set":[[1,{"drop":null}],[2,{"accept":null}]]}`), "accept", Established | Invalid, perhaps(1)},
 	} {
 		t.Run(what, func(t *testing.T) {
-			o := Evaluate(table(t, test.policy, test.rules...), tracked(test.ct))
+			o := Of(table(t, test.policy, test.rules...)).Evaluate(tracked(test.ct))
 			test.want.check(t, o)
 			if !o.Tracked {
 				t.Error("no rule has asked for the state")
@@ -90,7 +90,7 @@ func TestWhatHappenedBeforeDecides(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			s := table(t, "accept", test.rule)
 			at(t, s, test.hook, test.kind, test.priority, test.before...)
-			test.want.check(t, Evaluate(s, tracked(New)))
+			test.want.check(t, Of(s).Evaluate(tracked(New)))
 		})
 	}
 }
@@ -100,5 +100,5 @@ func TestInRawEveryPacketIsInvalid(t *testing.T) {
 	at(t, s, "prerouting", "filter", -300, and(when("in", ctState, 8), drop), and(when("in", ctState, 1), drop))
 	p := tracked(New)
 	p.Hook = "prerouting"
-	sure(51).check(t, Evaluate(s, p))
+	sure(51).check(t, Of(s).Evaluate(p))
 }

@@ -290,5 +290,25 @@ func (e *evaluation) addrType(list string, a netip.Addr) match {
 	if !e.s.Knows(host.PartRoutes) {
 		return may
 	}
-	return is(slices.Contains(strings.Split(strings.ToLower(list), ","), e.s.AddrType(a, "")))
+	return is(slices.Contains(strings.Split(strings.ToLower(list), ","), e.addrTypeOf(a, "")))
+}
+
+// addrTypeOf is an address's type, looked up once a packet.
+func (e *evaluation) addrTypeOf(a netip.Addr, dev string) string {
+	asked := addressOn{a, dev}
+	kind, known := e.types[asked]
+	if !known {
+		kind = e.s.AddrType(a, dev)
+		if e.types == nil {
+			e.types = map[addressOn]string{}
+		}
+		e.types[asked] = kind
+	}
+	return kind
+}
+
+// addressOn is an address as a device has it.
+type addressOn struct {
+	addr netip.Addr
+	dev  string
 }

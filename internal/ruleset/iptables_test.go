@@ -74,7 +74,7 @@ func TestIPTablesDecide(t *testing.T) {
 		"a program decides":            {"ACCEPT", []string{"-j NFQUEUE --queue-num 5", "-j DROP"}, "", 0, false},
 	} {
 		t.Run(what, func(t *testing.T) {
-			o := Evaluate(saved(test.policy, test.rules...), tracked(New))
+			o := Of(saved(test.policy, test.rules...)).Evaluate(tracked(New))
 			r := o.Rule
 			if test.perhaps {
 				if r != nil || len(o.Candidates) != 1 {
@@ -97,7 +97,7 @@ func TestRawExemptsFromTracking(t *testing.T) {
 	s.IPTables = append(s.IPTables, host.IPTables{Backend: "iptables-legacy", Table: "raw", Chains: []host.IPTablesChain{
 		{Name: "PREROUTING", Policy: "ACCEPT", Rules: []host.IPTablesRule{{Args: strings.Fields("-i tunl0 -j CT --notrack")}}},
 	}})
-	if o := Evaluate(s, tracked(New)); o.Rule == nil || o.Rule.Number != 1 {
+	if o := Of(s).Evaluate(tracked(New)); o.Rule == nil || o.Rule.Number != 1 {
 		t.Errorf("%+v", o)
 	}
 }

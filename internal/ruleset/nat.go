@@ -1,14 +1,11 @@
 package ruleset
 
-import (
-	"ipiptrace/internal/command"
-	"ipiptrace/internal/host"
-)
+import "ipiptrace/internal/command"
 
 // Translate finds the rule that gives a packet another destination at its hook: the rules of NAT are asked, as the
 // kernel asks them for the first packet of a connection.
-func Translate(s *host.Snapshot, p Packet) Outcome {
-	e := &evaluation{p: p, s: s, tracked: New, nat: true}
+func (r *Ruleset) Translate(p Packet) Outcome {
+	e := &evaluation{p: p, s: r.host, rules: r, tracked: New, nat: true}
 	e.hook()
 	return e.outcome()
 }

@@ -45,13 +45,13 @@ func (e *evaluation) nftRule(t *host.NftTable, c *host.NftChain, i int, reach ma
 	r := &c.Rules[i]
 	rule := nftRuleOf(t, c, i)
 	hit := yes
-	for _, raw := range r.Exprs {
-		name, body := only(raw)
+	for _, s := range e.rules.statementsOf(r) {
+		name, body := s.name, s.body
 		switch {
 		case name == "match":
-			hit = hit.and(e.nftMatch(t, body))
+			hit = hit.and(e.nftMatch(t, s.compared))
 		case name == "vmap":
-			return e.vmap(t, body, rule, reach, hit)
+			return e.vmap(t, s.compared, rule, reach, hit)
 		case verdicts[name] != goesOn:
 			return e.follow(e.nftVerdict(t, name, body, rule), reach, hit)
 		case name == "xt":
@@ -110,9 +110,9 @@ func (e *evaluation) nftVerdict(t *host.NftTable, name string, body json.RawMess
 	case "dnat", "redirect":
 		v.kind = e.translates()
 	case "jump", "goto":
-		var to struct{ Target string }
-		_ = json.Unmarshal(body, &to)
 		v.run = func(reach match) match {
+			var to struct{ Target string }
+			_ = json.Unmarshal(body, &to)
 			next := slices.IndexFunc(t.Chains, func(c host.NftChain) bool { return c.Name == to.Target })
 			if next < 0 {
 				e.exits++
@@ -177,20 +177,23 @@ func (e *evaluation) mangle(body json.RawMessage, m match) {
 }
 
 // vmap takes the verdict of the element that the packet's key is in.
-func (e *evaluation) vmap(t *host.NftTable, body json.RawMessage, rule Rule, reach, hit match) (next, back match) {
-	var v struct{ Key, Data json.RawMessage }
-	if json.Unmarshal(body, &v) != nil {
+func (e *evaluation) vmap(t *host.NftTable, c *comparison, rule Rule, reach, hit match) (next, back match) {
+	if c == nil || c.right.shape != among {
 		return e.follow(verdict{kind: drops, rule: rule}, reach, hit.and(may))
 	}
-	set, exits := e.elements(t, v.Data), e.exits
-	if !set.known {
-		_, _ = e.follow(verdict{kind: drops, rule: rule}, reach, hit.and(may))
+	exits := e.exits
+	s := e.rules.set(t, c.right.set)
+	elements, ok := e.elements(s, ofAnything)
+	if !ok {
+		e.follow(verdict{kind: drops, rule: rule}, reach, hit.and(may))
+		return reach.and(may), no
 	}
-	among := no
-	for _, el := range set.inOrder() {
-		m, there := among.not(), true
+	taken := no
+	for i := range elements.rest {
+		el := &elements.rest[i]
+		m, there := taken.not(), true
 		if !el.any() {
-			m, there = e.compare(t, v.Key, el.key, false)
+			m, there = e.compare(t, &c.left, &el.key, false)
 		}
 		m = m.and(el.sure).and(hit)
 		switch {
@@ -198,11 +201,11 @@ func (e *evaluation) vmap(t *host.NftTable, body json.RawMessage, rule Rule, rea
 			return reach, no
 		case m == no:
 			continue
-		case among != no:
+		case taken != no || s.volatile:
 			m = may
 		}
-		among = among.or(m)
-		on, b := e.follow(e.element(t, el, set.name, rule), reach, m)
+		taken = taken.or(m)
+		on, b := e.follow(e.element(t, el, s.name, rule), reach, m)
 		if back = back.or(b); m == yes {
 			return on, back
 		}
@@ -214,9 +217,9 @@ func (e *evaluation) vmap(t *host.NftTable, body json.RawMessage, rule Rule, rea
 }
 
 // element is the verdict of a verdict map's element.
-func (e *evaluation) element(t *host.NftTable, el element, set string, rule Rule) verdict {
+func (e *evaluation) element(t *host.NftTable, el *element, set string, rule Rule) verdict {
 	if set != "" {
-		rule.Set, rule.Element = set, written(el.key)
+		rule.Set, rule.Element = set, written(el.raw)
 	}
 	name, body := only(el.value)
 	return e.nftVerdict(t, name, body, rule)

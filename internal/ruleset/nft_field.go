@@ -1,7 +1,6 @@
 package ruleset
 
 import (
-	"encoding/json"
 	"net/netip"
 	"slices"
 
@@ -41,28 +40,22 @@ var (
 )
 
 // left is what an expression reads of the packet.
-func (e *evaluation) left(raw json.RawMessage) field {
-	name, body := only(raw)
-	var at struct {
-		Protocol, Field, Key, Name, Result string
-		Flags                              []string
-	}
-	_ = json.Unmarshal(body, &at)
-	switch name {
+func (e *evaluation) left(l *left) field {
+	switch l.name {
 	case "payload":
-		if e.changed[at.Field] {
+		if e.changed[l.field] {
 			return field{}
 		}
-		return e.payload(at.Protocol, at.Field)
+		return e.payload(l.protocol, l.field)
 	case "meta":
-		return e.meta(at.Key)
+		return e.meta(l.key)
 	case "ct":
-		if at.Key == "state" {
+		if l.key == "state" {
 			e.asked = true
 			return field{known: e.ct.single(), number: uint64(e.ct), names: ctNames}
 		}
 	case "fib":
-		return e.fib(at.Result, at.Flags)
+		return e.fib(l.result, l.flags)
 	}
 	return field{}
 }
@@ -95,7 +88,10 @@ func (e *evaluation) meta(key string) field {
 // dev is a device; must says that a packet at this hook has one: without a name it is not known which.
 func (e *evaluation) dev(name string, must, byIndex bool) field {
 	f := field{known: name != "" || !must, name: name, text: true}
-	if l := e.s.LinkNamed(name); byIndex && (l != nil || name == "") {
+	if !byIndex {
+		return f
+	}
+	if l := e.s.LinkNamed(name); l != nil || name == "" {
 		f.names = map[string]uint64{}
 		if l != nil {
 			f.number = uint64(l.Index)
@@ -178,7 +174,7 @@ func (e *evaluation) fib(result string, flags []string) field {
 		return field{}
 	}
 	if result == "type" {
-		return field{known: true, number: addrTypes[e.s.AddrType(of, dev)], names: addrTypes}
+		return field{known: true, number: addrTypes[e.addrTypeOf(of, dev)], names: addrTypes}
 	}
 	if p.Hook == "forward" && dev != "" {
 		return field{}

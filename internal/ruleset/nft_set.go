@@ -1,7 +1,11 @@
 package ruleset
 
 import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
 	"encoding/json"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -11,66 +15,202 @@ import (
 // set are the elements that a match or a verdict map has.
 type set struct {
 	// name is empty if the set is written in the rule.
-	name     string
-	elements []element
+	name string
+	// text has all elements.
+	text json.RawMessage
 	// known: its elements could be read. volatile: they come and go with time, or with packets.
 	known, volatile bool
+	// by are its elements as fields of a sort are compared with them.
+	by [sorts]*elements
 }
 
-// element is one of them. sure is may if the element itself has a limit, or was about to expire.
+// sort is what fields are alike.
+type sort uint8
+
+const (
+	// ofAnything is a name, or several fields.
+	ofAnything sort = iota
+	// ofAddress is an IPv4 address, ofNumber a number.
+	ofAddress
+	ofNumber
+	sorts
+)
+
+func (f field) sort() sort {
+	switch {
+	case f.addr.Is4():
+		return ofAddress
+	case f.addr.IsValid(), f.text, f.also != 0:
+		return ofAnything
+	}
+	return ofNumber
+}
+
+// elements are a set's. What can be ordered is in spans, and looked for by halves; the rest is compared one by one, in
+// the order in which it is asked.
+type elements struct {
+	spans []stretch
+	rest  []element
+}
+
+// stretch is a range of numbers, or of addresses as numbers, both ends within.
+type stretch struct{ from, to uint64 }
+
+// element is one of them. sure is may if the element itself has a limit, or was about to expire. raw is its key as nft has it.
 type element struct {
-	key, value json.RawMessage
+	key        value
 	sure       match
+	raw, value json.RawMessage
 }
 
 // any reports whether it is there for what is in no other element.
-func (el element) any() bool { return string(el.key) == `"*"` }
+func (el *element) any() bool { return el.key.shape == plain && el.key.word == "*" }
 
-// inOrder has that element last.
-func (s set) inOrder() []element {
-	all := slices.Clone(s.elements)
-	slices.SortStableFunc(all, func(a, b element) int {
+func elementOf(raw json.RawMessage) element {
+	el := element{raw: raw}
+	if key, value, ok := pair(raw); ok {
+		el.raw, el.value = key, value
+	}
+	el.raw, el.sure = unwrapped(el.raw)
+	el.key = valueOf(el.raw, true)
+	return el
+}
+
+// span is the element as one; ok is false if it is none, or not for certain.
+func (el *element) span(of sort) (s stretch, ok bool) {
+	ends := [2]*value{&el.key, &el.key}
+	v := &el.key
+	switch {
+	case of == ofAnything || el.sure != yes:
+		return s, false
+	case v.shape == prefix && of == ofAddress && v.addr.Is4() && v.length >= 0 && v.length <= 32:
+		rest := uint64(1)<<(32-v.length) - 1
+		from := asNumber(v.addr) &^ rest
+		return stretch{from, from | rest}, true
+	case v.shape == between:
+		ends = [2]*value{&v.list[0], &v.list[1]}
+	}
+	for i, end := range ends {
+		n := end.number
 		switch {
-		case a.any() == b.any():
-			return 0
-		case a.any():
-			return 1
+		case end.shape != plain || end.isBool:
+			return s, false
+		case of == ofAddress && end.addr.Is4():
+			n = asNumber(end.addr)
+		case of == ofAddress || !end.isNumber:
+			return s, false
 		}
-		return -1
+		if i == 0 {
+			s.from = n
+		}
+		s.to = n
+	}
+	return s, true
+}
+
+func asNumber(a netip.Addr) uint64 {
+	b := a.As4()
+	return uint64(binary.BigEndian.Uint32(b[:]))
+}
+
+// unpackElements has the elements of a list, or the one that is no list.
+func unpackElements(raw json.RawMessage, of sort) *elements {
+	all := new(elements)
+	var last []element
+	eachOf(raw, func(one json.RawMessage) {
+		el := elementOf(one)
+		if s, ok := el.span(of); ok {
+			all.spans = append(all.spans, s)
+		} else if el.any() {
+			last = append(last, el)
+		} else {
+			all.rest = append(all.rest, el)
+		}
 	})
+	all.rest = append(all.rest, last...)
+	slices.SortFunc(all.spans, func(a, b stretch) int { return cmp.Compare(a.from, b.from) })
+	joined := all.spans[:0]
+	for _, s := range all.spans {
+		switch n := len(joined); {
+		case s.from > s.to:
+		case n > 0 && s.from <= joined[n-1].to:
+			joined[n-1].to = max(joined[n-1].to, s.to)
+		default:
+			joined = append(joined, s)
+		}
+	}
+	all.spans = slices.Clip(joined)
 	return all
 }
 
-// elements are those of a set that is written in the rule, or has a name.
-func (e *evaluation) elements(t *host.NftTable, data json.RawMessage) (s set) {
-	var list []json.RawMessage
-	var anonymous struct{ Set json.RawMessage }
-	if json.Unmarshal(data, &s.name) == nil {
-		s.name = strings.TrimPrefix(s.name, "@")
-		i := slices.IndexFunc(t.Sets, func(x host.NftSet) bool { return x.Name == s.name })
-		if i < 0 {
-			return s
+// eachOf hands on the values of a list where they lie: a copy of each would be as much again.
+func eachOf(raw json.RawMessage, take func(json.RawMessage)) {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	if first, err := d.Token(); first != json.Delim('[') {
+		if err == nil && first != nil {
+			take(raw)
 		}
-		s.volatile = slices.Contains(t.Sets[i].Flags, "timeout") || slices.Contains(t.Sets[i].Flags, "dynamic") || e.written(t, s.name)
-		s.known = t.Sets[i].Elem == nil || json.Unmarshal(t.Sets[i].Elem, &list) == nil
-	} else if json.Unmarshal(data, &anonymous) == nil && anonymous.Set != nil {
-		s.known = true
-		if json.Unmarshal(anonymous.Set, &list) != nil {
-			list = []json.RawMessage{anonymous.Set}
-		}
+		return
 	}
-	for _, raw := range list {
-		el := element{key: raw, sure: yes}
-		if key, value, ok := pair(raw); ok {
-			el.key, el.value = key, value
+	for d.More() {
+		var one json.RawMessage
+		if d.Decode(&one) != nil {
+			return
 		}
-		el.key, el.sure = unwrapped(el.key)
-		if s.volatile {
-			el.sure = may
-		}
-		s.elements = append(s.elements, el)
+		end := int(d.InputOffset())
+		take(raw[end-len(one) : end])
 	}
-	return s
+}
+
+// has reports whether the number is in one of the spans.
+func (all *elements) has(n uint64) bool {
+	i, _ := slices.BinarySearchFunc(all.spans, n, func(s stretch, n uint64) int {
+		if s.to < n {
+			return -1
+		}
+		return 1
+	})
+	return i < len(all.spans) && all.spans[i].from <= n
+}
+
+// inSet says whether a field is in the set.
+func (e *evaluation) inSet(t *host.NftTable, f field, s *set) (m match) {
+	of := f.sort()
+	s = e.rules.set(t, s)
+	all, ok := e.elements(s, of)
+	n := f.number
+	if of == ofAddress {
+		n = asNumber(f.addr)
+	}
+	switch {
+	case !ok || s.volatile:
+		return may
+	case all.has(n):
+		return yes
+	}
+	for i := range all.rest {
+		m = m.or(e.among(t, f, &all.rest[i].key, false).and(all.rest[i].sure))
+	}
+	return m
+}
+
+// maxLooked bounds the elements that are looked at one by one for one packet; what is behind that is not known. One
+// that has to be unpacked each time counts for many.
+const (
+	maxLooked    = 1 << 20
+	unpackLooked = 64
+)
+
+// elements are those of a set; ok is false if they are not known.
+func (e *evaluation) elements(s *set, of sort) (all *elements, ok bool) {
+	if e.looked > maxLooked || !s.known {
+		return nil, false
+	}
+	all, kept := e.rules.elements(s, of)
+	if e.looked += len(all.rest); !kept {
+		e.looked += unpackLooked * (len(all.rest) + len(all.spans))
+	}
+	return all, true
 }
 
 // unwrapped is the key of {"elem": {"val": …, "comment": …}}: what else than words and counters is in it may hold it up.
@@ -92,25 +232,6 @@ func unwrapped(key json.RawMessage) (json.RawMessage, match) {
 	return members["val"], sure
 }
 
-// written reports whether a rule of the table adds to the set, or takes from it.
-func (e *evaluation) written(t *host.NftTable, set string) bool {
-	if e.writes == nil {
-		e.writes = map[*host.NftTable][]string{}
-	}
-	names, done := e.writes[t]
-	if !done {
-		for _, c := range t.Chains {
-			for _, r := range c.Rules {
-				for _, raw := range r.Exprs {
-					names = append(names, writes(raw)...)
-				}
-			}
-		}
-		e.writes[t] = names
-	}
-	return slices.Contains(names, set)
-}
-
 func writes(raw json.RawMessage) []string {
 	name, body := only(raw)
 	if name != "set" && name != "map" && name != "meter" {
@@ -127,7 +248,7 @@ func writes(raw json.RawMessage) []string {
 // only is the one member of an object: its name and its value.
 func only(raw json.RawMessage) (name string, body json.RawMessage) {
 	var object map[string]json.RawMessage
-	if json.Unmarshal(raw, &object) != nil {
+	if first(raw) == '"' || json.Unmarshal(raw, &object) != nil {
 		_ = json.Unmarshal(raw, &name)
 		return name, nil
 	}
@@ -142,10 +263,18 @@ func only(raw json.RawMessage) (name string, body json.RawMessage) {
 
 func pair(raw json.RawMessage) (key, value json.RawMessage, ok bool) {
 	var two []json.RawMessage
-	if json.Unmarshal(raw, &two) != nil || len(two) != 2 {
+	if first(raw) != '[' || json.Unmarshal(raw, &two) != nil || len(two) != 2 {
 		return nil, nil, false
 	}
 	return two[0], two[1], true
+}
+
+// first is the byte that says what a value is, 0 for none.
+func first(raw json.RawMessage) byte {
+	if len(raw) == 0 {
+		return 0
+	}
+	return raw[0]
 }
 
 func text(raw json.RawMessage) string {

@@ -186,7 +186,7 @@ func TestNftablesDecide(t *testing.T) {
 		"a way back":                    {[]string{and(when("==", fib("oifname", `"saddr"`), "eth0"), drop)}, sure(1)},
 	} {
 		t.Run(what, func(t *testing.T) {
-			test.want.check(t, Evaluate(table(t, "accept", test.rules...), packet("input")))
+			test.want.check(t, Of(table(t, "accept", test.rules...)).Evaluate(packet("input")))
 		})
 	}
 }
@@ -220,10 +220,10 @@ func TestSetsDecide(t *testing.T) {
 		"a map that is not there":      {[]string{vmap(tcp("dport"), `"@gone"`), accept}, perhaps(1)},
 	} {
 		t.Run(what, func(t *testing.T) {
-			test.want.check(t, Evaluate(table(t, "accept", test.rules...), packet("input")))
+			test.want.check(t, Of(table(t, "accept", test.rules...)).Evaluate(packet("input")))
 		})
 	}
-	o := Evaluate(table(t, "accept", vmap(pair, `"@services"`)), packet("input"))
+	o := Of(table(t, "accept", vmap(pair, `"@services"`))).Evaluate(packet("input"))
 	if o.Rule == nil || o.Rule.Set != "services" || o.Rule.Element != "10.99.0.0/24 . 80-90" {
 		t.Errorf("the element is %+v", o.Rule)
 	}

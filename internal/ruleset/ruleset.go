@@ -77,21 +77,21 @@ type Outcome struct {
 // that it has come through: they may have changed it.
 //
 // Of several states in connection tracking each is tried: rules that ask for one after the other exclude each other.
-func Evaluate(s *host.Snapshot, p Packet) Outcome {
-	whole := evaluate(s, p, p.CT.known())
+func (r *Ruleset) Evaluate(p Packet) Outcome {
+	whole := r.evaluate(p, p.CT.known())
 	if p.CT.single() || !whole.Tracked {
 		return together([]Outcome{whole})
 	}
 	var all []Outcome
 	for _, state := range p.CT.each() {
-		all = append(all, evaluate(s, p, state))
+		all = append(all, r.evaluate(p, state))
 	}
 	return together(all)
 }
 
 // evaluate is the outcome for a packet that is in one of the states.
-func evaluate(s *host.Snapshot, p Packet, state CT) Outcome {
-	e := &evaluation{p: p, s: s, tracked: state}
+func (r *Ruleset) evaluate(p Packet, state CT) Outcome {
+	e := &evaluation{p: p, s: r.host, rules: r, tracked: state}
 	e.run()
 	return e.outcome()
 }
@@ -120,8 +120,9 @@ func together(all []Outcome) (o Outcome) {
 
 // evaluation is one packet's way through its hooks.
 type evaluation struct {
-	p Packet
-	s *host.Snapshot
+	p     Packet
+	s     *host.Snapshot
+	rules *Ruleset
 	// tracked is the packet's state in connection tracking, ct what a rule sees of that at this point, untracked whether
 	// a rule has exempted it; asked: a rule has looked.
 	tracked, ct CT
@@ -142,10 +143,10 @@ type evaluation struct {
 	// exits counts the ways out of a chain that may have been taken, stopped those of them that lead to no other chain.
 	exits, stopped int
 	accepted       match
-	// writes are the sets that rules of a table write to.
-	writes map[*host.NftTable][]string
-	// depth bounds jumps (NFT_JUMP_STACK_SIZE), steps everything.
-	depth, steps int
+	// types are those of addresses that rules have asked for.
+	types map[addressOn]string
+	// depth bounds jumps (NFT_JUMP_STACK_SIZE), steps the rules, looked the elements of sets.
+	depth, steps, looked int
 }
 
 const (

@@ -99,6 +99,6 @@ func FuzzEvaluate(f *testing.F) {
 		}
 		c := host.NftChain{Name: "input", Hook: "input", Policy: "drop", Rules: []host.NftRule{{Handle: 1, Exprs: rules}}}
 		s := &host.Snapshot{Nft: []host.NftTable{{Family: "ip", Name: "t", Chains: []host.NftChain{c}}}}
-		Evaluate(s, packet("input"))
+		Of(s).Evaluate(packet("input"))
 	})
 }

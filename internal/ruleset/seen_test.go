@@ -30,7 +30,7 @@ func TestConfirm(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := twoLimits(t)
-			o := Evaluate(s, packet("input")).Confirm(s, test.seen)
+			o := Of(s).Evaluate(packet("input")).Confirm(s, test.seen)
 			var rule uint64
 			if o.Rule != nil {
 				rule = o.Rule.Handle
@@ -52,7 +52,7 @@ func TestConfirmTwoTables(t *testing.T) {
 	other := twoLimits(t).Nft[0]
 	other.Name = "u"
 	s.Nft = append(s.Nft, other)
-	o := Evaluate(s, packet("input")).Confirm(s, Seen{Handle: 3, NextKnown: true})
+	o := Of(s).Evaluate(packet("input")).Confirm(s, Seen{Handle: 3, NextKnown: true})
 	if o.Rule != nil || len(o.Candidates) != 2 || o.Candidates[0].Table == o.Candidates[1].Table {
 		t.Errorf("%+v", o)
 	}
@@ -70,7 +70,7 @@ func TestConfirmIPTablesNft(t *testing.T) {
 			},
 		}}}},
 	}
-	o := Evaluate(s, packet("input")).Confirm(s, Seen{Handle: 8, NextKnown: true})
+	o := Of(s).Evaluate(packet("input")).Confirm(s, Seen{Handle: 8, NextKnown: true})
 	if o.Rule == nil || o.Rule.Number != 2 || o.Rule.Backend != "iptables-nft" || !o.Rule.Rejects {
 		t.Errorf("%+v", o)
 	}

@@ -1,0 +1,267 @@
+package ruleset
+
+import (
+	"encoding/json"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// statement is an expression of a rule, unpacked.
+type statement struct {
+	name string
+	body json.RawMessage
+	// compared is what match, or vmap, has in it; nil if that can't be read.
+	compared *comparison
+}
+
+// comparison is {"op": "==", "left": …, "right": …}; a verdict map's key and data.
+type comparison struct {
+	op    string
+	left  left
+	right value
+}
+
+// unpack has a rule's expressions.
+func unpack(exprs []json.RawMessage) []statement {
+	all := make([]statement, len(exprs))
+	for i, raw := range exprs {
+		s := statement{}
+		s.name, s.body = only(raw)
+		var x struct {
+			Op                     string
+			Left, Right, Key, Data json.RawMessage
+		}
+		switch {
+		case s.name != "match" && s.name != "vmap", json.Unmarshal(s.body, &x) != nil:
+		case s.name == "match":
+			s.compared = &comparison{x.Op, leftOf(x.Left), valueOf(x.Right, false)}
+		default:
+			s.compared = &comparison{"", leftOf(x.Key), valueOf(x.Data, false)}
+		}
+		all[i] = s
+	}
+	return all
+}
+
+// left is what an expression reads of the packet.
+type left struct {
+	name                         string
+	protocol, field, key, result string
+	flags                        []string
+	// parts are those of a concatenation; under a mask there is one, and the mask.
+	parts []left
+	mask  *value
+}
+
+func leftOf(raw json.RawMessage) (l left) {
+	name, body := only(raw)
+	l.name = name
+	switch name {
+	case "concat":
+		var parts []json.RawMessage
+		_ = json.Unmarshal(body, &parts)
+		for _, p := range parts {
+			l.parts = append(l.parts, leftOf(p))
+		}
+	case "&":
+		if of, mask, ok := pair(body); ok {
+			m := valueOf(mask, false)
+			l.parts, l.mask = []left{leftOf(of)}, &m
+		}
+	default:
+		var at struct {
+			Protocol, Field, Key, Result string
+			Flags                        []string
+		}
+		_ = json.Unmarshal(body, &at)
+		l.protocol, l.field, l.key, l.result, l.flags = at.Protocol, at.Field, at.Key, at.Result, at.Flags
+	}
+	return l
+}
+
+// shape is how a value is written.
+type shape uint8
+
+const (
+	// plain is a word or a number.
+	plain shape = iota
+	// several are any of a list, united all of it.
+	several
+	united
+	concat
+	between
+	prefix
+	// among is a set.
+	among
+	// unclear is what nobody here knows.
+	unclear
+)
+
+// value is what a field is compared with.
+type value struct {
+	shape shape
+	// isNumber: it is written as a number; reads: its word is one; isBool: it says whether there is such a field.
+	isNumber, reads, isBool, exists bool
+	// length is a prefix's.
+	length int16
+	number uint64
+	word   string
+	addr   netip.Addr
+	// list are a list's values, a concatenation's, or the two ends of a range.
+	list []value
+	// set is one that is written in the rule, or the name of one: see Ruleset.set.
+	set *set
+}
+
+// valueOf unpacks a value. In a set there is no other set.
+func valueOf(raw json.RawMessage, inSet bool) (v value) {
+	switch first(raw) {
+	case '{':
+		return objectOf(raw, inSet)
+	case '[', 'n':
+		var list []json.RawMessage
+		if json.Unmarshal(raw, &list) == nil {
+			return value{shape: several, list: valuesOf(list, inSet)}
+		}
+	}
+	v.word = text(raw)
+	if name, ok := strings.CutPrefix(v.word, "@"); ok {
+		if inSet || name == "" {
+			return value{shape: unclear}
+		}
+		return value{shape: among, set: &set{name: name}}
+	}
+	if first(raw) != '"' {
+		v.isNumber = json.Unmarshal(raw, &v.number) == nil
+		v.isBool = json.Unmarshal(raw, &v.exists) == nil
+	}
+	if !v.isNumber {
+		n, err := strconv.ParseUint(v.word, 0, 64)
+		v.number, v.reads = n, err == nil
+	}
+	v.addr, _ = netip.ParseAddr(v.word)
+	return v
+}
+
+func valuesOf(list []json.RawMessage, inSet bool) []value {
+	all := make([]value, len(list))
+	for i, raw := range list {
+		all[i] = valueOf(raw, inSet)
+	}
+	return all
+}
+
+func objectOf(raw json.RawMessage, inSet bool) value {
+	name, body := only(raw)
+	var list []json.RawMessage
+	switch name {
+	case "set":
+		if !inSet {
+			return value{shape: among, set: &set{text: body, known: true}}
+		}
+	case "range":
+		if from, to, ok := pair(body); ok {
+			return value{shape: between, list: []value{valueOf(from, inSet), valueOf(to, inSet)}}
+		}
+	case "concat", "|":
+		if json.Unmarshal(body, &list) == nil {
+			return value{shape: map[string]shape{"concat": concat, "|": united}[name], list: valuesOf(list, inSet)}
+		}
+	case "prefix":
+		var p struct {
+			Addr string
+			Len  int
+		}
+		if json.Unmarshal(body, &p) != nil {
+			break
+		}
+		if addr, err := netip.ParseAddr(p.Addr); err == nil {
+			return value{shape: prefix, addr: addr, length: int16(max(-1, min(p.Len, 129)))}
+		}
+	}
+	return value{shape: unclear}
+}
+
+// value is a number, a name, or several of them or-ed.
+func (f field) value(v *value) (n uint64, ok bool) {
+	switch v.shape {
+	case plain:
+	case several, united:
+		for i := range v.list {
+			one, ok := f.value(&v.list[i])
+			if !ok {
+				return 0, false
+			}
+			n |= one
+		}
+		return n, len(v.list) > 0
+	default:
+		return 0, false
+	}
+	if v.isNumber {
+		return v.number, true
+	}
+	if n, ok = f.names[strings.ToLower(v.word)]; ok {
+		return n, true
+	}
+	return v.number, v.reads
+}
+
+// is compares with a word or a number: a name, an address, a device with a wildcard, united.
+func (f field) is(v *value, in bool) match {
+	n, isNumber := f.value(v)
+	switch {
+	case v.isBool:
+		return is(v.exists == (f.number != 0))
+	case f.addr.IsValid():
+		if !v.addr.IsValid() {
+			return may
+		}
+		return is(v.addr == f.addr)
+	case f.text && !isNumber:
+		if stem, ok := strings.CutSuffix(v.word, "*"); ok {
+			return is(strings.HasPrefix(f.name, stem))
+		}
+		return is(v.word == f.name)
+	case f.text && f.names == nil, !isNumber:
+		return may
+	case in:
+		return is(f.number&n != 0)
+	}
+	return is(f.number == n || f.also != 0 && f.also == n)
+}
+
+func (f field) above(from *value) match {
+	return f.bound(from, func(c int) bool { return c >= 0 })
+}
+
+func (f field) below(to *value) match {
+	return f.bound(to, func(c int) bool { return c <= 0 })
+}
+
+func (f field) bound(v *value, holds func(int) bool) match {
+	if f.addr.IsValid() {
+		if v.shape != plain || !v.addr.IsValid() {
+			return may
+		}
+		return is(holds(f.addr.Compare(v.addr)))
+	}
+	n, ok := f.value(v)
+	switch {
+	case !ok || f.text:
+		return may
+	case f.number < n:
+		return is(holds(-1))
+	case f.number > n:
+		return is(holds(1))
+	}
+	return is(holds(0))
+}
+
+func (f field) within(v *value) match {
+	if !f.addr.IsValid() {
+		return may
+	}
+	return is(netip.PrefixFrom(v.addr, int(v.length)).Contains(f.addr))
+}

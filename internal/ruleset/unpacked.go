@@ -1,0 +1,119 @@
+package ruleset
+
+import (
+	"slices"
+
+	"ipiptrace/internal/host"
+)
+
+// Ruleset are the rules of a state, and what of them was unpacked: a set of ten thousand networks is unpacked once, not
+// for each packet. The state must not change meanwhile. A Ruleset is for one goroutine.
+type Ruleset struct {
+	host       *host.Snapshot
+	statements map[*host.NftRule][]statement
+	sets       map[setOf]*set
+	// writes are the sets that rules of a table write to.
+	writes map[*host.NftTable]map[string]bool
+	// room is how much more is kept, in bytes: a state that was made up may have a rule for each of its bytes.
+	room int
+}
+
+// setOf names a set of a table.
+type setOf struct {
+	table *host.NftTable
+	name  string
+}
+
+// What is kept at most, and what a rule, a value that is compared one by one and a span need, in bytes.
+const (
+	maxKept       = 48 << 20
+	ruleBytes     = 512
+	elementBytes  = 256
+	spanBytes     = 16
+	perTextOfRule = 2
+)
+
+// Of are the rules of a state.
+func Of(s *host.Snapshot) *Ruleset {
+	return &Ruleset{
+		host: s, room: maxKept,
+		statements: map[*host.NftRule][]statement{}, sets: map[setOf]*set{}, writes: map[*host.NftTable]map[string]bool{},
+	}
+}
+
+// keep reports whether there is room for so much more.
+func (r *Ruleset) keep(bytes int) bool {
+	if bytes > r.room {
+		return false
+	}
+	r.room -= bytes
+	return true
+}
+
+// statementsOf are a rule's expressions.
+func (r *Ruleset) statementsOf(rule *host.NftRule) []statement {
+	if all, ok := r.statements[rule]; ok {
+		return all
+	}
+	all := unpack(rule.Exprs)
+	size := ruleBytes
+	for _, raw := range rule.Exprs {
+		size += len(raw) * perTextOfRule
+	}
+	if r.keep(size) {
+		r.statements[rule] = all
+	}
+	return all
+}
+
+// set is the one that is written in a rule, or the table's of that name.
+func (r *Ruleset) set(t *host.NftTable, s *set) *set {
+	if s.name == "" {
+		return s
+	}
+	named, done := r.sets[setOf{t, s.name}]
+	if done {
+		return named
+	}
+	named = &set{name: s.name}
+	if i := slices.IndexFunc(t.Sets, func(x host.NftSet) bool { return x.Name == s.name }); i >= 0 {
+		of := t.Sets[i]
+		named.volatile = slices.Contains(of.Flags, "timeout") || slices.Contains(of.Flags, "dynamic") || r.written(t, s.name)
+		named.text = of.Elem
+		named.known = len(of.Elem) == 0 || first(of.Elem) == '[' || string(of.Elem) == "null"
+	}
+	r.sets[setOf{t, s.name}] = named
+	return named
+}
+
+// elements are those of a set; kept says that they are not unpacked the next time.
+func (r *Ruleset) elements(s *set, of sort) (all *elements, kept bool) {
+	if s.by[of] != nil {
+		return s.by[of], true
+	}
+	all = unpackElements(s.text, of)
+	if !r.keep(len(all.rest)*elementBytes + len(all.spans)*spanBytes) {
+		return all, false
+	}
+	s.by[of] = all
+	return all, true
+}
+
+// written reports whether a rule of the table adds to the set, or takes from it.
+func (r *Ruleset) written(t *host.NftTable, set string) bool {
+	names, done := r.writes[t]
+	if !done {
+		names = map[string]bool{}
+		for _, c := range t.Chains {
+			for _, rule := range c.Rules {
+				for _, raw := range rule.Exprs {
+					for _, name := range writes(raw) {
+						names[name] = true
+					}
+				}
+			}
+		}
+		r.writes[t] = names
+	}
+	return names[set]
+}
