@@ -157,6 +157,9 @@ func (r *Reader) read() (Event, error) {
 		}
 		return Event{}, r.wrong(err)
 	}
+	if cap(r.buffer) > maxEventLine {
+		r.buffer = nil // its state is unpacked next, and the event has the text
+	}
 	e, err := rec.event()
 	if err != nil {
 		return Event{}, r.wrong(err)

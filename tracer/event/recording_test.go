@@ -238,3 +238,23 @@ func BenchmarkWrite(b *testing.B) {
 type discard struct{}
 
 func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+// TestTheTextOfALargeStateIsNotKeptTwice: with both, a state of 46 MB needed 420 MiB.
+func TestTheTextOfALargeStateIsNotKeptTwice(t *testing.T) {
+	var data bytes.Buffer
+	w, err := NewWriter(&data, Run{Start: time.Unix(1, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := []byte(`{"name":"` + strings.Repeat("v", maxEventLine) + `"}`)
+	if err := w.Write(Event{Kind: State, Host: state}); err != nil {
+		t.Fatal(err)
+	}
+	r, err := NewReader(&data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err := r.read(); err != nil || len(e.Host) != len(state) || cap(r.buffer) > maxEventLine {
+		t.Errorf("%v, a state of %d bytes, want %d; %d bytes are kept", err, len(e.Host), len(state), cap(r.buffer))
+	}
+}
