@@ -34,10 +34,18 @@ func (r *reader) output(programs []string, args ...string) ([]byte, error) {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w: %s", programs[i], err, strings.TrimSpace(stderr.String()))
+	said := strings.TrimSpace(stderr.String())
+	switch {
+	case err == nil:
+		return out, nil
+	case r.ctx.Err() != nil:
+		return nil, r.ctx.Err() // it was killed for that
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("%s took longer than %v", programs[i], runTime)
+	case said == "":
+		return nil, fmt.Errorf("%s: %w", programs[i], err)
 	}
-	return out, nil
+	return nil, fmt.Errorf("%s: %w: %s", programs[i], err, said)
 }
 
 // attempts is how often rules are read that were changed while they were read.

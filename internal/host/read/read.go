@@ -109,7 +109,9 @@ func plain(err error) string {
 	switch {
 	case errors.Is(err, os.ErrPermission):
 		return "not permitted"
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled):
+		return "the run ended before it was read"
+	case errors.Is(err, context.DeadlineExceeded):
 		return "there was no time left"
 	}
 	return err.Error()

@@ -7,7 +7,9 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -94,4 +96,23 @@ func TestCountersThatTellAreReadOfEveryNamespace(t *testing.T) {
 		return
 	}
 	t.Error("our own namespace is not among them")
+}
+
+func TestAProgramThatEndedBadlyIsSaidInWords(t *testing.T) {
+	for script, want := range map[string]string{
+		"exit 3":                      "/bin/sh: exit status 3",
+		"echo not today >&2; exit 3":  "/bin/sh: exit status 3: not today",
+		"kill -9 $$":                  "/bin/sh: signal: killed",
+		"exec sleep 60 # run is over": "the run ended before it was read",
+	} {
+		ctx, end := context.WithCancel(t.Context())
+		if strings.Contains(script, "over") {
+			time.AfterFunc(10*time.Millisecond, end)
+		}
+		_, err := (&reader{ctx: ctx}).output([]string{"/bin/sh"}, "-c", script)
+		if err == nil || plain(err) != want {
+			t.Errorf("%s: %v, want %q", script, err, want)
+		}
+		end()
+	}
 }
