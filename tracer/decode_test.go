@@ -99,6 +99,12 @@ func TestSymbolsNameTheFunctionOfAReturnAddress(t *testing.T) {
 	if got := s.symbol(0xffffffffc0100020); got != "nft_do_chain+0x20" {
 		t.Errorf("in a module that came later: %s", got)
 	}
+	write("kallsyms", kallsyms+"ffffffffc0002000 t sit_rcv\t[sit]\nffffffffc0100000 t nft_do_chain\t[nf_tables]\n")
+	write("modules", "sit 4096 0 - Live 0xffffffffc0002000\nnf_tables 16384 0 - Live 0xffffffffc0100000\ntunnel4 16384 1 ipip, Live 0xffffffffc0000000\n")
+	s.asked = s.asked.Add(-2 * modulesAge)
+	if got := s.symbol(0xffffffffc0002010); got != "sit_rcv+0x10" {
+		t.Errorf("in a module that came where another one seemed to be: %s", got)
+	}
 }
 
 func TestPlainNameIsTheFunctionInC(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // symbols finds the function that contains an address. They are read in the background: the first drop
@@ -31,11 +32,18 @@ type symbols struct {
 	spans []uint32
 	names []byte
 	text  span
-	// modules is where modules were when the symbols were read: other modules, other symbols.
+	// modules is where modules were when the symbols were read: other modules, other symbols. asked is when it was last
+	// asked where they are.
 	modules []span
+	asked   time.Time
 	// nameless are addresses that no symbol was found for: what the tracing itself has put on each stack is nobody's.
 	nameless map[uint64]bool
 }
+
+// modulesAge is how old what is known of modules may be for an address in one of them. Where a module begins is known, and
+// how large all its parts are together, which need not be next to each other (since 6.4): another one may have come into
+// what is taken for the first one's memory.
+const modulesAge = 100 * time.Millisecond
 
 // maxNameless bounds what is remembered of them.
 const maxNameless = 1 << 10
@@ -67,6 +75,7 @@ func (s *symbols) load() error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel without modules has no such file
 		return err
 	}
+	s.asked = time.Now()
 	loaded := moduleSpans(string(modules))
 	if len(s.addrs) > 0 && slices.Equal(s.modules, loaded) {
 		return s.err
@@ -167,6 +176,9 @@ func parseSymbol(line []byte) (addr uint64, name []byte, ok bool) {
 // function is the symbol that contains the instruction before a return address, and the offset of the
 // address in it. An address outside of all that was known may be in a module that came later.
 func (s *symbols) function(addr uint64) (name string, offset uint64) {
+	if s.isOld(addr) {
+		_ = s.load()
+	}
 	if name, offset, ok := s.find(addr); ok {
 		return name, offset
 	}
@@ -178,6 +190,14 @@ func (s *symbols) function(addr uint64) (name string, offset uint64) {
 		s.giveUp(addr)
 	}
 	return name, offset
+}
+
+// isOld reports whether what is known of an address is to be asked for again: one in a module.
+func (s *symbols) isOld(addr uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	in := func(m span) bool { return m.contains(addr - 1) }
+	return slices.ContainsFunc(s.modules, in) && time.Since(s.asked) > modulesAge
 }
 
 func (s *symbols) isNameless(addr uint64) bool {
