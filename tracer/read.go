@@ -20,13 +20,15 @@ const (
 	chunkBytes = 64 << 10
 	// queuedChunks bounds what waits between reader and decoder: 4 MiB. Behind it the ring fills, and the kernel counts what is lost.
 	queuedChunks = 64
+	// readsAtOnce are read without a look at the clock, as long as there is something to read.
+	readsAtOnce = 256
 	// idle is how long the ring must be silent for a tick.
 	idle = 100 * time.Millisecond
 	// missedEvery is how often the kernel is asked what it missed. It must be well below the patience of whoever
 	// takes silence for a loss.
 	missedEvery = time.Second
 	// lastWords is how long a run that is to end reads what its kernel half has written by then. What is left is counted.
-	lastWords = 150 * time.Millisecond
+	lastWords = 100 * time.Millisecond
 )
 
 // chunk is a number of records, each with its length in front.
@@ -101,14 +103,19 @@ func (r *reader) drain(ctx context.Context) {
 	var record ringbuf.Record
 	var records []byte
 	var unread uint64
+	reads := 0
 	flush := func() {
 		if len(records) > 0 {
 			r.chunks <- chunk{records: records, lost: r.tracer.counters().Lost}
-			records = make([]byte, 0, chunkBytes)
+			records, reads = make([]byte, 0, chunkBytes), 0 // it may have waited
 		}
 	}
 	for {
-		ring.SetDeadline(time.Now().Add(idle))
+		if record.Remaining == 0 || reads == 0 { // else there is something to read at once
+			ring.SetDeadline(time.Now().Add(idle))
+			reads = readsAtOnce
+		}
+		reads--
 		err := ring.ReadInto(&record)
 		switch {
 		case err == nil && r.isLate():
