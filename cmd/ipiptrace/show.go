@@ -55,9 +55,11 @@ type show struct {
 	done  chan struct{}
 	// ctx is the run's: what ends with it may be much, and its account does not wait for that.
 	ctx context.Context
-	// over: the run is over, or was told to end. left is what has ended with it.
-	over bool
-	left []diagnose.Verdict
+	// over: the run is over, or was told to end. left is what has ended with it: it is shown behind the account, as is what
+	// waits in the queue by then, from closing on. On a machine with no time to spare the account would come late.
+	over    bool
+	left    []diagnose.Verdict
+	closing chan struct{}
 	// stuck is closed when the reader takes nothing any more, and the run was told to end.
 	stuck   chan struct{}
 	watched sync.Once
@@ -81,16 +83,17 @@ type show struct {
 // nobody can read it any more.
 func newShow(ctx context.Context, stdout io.Writer, out *bufio.Writer, render renderer, live bool, stop func()) *show {
 	s := &show{
-		out:    out,
-		render: render,
-		live:   live,
-		ctx:    ctx,
-		start:  time.Now(),
-		queue:  make(chan diagnose.Verdict, queuedJourneys),
-		done:   make(chan struct{}),
-		stuck:  make(chan struct{}),
-		stop:   stop,
-		inPipe: func() int { return 0 },
+		out:     out,
+		render:  render,
+		live:    live,
+		ctx:     ctx,
+		start:   time.Now(),
+		queue:   make(chan diagnose.Verdict, queuedJourneys),
+		done:    make(chan struct{}),
+		closing: make(chan struct{}),
+		stuck:   make(chan struct{}),
+		stop:    stop,
+		inPipe:  func() int { return 0 },
 	}
 	if file, ok := screen.Under(stdout).(*os.File); ok {
 		onHangup(file, s.giveUp)
@@ -115,7 +118,7 @@ func (s *show) add(v diagnose.Verdict) bool {
 	switch {
 	case s.broken.Load():
 		return false
-	case s.over:
+	case s.over || s.live && s.ctx.Err() != nil:
 		s.left = append(s.left, v)
 		return true
 	case s.live && !s.isFile:
@@ -214,9 +217,18 @@ func (s *show) write() {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	quiet := true
+	queue, told, closing := s.queue, s.ctx.Done(), s.closing
+	if !s.live {
+		told = nil
+	}
 	for {
 		select {
-		case v, more := <-s.queue:
+		case <-told:
+			flush()
+			queue, told = nil, nil
+		case <-closing:
+			queue, told, closing = s.queue, nil, nil
+		case v, more := <-queue:
 			if !more {
 				s.try(s.count)
 				if s.account != nil {
@@ -262,6 +274,7 @@ func (s *show) giveUp() {
 
 // close shows what is left and, if there is one, the account. A reader that went away is no error.
 func (s *show) close(account *journey.Account) error {
+	close(s.closing)
 	for _, v := range s.left {
 		s.addAtLast(v)
 	}

@@ -239,6 +239,9 @@ func (q *Inquiry) wantAgain() {
 }
 
 func (q *Inquiry) ready(all bool) (verdicts []Verdict) {
+	if all {
+		verdicts = make([]Verdict, 0, len(q.waiting))
+	}
 	n := 0
 	for ; n < len(q.waiting); n++ {
 		w := q.waiting[n]
