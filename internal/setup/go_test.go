@@ -24,7 +24,7 @@ func TestGoIsFoundOrNamed(t *testing.T) {
 		"the oldest that fetches is new enough": {"go1.21.0", "auto"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
+			dir := tools(t, "dirname", "sed", "sort", "tail")
 			if test.version != "" {
 				script := "#!/bin/sh\necho '" + test.version + "'\n"
 				if err := os.WriteFile(filepath.Join(dir, "go"), []byte(script), 0o755); err != nil {
@@ -32,7 +32,7 @@ func TestGoIsFoundOrNamed(t *testing.T) {
 				}
 			}
 			cmd := exec.Command("/bin/sh", "./go.sh")
-			cmd.Env = []string{"PATH=" + dir + ":/usr/bin:/bin"}
+			cmd.Env = []string{"PATH=" + dir}
 			var stdout, stderr strings.Builder
 			cmd.Stdout, cmd.Stderr = &stdout, &stderr
 			err := cmd.Run()
@@ -51,4 +51,19 @@ func TestGoIsFoundOrNamed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// tools is a PATH with those programs alone: that of a Debian with Go has a go beside them.
+func tools(t *testing.T, names ...string) (dir string) {
+	dir = t.TempDir()
+	for _, name := range names {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(path, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
