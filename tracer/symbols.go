@@ -196,8 +196,12 @@ func (s *symbols) function(addr uint64) (name string, offset uint64) {
 func (s *symbols) isOld(addr uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	in := func(m span) bool { return m.contains(addr - 1) }
-	return slices.ContainsFunc(s.modules, in) && time.Since(s.asked) > modulesAge
+	return s.inModule(addr) && time.Since(s.asked) > modulesAge
+}
+
+// inModule reports whether the instruction before a return address seems to be in a module. The caller holds mu.
+func (s *symbols) inModule(addr uint64) bool {
+	return slices.ContainsFunc(s.modules, func(m span) bool { return m.contains(addr - 1) })
 }
 
 func (s *symbols) isNameless(addr uint64) bool {
@@ -219,8 +223,7 @@ func (s *symbols) giveUp(addr uint64) {
 func (s *symbols) find(addr uint64) (name string, offset uint64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	in := func(m span) bool { return m.contains(addr - 1) }
-	if !in(s.text) && !slices.ContainsFunc(s.modules, in) {
+	if !s.text.contains(addr-1) && !s.inModule(addr) {
 		return "", 0, false
 	}
 	i, found := slices.BinarySearch(s.addrs, addr-1)
