@@ -31,7 +31,7 @@ func (r *reader) conntrack() error {
 		name string
 		to   *uint64
 	}{{"nf_conntrack_count", &c.Count}, {"nf_conntrack_max", &c.Max}} {
-		text, err := os.ReadFile("/proc/sys/net/netfilter/" + f.name)
+		text, err := os.ReadFile(r.files.path("/proc/sys/net/netfilter", f.name))
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // the module is there and not in use here
 		}
@@ -43,7 +43,7 @@ func (r *reader) conntrack() error {
 		}
 	}
 	r.s.Conntrack = c
-	text, err := os.ReadFile(netFile("stat/nf_conntrack"))
+	text, err := os.ReadFile(r.files.net("stat/nf_conntrack"))
 	if err == nil { // else a kernel without CONFIG_NF_CONNTRACK_PROCFS
 		countConntrack(c, string(text))
 	}
@@ -85,7 +85,7 @@ var protocols = map[string]uint8{"TCP": 6, "UDP": 17, "SCTP": 132}
 
 // ipvs reads /proc/net/ip_vs and the connections to the VIPs.
 func (r *reader) ipvs() error {
-	text, err := os.ReadFile(netFile("ip_vs"))
+	text, err := os.ReadFile(r.files.net("ip_vs"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -172,7 +172,7 @@ func bigEndian(text string) (netip.AddrPort, error) {
 // ipvsConnections reads "TCP 0A000007 9C40 0A630001 0050 0A00000B 0050 ESTABLISHED 899". First come those whose real
 // server is in no service: only they explain a loss.
 func (r *reader) ipvsConnections() error {
-	file, err := os.Open(netFile("ip_vs_conn"))
+	file, err := os.Open(r.files.net("ip_vs_conn"))
 	if err != nil {
 		return err
 	}

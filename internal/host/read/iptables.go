@@ -22,7 +22,7 @@ var errChanged = errors.New("the rules are not those that the kernel has")
 
 // iptables reads what iptables-save shows, of tables that are there: it makes those that are not.
 func (r *reader) iptables() error {
-	names, err := os.ReadFile(netFile("ip_tables_names"))
+	names, err := os.ReadFile(r.files.net("ip_tables_names"))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}

@@ -38,7 +38,7 @@ func (l linkInfo) atCgroup() (inode uint64, attachType uint32) { return l.body[0
 // by links only.
 func (r *reader) lookups() error {
 	var here unix.Stat_t
-	if err := unix.Stat("/proc/thread-self/ns/net", &here); err != nil {
+	if err := unix.Stat(r.files.path("/proc/thread-self/ns/net"), &here); err != nil {
 		return err
 	}
 	links, err := r.bpfLinks()

@@ -1,9 +1,9 @@
 package read
 
 import (
-	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -21,32 +21,71 @@ var (
 // runTime bounds a program that renders rules.
 const runTime = 5 * time.Second
 
-// output is what a program that only reads says: a fixed path, no environment.
-func (r *reader) output(programs []string, args ...string) ([]byte, error) {
-	i := slices.IndexFunc(programs, func(p string) bool { _, err := os.Stat(p); return err == nil })
-	if i < 0 {
-		return nil, fmt.Errorf("%s is not installed", programs[0])
-	}
-	ctx, cancel := context.WithTimeout(r.ctx, runTime)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, programs[i], args...)
-	cmd.Env = []string{"LC_ALL=C"}
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	said := strings.TrimSpace(stderr.String())
-	switch {
-	case err == nil:
-		return out, nil
-	case r.ctx.Err() != nil:
-		return nil, r.ctx.Err() // it was killed for that
-	case ctx.Err() != nil:
-		return nil, fmt.Errorf("%s took longer than %v", programs[i], runTime)
-	case said == "":
-		return nil, fmt.Errorf("%s: %w", programs[i], err)
-	}
-	return nil, fmt.Errorf("%s: %w: %s", programs[i], err, said)
-}
-
 // attempts is how often rules are read that were changed while they were read.
 const attempts = 2
+
+// runner has take read what a program writes: of its paths the first that is there. A test has stored output.
+type runner func(ctx context.Context, paths, args []string, take func(io.Reader) error) error
+
+// output is all that a program writes.
+func (r *reader) output(paths []string, args ...string) (text []byte, err error) {
+	err = r.run(r.ctx, paths, args, func(from io.Reader) (err error) {
+		text, err = io.ReadAll(from)
+		return err
+	})
+	return text, err
+}
+
+// execute runs a program of this machine, for runTime at most, with an empty environment.
+func execute(ctx context.Context, paths, args []string, take func(io.Reader) error) error {
+	i := slices.IndexFunc(paths, func(p string) bool { _, err := os.Stat(p); return err == nil })
+	if i < 0 {
+		return fmt.Errorf("%s is not installed", paths[0])
+	}
+	limited, cancel := context.WithTimeout(ctx, runTime)
+	defer cancel()
+	cmd := exec.CommandContext(limited, paths[i], args...)
+	cmd.Env = []string{"LC_ALL=C"}
+	var stderr complaint
+	cmd.Stderr, cmd.WaitDelay = &stderr, time.Second
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(limited, func() { out.Close() })() // its child may hold the other end
+	taken := take(out)
+	_, _ = io.Copy(io.Discard, out)
+	err = cmd.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err() // it was killed for that
+	case limited.Err() != nil:
+		return fmt.Errorf("%s took longer than %v", paths[i], runTime)
+	case err != nil && len(stderr) > 0:
+		return fmt.Errorf("%s: %w: %s", paths[i], err, stderr)
+	case err != nil:
+		return fmt.Errorf("%s: %w", paths[i], err)
+	case taken != nil:
+		return fmt.Errorf("%s: %w", paths[i], taken)
+	}
+	return nil
+}
+
+// complaint is the first line that a program writes to stderr, of it what fits.
+type complaint []byte
+
+// Write takes as much as there is room for.
+func (c *complaint) Write(b []byte) (int, error) {
+	const room = 200
+	*c = append(*c, b[:min(len(b), room-len(*c))]...)
+	return len(b), nil
+}
+
+// String is that line.
+func (c complaint) String() string {
+	first, _, _ := strings.Cut(strings.TrimSpace(string(c)), "\n")
+	return first
+}

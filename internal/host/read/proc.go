@@ -5,11 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
-
-	"ipiptrace/internal/host"
 )
 
 // Settings that matter to a packet, below /proc/sys. Those of perDevice are below net/ipv4/conf/<device>.
@@ -32,7 +29,7 @@ var (
 
 // sysctls reads the namespace's settings: /proc/sys/net shows those of the thread that opens it.
 func (r *reader) sysctls() error {
-	devices, err := os.ReadDir("/proc/sys/net/ipv4/conf")
+	devices, err := os.ReadDir(r.files.path("/proc/sys/net/ipv4/conf"))
 	for _, d := range devices {
 		for _, name := range perDevice {
 			r.sysctl("net/ipv4/conf/" + d.Name() + "/" + name)
@@ -42,7 +39,7 @@ func (r *reader) sysctls() error {
 		r.sysctl(name)
 	}
 	for _, dir := range settingDirs {
-		entries, _ := os.ReadDir("/proc/sys/" + dir)
+		entries, _ := os.ReadDir(r.files.path("/proc/sys", dir))
 		for _, e := range entries {
 			if e.Type().IsRegular() {
 				r.sysctl(dir + "/" + e.Name())
@@ -52,15 +49,12 @@ func (r *reader) sysctls() error {
 	return err
 }
 
-// sysctl takes a setting that is there; one that is not, or that only root may read, is left out.
 // ownSysctls reads settings of the whole machine that other namespaces than the first one do not show: from our own.
-func ownSysctls(s *host.Snapshot) {
-	r := reader{s: s}
-	r.sysctl("net/core/netdev_max_backlog")
-}
+func (r *reader) ownSysctls() { r.sysctl("net/core/netdev_max_backlog") }
 
+// sysctl takes a setting that is there; one that is not, or that only root may read, is left out.
 func (r *reader) sysctl(name string) {
-	if value, err := os.ReadFile("/proc/sys/" + name); err == nil {
+	if value, err := os.ReadFile(r.files.path("/proc/sys", name)); err == nil {
 		r.s.Sysctls[name] = strings.TrimSpace(string(value))
 	}
 }
@@ -76,7 +70,7 @@ func (r *reader) counters() error {
 
 // named reads a table of pairs of lines, names and values: "Ip: Forwarding DefaultTTL …".
 func (r *reader) named(file string) error {
-	text, err := os.ReadFile(netFile(file))
+	text, err := os.ReadFile(r.files.net(file))
 	if err != nil {
 		return err
 	}
@@ -97,7 +91,7 @@ func (r *reader) named(file string) error {
 }
 
 func (r *reader) xfrmStat() error {
-	text, err := os.ReadFile(netFile("xfrm_stat"))
+	text, err := os.ReadFile(r.files.net("xfrm_stat"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -113,7 +107,7 @@ func (r *reader) xfrmStat() error {
 
 // perCPU sums the columns of a table of hexadecimal numbers that has a line for each CPU.
 func (r *reader) perCPU(file string, columns []string, titled bool) error {
-	text, err := os.ReadFile(netFile(file))
+	text, err := os.ReadFile(r.files.net(file))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -131,6 +125,3 @@ func (r *reader) perCPU(file string, columns []string, titled bool) error {
 	}
 	return err
 }
-
-// netFile is a file of this thread's namespace: /proc/net is that of the process's first thread.
-func netFile(name string) string { return filepath.Join("/proc/thread-self/net", name) }

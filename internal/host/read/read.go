@@ -35,6 +35,8 @@ type Options struct {
 type reader struct {
 	ctx     context.Context
 	options Options
+	files   root
+	run     runner
 	rt      *netlink.Handle
 	modules []string
 	bpf     []linkInfo // what bpfLinks has read
@@ -70,15 +72,15 @@ var parts = []part{
 // Snapshot reads a namespace. What can't be read is said in the snapshot; with a ctx that is done, all that was left.
 func Snapshot(ctx context.Context, ns Namespace, o Options) *host.Snapshot {
 	s := &host.Snapshot{Begun: time.Now(), Netns: ns.inode, Initial: ns.initial(), Name: ns.name, Path: ns.path, Sysctls: map[string]string{}}
-	ownSysctls(s)
-	if err := ns.on(func() error { return read(ctx, s, o) }); err != nil {
+	(&reader{files: ns.files, s: s}).ownSysctls()
+	if err := ns.on(func() error { return read(ctx, s, ns.files, o) }); err != nil {
 		s.Unread = append(s.Unread, host.Unread{Part: host.PartAll, Why: plain(err)})
 	}
 	s.Done = time.Now()
 	return s
 }
 
-func read(ctx context.Context, s *host.Snapshot, o Options) error {
+func read(ctx context.Context, s *host.Snapshot, files root, o Options) error {
 	rt, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
@@ -87,8 +89,8 @@ func read(ctx context.Context, s *host.Snapshot, o Options) error {
 	if err := rt.SetSocketTimeout(time.Second); err != nil {
 		return err
 	}
-	r := &reader{ctx: ctx, options: o, rt: rt, s: s}
-	if r.modules, err = loadedModules(); err != nil {
+	r := &reader{ctx: ctx, options: o, files: files, run: execute, rt: rt, s: s}
+	if r.modules, err = files.loadedModules(); err != nil {
 		s.Unread = append(s.Unread, host.Unread{Part: host.PartModules, Why: plain(err)})
 	}
 	s.Modules = r.modules
@@ -114,7 +116,7 @@ func plain(err error) string {
 	case errors.Is(err, context.DeadlineExceeded):
 		return "there was no time left"
 	}
-	return err.Error()
+	return strings.ReplaceAll(err.Error(), "\n", "; ") // errors.Join has a line for each
 }
 
 // has reports whether a module is loaded, or built in. A kernel that loads none may be asked for anything.
@@ -122,27 +124,27 @@ func (r *reader) has(module string) bool {
 	if slices.Contains(r.modules, module) {
 		return true
 	}
-	_, err := os.Stat("/proc/modules")
+	_, err := os.Stat(r.files.path("/proc/modules"))
 	return errors.Is(err, os.ErrNotExist)
 }
 
 // loadedModules are those that are loaded, those that are built in and have settings, and what the running kernel's
 // modules.builtin lists besides.
-func loadedModules() ([]string, error) {
+func (files root) loadedModules() ([]string, error) {
 	var names []string
-	entries, err := os.ReadDir("/sys/module")
+	entries, err := os.ReadDir(files.path("/sys/module"))
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	return append(names, builtIn()...), err
+	return append(names, files.builtIn()...), err
 }
 
-func builtIn() (names []string) {
-	var kernel unix.Utsname
-	if unix.Uname(&kernel) != nil {
+func (files root) builtIn() (names []string) {
+	release, err := os.ReadFile(files.path("/proc/sys/kernel/osrelease"))
+	if err != nil {
 		return nil
 	}
-	list, _ := os.ReadFile("/lib/modules/" + unix.ByteSliceToString(kernel.Release[:]) + "/modules.builtin")
+	list, _ := os.ReadFile(files.path("/lib/modules/" + strings.TrimSpace(string(release)) + "/modules.builtin"))
 	for path := range strings.Lines(string(list)) {
 		name := strings.TrimSuffix(filepath.Base(strings.TrimSpace(path)), ".ko")
 		names = append(names, strings.ReplaceAll(name, "-", "_"))
@@ -152,6 +154,7 @@ func builtIn() (names []string) {
 
 // Namespace is a way into a network namespace.
 type Namespace struct {
+	files      root
 	inode      uint32
 	name, path string
 }
@@ -162,68 +165,67 @@ const netnsDir = "/run/netns"
 var errNoWay = errors.New("no process and no name leads to it")
 
 // Netns finds a way into the namespace with that inode number.
-func Netns(inode uint32) (Namespace, error) {
+func Netns(inode uint32) (Namespace, error) { return machine.netns(inode) }
+
+func (files root) netns(inode uint32) (Namespace, error) {
 	is := func(path string) bool {
 		var stat unix.Stat_t
 		return unix.Stat(path, &stat) == nil && uint32(stat.Ino) == inode
 	}
-	if is("/proc/self/ns/net") {
-		return Namespace{inode: inode, path: "/proc/self/ns/net"}, nil
+	if path := files.path("/proc/self/ns/net"); is(path) {
+		return Namespace{files: files, inode: inode, path: path}, nil
 	}
-	named, _ := os.ReadDir(netnsDir)
-	for _, e := range named {
-		if path := netnsDir + "/" + e.Name(); is(path) {
-			return Namespace{inode: inode, name: e.Name(), path: path}, nil
+	for _, name := range files.names(netnsDir) {
+		if path := files.path(netnsDir, name); is(path) {
+			return Namespace{files: files, inode: inode, name: name, path: path}, nil
 		}
 	}
-	if path := throughProcesses(is, inode); path != "" {
-		return Namespace{inode: inode, path: path}, nil
+	if path := files.throughProcesses(is, inode); path != "" {
+		return Namespace{files: files, inode: inode, path: path}, nil
 	}
 	return Namespace{}, fmt.Errorf("network namespace %d: %w", inode, errNoWay)
 }
 
 // processes are the numbers of all processes.
-func processes() (numbers []string) {
-	entries, _ := os.ReadDir("/proc")
-	for _, e := range entries {
-		if strings.Trim(e.Name(), "0123456789") == "" {
-			numbers = append(numbers, e.Name())
+func (files root) processes() (numbers []string) {
+	for _, name := range files.names("/proc") {
+		if strings.Trim(name, "0123456789") == "" {
+			numbers = append(numbers, name)
 		}
 	}
 	return numbers
 }
 
 // held are what a process holds open that looks like a network namespace: whose link begins like that.
-func held(process, link string) (paths []string) {
-	dir := "/proc/" + process + "/fd/"
-	open, _ := os.ReadDir(dir)
-	for _, f := range open {
-		if to, err := os.Readlink(dir + f.Name()); err == nil && (strings.HasPrefix(to, link) || to == "/proc/self/ns/net") {
-			paths = append(paths, dir+f.Name())
+func (files root) held(process, link string) (paths []string) {
+	dir := "/proc/" + process + "/fd"
+	for _, number := range files.names(dir) {
+		path := files.path(dir, number)
+		if to, err := os.Readlink(path); err == nil && (strings.HasPrefix(to, link) || to == "/proc/self/ns/net") {
+			paths = append(paths, path)
 		}
 	}
 	return paths
 }
 
 // throughProcesses looks at what every process is in, then at what every thread is in, then at what is held open.
-func throughProcesses(is func(string) bool, inode uint32) string {
-	numbers := processes()
+func (files root) throughProcesses(is func(string) bool, inode uint32) string {
+	numbers := files.processes()
 	for _, p := range numbers {
-		if path := "/proc/" + p + "/ns/net"; is(path) {
+		if path := files.path("/proc", p, "ns/net"); is(path) {
 			return path
 		}
 	}
 	link := fmt.Sprintf("net:[%d]", inode)
 	for _, p := range numbers {
-		for _, path := range held(p, link) {
+		for _, path := range files.held(p, link) {
 			if is(path) {
 				return path
 			}
 		}
-		dir := "/proc/" + p + "/task/"
-		tasks, _ := os.ReadDir(dir)
-		for _, t := range tasks {
-			if path := dir + t.Name() + "/ns/net"; is(path) {
+		tasks := "/proc/" + p + "/task"
+		for _, t := range files.names(tasks) {
+			if path := files.path(tasks, t, "ns/net"); is(path) {
 				return path
 			}
 		}
@@ -233,29 +235,30 @@ func throughProcesses(is func(string) bool, inode uint32) string {
 
 // Namespaces are all to which this process, a name, or a process leads by what it is in or holds open; with a ctx
 // that is done those that were found by then.
-func Namespaces(ctx context.Context) (all []Namespace) {
+func Namespaces(ctx context.Context) []Namespace { return machine.namespaces(ctx) }
+
+func (files root) namespaces(ctx context.Context) (all []Namespace) {
 	seen := map[uint32]bool{}
 	add := func(path, name string) {
 		var stat unix.Stat_t
 		if unix.Stat(path, &stat) == nil && !seen[uint32(stat.Ino)] {
 			seen[uint32(stat.Ino)] = true
-			all = append(all, Namespace{inode: uint32(stat.Ino), name: name, path: path})
+			all = append(all, Namespace{files: files, inode: uint32(stat.Ino), name: name, path: path})
 		}
 	}
-	add("/proc/self/ns/net", "")
-	named, _ := os.ReadDir(netnsDir)
-	for _, e := range named {
-		add(netnsDir+"/"+e.Name(), e.Name())
+	add(files.path("/proc/self/ns/net"), "")
+	for _, name := range files.names(netnsDir) {
+		add(files.path(netnsDir, name), name)
 	}
-	numbers := processes()
+	numbers := files.processes()
 	for _, p := range numbers {
-		add("/proc/"+p+"/ns/net", "")
+		add(files.path("/proc", p, "ns/net"), "")
 	}
 	for _, p := range numbers {
 		if ctx.Err() != nil {
 			break
 		}
-		for _, path := range held(p, "net:[") {
+		for _, path := range files.held(p, "net:[") {
 			add(path, "")
 		}
 	}
@@ -267,7 +270,7 @@ func (n Namespace) Inode() uint32 { return n.inode }
 
 // Telling reads those counters of a namespace that are host.Telling.
 func (n Namespace) Telling() (map[string]uint64, error) {
-	r := reader{s: &host.Snapshot{}}
+	r := reader{files: n.files, s: &host.Snapshot{}}
 	err := n.on(r.counters)
 	return host.OnlyTelling(r.s.Counters), err
 }
@@ -275,7 +278,7 @@ func (n Namespace) Telling() (map[string]uint64, error) {
 // initial reports whether it is the machine's first.
 func (n Namespace) initial() bool {
 	var stat unix.Stat_t
-	return unix.Stat("/proc/1/ns/net", &stat) == nil && uint32(stat.Ino) == n.inode
+	return unix.Stat(n.files.path("/proc/1/ns/net"), &stat) == nil && uint32(stat.Ino) == n.inode
 }
 
 // on runs f on a thread in the namespace. The thread ends with it.

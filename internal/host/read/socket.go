@@ -37,7 +37,7 @@ func (r *reader) sockets() error {
 			all, err = diagnosed(proto)
 		}
 		if err != nil {
-			all, err = listed(proto)
+			all, err = r.listed(proto)
 			r.s.Coarse = true
 		}
 		errs = append(errs, err)
@@ -157,9 +157,9 @@ func tcpState(n uint8) string {
 }
 
 // listed reads /proc/net/{tcp,udp}{,6}: no devices, no limits of queues, and nothing of IPV6_V6ONLY.
-func listed(proto string) (all []host.Socket, err error) {
+func (r *reader) listed(proto string) (all []host.Socket, err error) {
 	for _, file := range []string{proto, proto + "6"} {
-		text, err := os.ReadFile(netFile(file))
+		text, err := os.ReadFile(r.files.net(file))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -244,25 +244,23 @@ func (r *reader) owners() {
 	if len(at) == 0 {
 		return
 	}
-	processes, _ := os.ReadDir("/proc")
-	for _, p := range processes {
-		pid, err := strconv.Atoi(p.Name())
+	for _, p := range r.files.processes() {
+		pid, err := strconv.Atoi(p)
 		if err != nil || r.ctx.Err() != nil {
 			continue
 		}
-		dir := "/proc/" + p.Name() + "/fd/"
-		open, _ := os.ReadDir(dir)
-		for _, f := range open {
-			link, err := os.Readlink(dir + f.Name())
+		dir := "/proc/" + p + "/fd"
+		for _, name := range r.files.names(dir) {
+			link, err := os.Readlink(r.files.path(dir, name))
 			if err != nil {
 				continue
 			}
 			for _, i := range at[link] {
 				s := &r.s.Sockets[i]
-				if number, err := strconv.Atoi(f.Name()); err == nil && len(s.Owners) == 0 {
+				if number, err := strconv.Atoi(name); err == nil && len(s.Owners) == 0 {
 					askOptions(s, pid, number)
 				}
-				owner := host.Process{PID: pid, Name: comm(p.Name())}
+				owner := host.Process{PID: pid, Name: r.files.comm(p)}
 				if !slices.Contains(s.Owners, owner) {
 					s.Owners = append(s.Owners, owner)
 				}
@@ -271,7 +269,7 @@ func (r *reader) owners() {
 	}
 }
 
-func comm(pid string) string {
-	name, _ := os.ReadFile("/proc/" + pid + "/comm")
+func (files root) comm(pid string) string {
+	name, _ := os.ReadFile(files.path("/proc", pid, "comm"))
 	return strings.TrimSuffix(string(name), "\n")
 }

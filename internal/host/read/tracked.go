@@ -22,7 +22,7 @@ func (r *reader) connections(c *host.Conntrack) error {
 	if c.Count == 0 {
 		return nil
 	}
-	f, err := os.Open(netFile("nf_conntrack"))
+	f, err := os.Open(r.files.net("nf_conntrack"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return errors.New("this kernel does not show what is tracked")
 	}

@@ -141,13 +141,13 @@ const maxCgroups = 256
 
 // cgroups asks for the programs at the cgroups of the service's processes, and of those above them.
 func (r *reader) cgroups() error {
-	if _, err := os.Stat(cgroupRoot + "/cgroup.controllers"); err != nil {
+	if _, err := os.Stat(r.files.path(cgroupRoot, "cgroup.controllers")); err != nil {
 		return nil // no cgroup v2 where it is expected: systemd's place
 	}
 	paths := []string{"/"}
 	for _, s := range r.s.Sockets {
 		for _, o := range s.Owners {
-			text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", o.PID))
+			text, _ := os.ReadFile(r.files.path(fmt.Sprintf("/proc/%d/cgroup", o.PID)))
 			for line := range strings.Lines(string(text)) {
 				path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::")
 				for ; ok && path != "/" && path != "." && len(paths) < maxCgroups; path = filepath.Dir(path) {
@@ -164,14 +164,14 @@ func (r *reader) cgroups() error {
 	)
 	for _, path := range paths {
 		for number, name := range attachments {
-			ids, err := attachedAt(path, number)
+			ids, err := r.files.attachedAt(path, number)
 			errs = append(errs, err)
 			if len(ids) > 0 && links == nil {
 				links, err = r.bpfLinks()
 				errs = append(errs, err)
 			}
 			for _, id := range ids {
-				r.s.Cgroups = append(r.s.Cgroups, host.CgroupBPF{Path: path, Attach: name, ID: id, Link: linkAt(links, path, number, id)})
+				r.s.Cgroups = append(r.s.Cgroups, host.CgroupBPF{Path: path, Attach: name, ID: id, Link: r.files.linkAt(links, path, number, id)})
 			}
 		}
 	}
@@ -179,9 +179,9 @@ func (r *reader) cgroups() error {
 }
 
 // linkAt is the link by which a program is at a cgroup, 0 if it was attached without one.
-func linkAt(links []linkInfo, path string, attachType, program uint32) uint32 {
+func (files root) linkAt(links []linkInfo, path string, attachType, program uint32) uint32 {
 	var dir unix.Stat_t
-	if unix.Stat(cgroupRoot+path, &dir) != nil {
+	if unix.Stat(files.path(cgroupRoot, path), &dir) != nil {
 		return 0
 	}
 	for _, l := range links {
@@ -201,8 +201,8 @@ type query struct {
 }
 
 // attachedAt are the ids of the programs at a cgroup itself.
-func attachedAt(path string, attachType uint32) ([]uint32, error) {
-	fd, err := unix.Open(cgroupRoot+path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+func (files root) attachedAt(path string, attachType uint32) ([]uint32, error) {
+	fd, err := unix.Open(files.path(cgroupRoot, path), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil // it has gone
 	}
