@@ -103,7 +103,7 @@ test-matrix: ## the long run before a release: every fault, kernel and back-end
 	@$(MAKE) --no-print-directory test-lab LAB_KERNELS="5.10 6.1 6.12 newest" GUESTTIME=4h E2EFLAGS="-set full"
 
 guest-tools: go
-	@$(BUILD) -o bin/e2e ./internal/lab/e2e
+	@$(BUILD) -o bin/e2e ./internal/e2e
 	@$(BUILD) -o bin/boot ./internal/vm/boot
 
 bench: go ## what a packet costs, in instructions: KERNEL=6.1

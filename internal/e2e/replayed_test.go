@@ -17,7 +17,7 @@ import (
 // TestEveryRecordingSaysWhatItsVerdictSays replays each scenario as it was recorded in a guest, with the state of the
 // machine, through the whole way, to the verdict that is golden on every kernel.
 func TestEveryRecordingSaysWhatItsVerdictSays(t *testing.T) {
-	recordings, err := filepath.Glob("../../../testdata/*/*.jsonl.zst")
+	recordings, err := filepath.Glob("../../testdata/*/*.jsonl.zst")
 	if err != nil || len(recordings) == 0 {
 		t.Fatalf("no recording was found (%v)", err)
 	}
