@@ -66,12 +66,12 @@ func TestLibrariesStayWhereTheyBelong(t *testing.T) {
 		library string
 		in      []string
 	}{
-		{"github.com/cilium/ebpf", []string{"tracer", "internal/lab"}},
-		{"github.com/vishvananda/netlink", []string{"internal/host/read", "internal/lab"}},
-		{"github.com/vishvananda/netns", []string{"internal/host/read", "internal/lab"}},
+		{"github.com/cilium/ebpf", []string{"tracer", "internal/lab/fault"}},
+		{"github.com/vishvananda/netlink", []string{"internal/host/read", "internal/lab", "internal/lab/fault"}},
+		{"github.com/vishvananda/netns", []string{"internal/host/read", "internal/lab", "internal/lab/fault"}},
 		{"github.com/google/nftables", []string{"internal/host/read", "internal/lab"}},
 		{"github.com/mdlayher/netlink", []string{"internal/host/read", "internal/lab"}},
-		{"github.com/moby/ipvs", []string{"internal/host/read", "internal/lab"}},
+		{"github.com/moby/ipvs", []string{"internal/host/read", "internal/lab", "internal/lab/fault"}},
 		{"github.com/prometheus", []string{"internal/export"}},
 		{"go.opentelemetry.io", []string{"internal/export"}},
 		{"github.com/spf13", []string{"cmd/ipiptrace"}},
@@ -89,6 +89,8 @@ func TestPackagesKnowOnlyWhatTheyMust(t *testing.T) {
 	for _, rule := range []struct{ name, never string }{
 		{"internal/lab", "tracer"},
 		{"internal/lab", "internal/diagnose"},
+		{"internal/lab/fault", "tracer"},
+		{"internal/lab/fault", "internal/diagnose"},
 		{"internal/render", "internal/export"},
 		{"internal/export", "internal/render"},
 	} {
@@ -150,7 +152,7 @@ func TestPurePackagesDoNoIO(t *testing.T) {
 // TestOnlyScreensAreWrittenTo: what is printed goes through a screen.Writer, and JSON through screen.JSON.
 func TestOnlyScreensAreWrittenTo(t *testing.T) {
 	for _, p := range house(t, false) {
-		if !slices.Contains([]string{"cmd/ipiptrace", "tracer", "internal/lab"}, p.name()) && !slices.Contains(pure, p.name()) {
+		if !slices.Contains([]string{"cmd/ipiptrace", "tracer", "internal/lab", "internal/lab/fault"}, p.name()) && !slices.Contains(pure, p.name()) {
 			continue
 		}
 		s := parse(t, p)

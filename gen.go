@@ -14,7 +14,8 @@
 //
 // and beside it, for demo and tests:
 //
-//	internal/lab/      client, director and real server in network namespaces, faults, traffic
+//	internal/lab/      client, director and real server in network namespaces, traffic; lab/fault: what breaks them
+//	internal/e2e/      the test in the guest: ipiptrace sees what the lab does
 //	internal/ipv4/     writes the headers of what they put onto a wire
 //	internal/vm/       boots a Debian kernel
 //	internal/setup/    finds the Go that builds all this; tries the README on a bare Debian

@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"ipiptrace/internal/diagnose"
-	"ipiptrace/internal/lab"
+	"ipiptrace/internal/lab/fault"
 )
 
 const (
@@ -78,7 +78,7 @@ func TestDocsOfCausesAreWhatTheProgramSays(t *testing.T) {
 			order = append(order, d.Where)
 		}
 	}
-	for _, s := range lab.Scenarios() {
+	for _, s := range fault.Scenarios() {
 		if where[s.Code] == "" {
 			t.Errorf("%s is in no group: explain does not know %s", s.Name, s.Code)
 		}
@@ -93,7 +93,7 @@ func TestDocsOfCausesAreWhatTheProgramSays(t *testing.T) {
 }
 
 // allowance is the flag without which lab refuses the scenario, if it needs one.
-func allowance(s lab.Scenario) string {
+func allowance(s fault.Scenario) string {
 	if s.WholeMachine {
 		return " --change-this-machine"
 	}
@@ -113,7 +113,7 @@ func causePage(t *testing.T, d diagnose.Doc) string {
 	fmt.Fprintf(&b, "# %s\n\n%s\n\n- Where: %s. [All causes](README.md).\n- In the kernel: %s\n- Keep it from coming back: %s\n", d.Code, d.Means, d.Where, d.Kernel, d.Prevent)
 	fmt.Fprintf(&b, "\n## Confirm by hand\n\n```\n%s\n```\n", strings.Join(d.Confirm, "\n"))
 	fmt.Fprintf(&b, "\n## Repair\n\n```\n%s\n```\n", strings.Join(d.Fix, "\n"))
-	scenarios := slices.DeleteFunc(lab.Scenarios(), func(s lab.Scenario) bool { return s.Code != d.Code })
+	scenarios := slices.DeleteFunc(fault.Scenarios(), func(s fault.Scenario) bool { return s.Code != d.Code })
 	if len(scenarios) == 0 {
 		b.WriteString("\n## In the lab\n\nThe lab has no scenario for it.\n")
 		return b.String()
@@ -126,7 +126,7 @@ func causePage(t *testing.T, d diagnose.Doc) string {
 }
 
 // session is what ipiptrace said of a scenario. It must be what it says today, numbers aside.
-func session(t *testing.T, s lab.Scenario) string {
+func session(t *testing.T, s fault.Scenario) string {
 	text, err := os.ReadFile(testdata + s.Name + "/session.txt")
 	if err != nil {
 		t.Errorf("%v: make sessions writes it", err)

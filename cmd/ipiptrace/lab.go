@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ipiptrace/internal/lab"
+	"ipiptrace/internal/lab/fault"
 	"ipiptrace/internal/screen"
 )
 
@@ -30,7 +30,7 @@ It is the only command that changes the system: it needs root, and the modules i
 			if err != nil {
 				return usageError{err}
 			}
-			return runLab(cmd.Context(), lab.Command{Name: name, Hold: hold, ChangeMachine: change, Argv: argv, Stdout: s.out, Stderr: s.err})
+			return runLab(cmd.Context(), fault.Command{Name: name, Hold: hold, ChangeMachine: change, Argv: argv, Stdout: s.out, Stderr: s.err})
 		},
 		ValidArgs: scenarioNames(),
 	}
@@ -52,18 +52,18 @@ func labArgs(args []string, dash int) (name string, argv []string, err error) {
 	if len(before) > 1 {
 		return "", nil, fmt.Errorf("lab: unexpected %s: put -- before the command", screen.Quote(before[1]))
 	}
-	if _, ok := lab.Named(before[0]); !ok {
+	if _, ok := fault.Named(before[0]); !ok {
 		return "", nil, fmt.Errorf("lab %s: there is no such scenario%s; ipiptrace lab --help has all", screen.Quote(before[0]), like(before[0], scenarioNames()))
 	}
 	return before[0], argv, nil
 }
 
-func runLab(ctx context.Context, c lab.Command) error {
+func runLab(ctx context.Context, c fault.Command) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("lab %s: not permitted: run it as root (sudo): it makes network namespaces", c.Name)
 	}
 	effective(everything)
-	status, err := lab.Run(ctx, c)
+	status, err := fault.Run(ctx, c)
 	if status == 0 {
 		return err
 	}
@@ -73,7 +73,7 @@ func runLab(ctx context.Context, c lab.Command) error {
 
 func scenarioNames() []string {
 	var names []string
-	for _, s := range lab.Scenarios() {
+	for _, s := range fault.Scenarios() {
 		names = append(names, s.Name)
 	}
 	return names
@@ -82,7 +82,7 @@ func scenarioNames() []string {
 func scenarioTable() string {
 	var b strings.Builder
 	b.WriteString("Scenarios:")
-	for _, s := range lab.Scenarios() {
+	for _, s := range fault.Scenarios() {
 		fmt.Fprintf(&b, "\n  %-28s %s", s.Name, s.Summary)
 	}
 	return b.String()

@@ -3,12 +3,12 @@ package main
 import (
 	"testing"
 
-	"ipiptrace/internal/lab"
+	"ipiptrace/internal/lab/fault"
 )
 
 func TestEveryFaultSaysHowItsJourneysEnd(t *testing.T) {
 	rows := 0
-	for _, s := range lab.Scenarios() {
+	for _, s := range fault.Scenarios() {
 		if s.Code == "" {
 			continue
 		}
@@ -32,7 +32,7 @@ func TestEveryFaultIsInOneRoundOfTheFullSet(t *testing.T) {
 				seen[s.Name]++
 			}
 		}
-		for _, s := range lab.Scenarios() {
+		for _, s := range fault.Scenarios() {
 			want := 1
 			if s.Code == "" || unforced(s) && tier != auto {
 				want = 0

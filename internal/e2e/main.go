@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"ipiptrace/internal/lab"
+	"ipiptrace/internal/lab/fault"
 )
 
 func main() {
@@ -123,7 +124,7 @@ func hasReasons() (bool, error) {
 
 // lab plays each scenario between two healthy rounds and watches only the client.
 func (o options) lab(ctx context.Context, r *report, l *lab.Lab, only *regexp.Regexp) error {
-	for _, s := range lab.Scenarios() {
+	for _, s := range fault.Scenarios() {
 		if only.MatchString(s.Name) {
 			before := readTraces(l, tracesOf(s.Name))
 			_, err := o.play(ctx, r, l, s)
@@ -140,9 +141,9 @@ func (o options) lab(ctx context.Context, r *report, l *lab.Lab, only *regexp.Re
 
 // play injects the fault and checks that the client sees what the scenario says. The window is the traffic's: what
 // injecting needs itself may be lost, too.
-func (o options) play(ctx context.Context, r *report, l *lab.Lab, s lab.Scenario) (during window, err error) {
+func (o options) play(ctx context.Context, r *report, l *lab.Lab, s fault.Scenario) (during window, err error) {
 	during = window{scenario: s}
-	err = l.Inject(ctx, s)
+	err = fault.Inject(ctx, l, s)
 	during.from = time.Now()
 	if err != nil {
 		return during, err
@@ -161,8 +162,8 @@ func (o options) play(ctx context.Context, r *report, l *lab.Lab, s lab.Scenario
 }
 
 // repair undoes the fault and checks that every request is answered again.
-func (o options) repair(ctx context.Context, l *lab.Lab, s lab.Scenario) error {
-	if err := l.Undo(ctx, s); err != nil {
+func (o options) repair(ctx context.Context, l *lab.Lab, s fault.Scenario) error {
+	if err := fault.Undo(ctx, l, s); err != nil {
 		return err
 	}
 	return answered(ctx, l, "undo")
@@ -170,7 +171,7 @@ func (o options) repair(ctx context.Context, l *lab.Lab, s lab.Scenario) error {
 
 // answered checks that every request is answered, after what was done for it.
 func answered(ctx context.Context, l *lab.Lab, after string) error {
-	healthy := lab.Scenarios()[0].Traffic
+	healthy := fault.Scenarios()[0].Traffic
 	results, err := l.Traffics(ctx, healthy)
 	errs := []error{err}
 	for i, t := range healthy {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ipiptrace/internal/lab"
+	"ipiptrace/internal/lab/fault"
 )
 
 // pairs are two faults at once, the one first that the packet meets first: it is named, and once it is repaired
@@ -49,19 +50,19 @@ func (o options) pairs(ctx context.Context, r *report, l *lab.Lab) error {
 }
 
 func (o options) pair(ctx context.Context, r *report, l *lab.Lab, w *watch, names [2]string) (err error) {
-	var both [2]lab.Scenario
+	var both [2]fault.Scenario
 	for i, name := range names {
-		s, ok := lab.Named(name)
+		s, ok := fault.Named(name)
 		if !ok {
 			return fmt.Errorf("no scenario %s", name)
 		}
-		if err := l.Inject(ctx, s); err != nil {
+		if err := fault.Inject(ctx, l, s); err != nil {
 			return err
 		}
 		both[i] = s
 	}
 	defer func() {
-		err = errors.Join(err, l.Undo(ctx, both[1]), l.Undo(ctx, both[0]), answered(ctx, l, "undo"))
+		err = errors.Join(err, fault.Undo(ctx, l, both[1]), fault.Undo(ctx, l, both[0]), answered(ctx, l, "undo"))
 	}()
 	for i, s := range both {
 		began := window{from: time.Now()}
@@ -89,7 +90,7 @@ func (o options) pair(ctx context.Context, r *report, l *lab.Lab, w *watch, name
 		}
 		if !fixed {
 			// No command can: a service that is not there, a person starts.
-			if err := l.Undo(ctx, s); err != nil {
+			if err := fault.Undo(ctx, l, s); err != nil {
 				return err
 			}
 		}

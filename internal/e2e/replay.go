@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ipiptrace/internal/lab"
+	"ipiptrace/internal/lab/fault"
 )
 
 // replay records a fault, repairs it, and has the recording say what was the matter, as if the machine were far away.
@@ -20,20 +21,20 @@ func (o options) replay(ctx context.Context, l *lab.Lab) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	s, _ := lab.Named("firewall-input")
-	if err := l.Inject(ctx, s); err != nil {
+	s, _ := fault.Named("firewall-input")
+	if err := fault.Inject(ctx, l, s); err != nil {
 		return err
 	}
 	file, ready := filepath.Join(dir, "seen.jsonl"), filepath.Join(dir, "ready")
 	record := exec.CommandContext(ctx, o.ipiptrace, "record", file, "--vip", lab.VIP.String(), "--port", fmt.Sprint(lab.Port), "--ready-file", ready)
 	record.Stderr = os.Stderr
 	if err := l.Outside(record.Start); err != nil {
-		return errors.Join(err, l.Undo(ctx, s))
+		return errors.Join(err, fault.Undo(ctx, l, s))
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- record.Wait() }()
 	if err := untilReady(ready, ended); err != nil {
-		return errors.Join(err, l.Undo(ctx, s))
+		return errors.Join(err, fault.Undo(ctx, l, s))
 	}
 	_, err = l.Traffics(ctx, s.Traffic)
 	o.update = ""
@@ -46,7 +47,7 @@ func (o options) replay(ctx context.Context, l *lab.Lab) (err error) {
 	}
 	err = errors.Join(err, record.Process.Signal(syscall.SIGINT))
 	<-ended // status 1: something was lost
-	if err := errors.Join(err, l.Undo(ctx, s)); err != nil {
+	if err := errors.Join(err, fault.Undo(ctx, l, s)); err != nil {
 		return err
 	}
 	lost, err := o.lostOf(ctx, file)

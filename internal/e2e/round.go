@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ipiptrace/internal/lab"
+	"ipiptrace/internal/lab/fault"
 )
 
 // auto is the tier that ipiptrace chooses itself, tracepoint the one without functions.
@@ -46,7 +47,7 @@ type round struct {
 	tier string
 	// watched is the namespace: a role, or everywhere.
 	watched   lab.Role
-	scenarios []lab.Scenario
+	scenarios []fault.Scenario
 	// healthy is the number of connections and of exchanges at the end.
 	healthy int
 	// before: the fault is there before ipiptrace is.
@@ -66,8 +67,8 @@ func (r round) String() string {
 // packet is lost where it should not be.
 // A forced tier watches everything at once.
 func (s set) rounds(tier string) []round {
-	var faults, modules []lab.Scenario
-	for _, f := range lab.Scenarios() {
+	var faults, modules []fault.Scenario
+	for _, f := range fault.Scenarios() {
 		switch {
 		case f.Code == "" || tier != auto && (unforced(f) || len(s.forced) > 0 && !slices.Contains(s.forced, f.Name)):
 		case pinned(f):
@@ -85,22 +86,22 @@ func (s set) rounds(tier string) []round {
 		}
 	}
 	for _, f := range modules {
-		rounds = append(rounds, round{tier: tier, watched: lab.RealServer, scenarios: []lab.Scenario{f}, before: true})
+		rounds = append(rounds, round{tier: tier, watched: lab.RealServer, scenarios: []fault.Scenario{f}, before: true})
 	}
 	return rounds
 }
 
 // pinned says that the fault can't come about while ipiptrace is attached: a probe in a module keeps it loaded.
-func pinned(s lab.Scenario) bool { return strings.HasPrefix(s.Name, "tunnel-module-missing") }
+func pinned(s fault.Scenario) bool { return strings.HasPrefix(s.Name, "tunnel-module-missing") }
 
 // unforced are the faults that only auto is to show: a notice depends on what is watched, too.
-func unforced(s lab.Scenario) bool {
+func unforced(s fault.Scenario) bool {
 	want, _ := expected(s.Name, s.Traffic[0].Proto)
 	return s.Notice || want.unforced
 }
 
 // faultsOf are those for which the role is to be watched.
-func faultsOf(watched lab.Role, all []lab.Scenario) (of []lab.Scenario) {
+func faultsOf(watched lab.Role, all []fault.Scenario) (of []fault.Scenario) {
 	for _, s := range all {
 		if want, _ := expected(s.Name, s.Traffic[0].Proto); want.watched == watched {
 			of = append(of, s)
@@ -111,7 +112,7 @@ func faultsOf(watched lab.Role, all []lab.Scenario) (of []lab.Scenario) {
 
 // only leaves the scenarios that match, and healthy connections if "healthy" does; ok is false if nothing is left.
 func (r round) only(run *regexp.Regexp) (left round, ok bool) {
-	r.scenarios = slices.DeleteFunc(r.scenarios, func(s lab.Scenario) bool { return !run.MatchString(s.Name) })
+	r.scenarios = slices.DeleteFunc(r.scenarios, func(s fault.Scenario) bool { return !run.MatchString(s.Name) })
 	if !run.MatchString("healthy") {
 		r.healthy = 0
 	}
@@ -137,14 +138,14 @@ func (o options) tier(ctx context.Context, r *report, l *lab.Lab, run *regexp.Re
 // round attaches, plays and takes the account.
 func (o options) round(ctx context.Context, r *report, l *lab.Lab, rd round) error {
 	if rd.before {
-		if err := l.Inject(ctx, rd.scenarios[0]); err != nil {
-			return errors.Join(err, l.Undo(ctx, rd.scenarios[0]))
+		if err := fault.Inject(ctx, l, rd.scenarios[0]); err != nil {
+			return errors.Join(err, fault.Undo(ctx, l, rd.scenarios[0]))
 		}
 	}
 	w, err := start(ctx, l, o.ipiptrace, rd)
 	if err != nil {
 		if rd.before {
-			err = errors.Join(err, l.Undo(ctx, rd.scenarios[0]))
+			err = errors.Join(err, fault.Undo(ctx, l, rd.scenarios[0]))
 		}
 		return err
 	}
@@ -179,7 +180,7 @@ func (o options) round(ctx context.Context, r *report, l *lab.Lab, rd round) err
 }
 
 // scenario plays one fault, checks what ipiptrace says of it, and repairs it.
-func (o options) scenario(ctx context.Context, r *report, l *lab.Lab, w *watch, rd round, s lab.Scenario) window {
+func (o options) scenario(ctx context.Context, r *report, l *lab.Lab, w *watch, rd round, s fault.Scenario) window {
 	name := rd.String()
 	if !rd.before {
 		name += "/" + s.Name

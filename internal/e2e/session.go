@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ipiptrace/internal/lab"
+	"ipiptrace/internal/lab/fault"
 )
 
 // sessions plays each fault once and writes what ipiptrace says of it to a person: session.txt of each scenario. The
@@ -22,7 +23,7 @@ func (o options) sessions(ctx context.Context, r *report, l *lab.Lab, only *rege
 			// What is a notice is not lost.
 			rd := rd
 			rd.show, rd.healthy = show, 0
-			rd.scenarios = slices.DeleteFunc(slices.Clone(rd.scenarios), func(s lab.Scenario) bool { return s.Notice != (show == "all") })
+			rd.scenarios = slices.DeleteFunc(slices.Clone(rd.scenarios), func(s fault.Scenario) bool { return s.Notice != (show == "all") })
 			if rd, ok := rd.only(only); ok {
 				r.check(rd.String()+"/"+show, o.sessionsOf(ctx, r, l, rd))
 			}
@@ -33,13 +34,13 @@ func (o options) sessions(ctx context.Context, r *report, l *lab.Lab, only *rege
 // sessionsOf are those of one attach.
 func (o options) sessionsOf(ctx context.Context, r *report, l *lab.Lab, rd round) (err error) {
 	if rd.before {
-		if err := l.Inject(ctx, rd.scenarios[0]); err != nil {
-			return errors.Join(err, l.Undo(ctx, rd.scenarios[0]))
+		if err := fault.Inject(ctx, l, rd.scenarios[0]); err != nil {
+			return errors.Join(err, fault.Undo(ctx, l, rd.scenarios[0]))
 		}
 	}
 	w, err := start(ctx, l, o.ipiptrace, rd)
 	if err != nil {
-		return errors.Join(err, l.Undo(ctx, rd.scenarios[0]))
+		return errors.Join(err, fault.Undo(ctx, l, rd.scenarios[0]))
 	}
 	r.note("%s: ready after %v", rd, w.ready.Round(time.Millisecond))
 	for _, s := range rd.scenarios {
@@ -52,7 +53,7 @@ func (o options) sessionsOf(ctx context.Context, r *report, l *lab.Lab, rd round
 }
 
 // session writes a scenario's, from what was said since it began.
-func (o options) session(w *watch, rd round, s lab.Scenario, before int) error {
+func (o options) session(w *watch, rd round, s fault.Scenario, before int) error {
 	sent := 0
 	for _, t := range s.Traffic {
 		sent += t.Count

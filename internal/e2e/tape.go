@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ipiptrace/internal/lab"
+	"ipiptrace/internal/lab/fault"
 )
 
 // tapes records every fault, each in a run of its own, with the state of the machine that explains it, as
@@ -27,7 +28,7 @@ func (o options) tapes(ctx context.Context, r *report, l *lab.Lab, only *regexp.
 	if err != nil {
 		return err
 	}
-	for _, s := range lab.Scenarios() {
+	for _, s := range fault.Scenarios() {
 		if s.Code == "" || !only.MatchString(s.Name) {
 			continue
 		}
@@ -51,9 +52,9 @@ func kernelName() (string, error) {
 }
 
 // tape records one fault until a replay of what is there says what the golden verdict says.
-func (o options) tape(ctx context.Context, r *report, l *lab.Lab, s lab.Scenario, path string) (err error) {
+func (o options) tape(ctx context.Context, r *report, l *lab.Lab, s fault.Scenario, path string) (err error) {
 	if pinned(s) {
-		if err := l.Inject(ctx, s); err != nil {
+		if err := fault.Inject(ctx, l, s); err != nil {
 			return err
 		}
 	}
@@ -77,7 +78,7 @@ func (o options) tape(ctx context.Context, r *report, l *lab.Lab, s lab.Scenario
 }
 
 // recording starts a run that records, in the namespace in which the fault is, and returns what ends it.
-func (o options) recording(ctx context.Context, l *lab.Lab, s lab.Scenario, file string) (stop func() error, err error) {
+func (o options) recording(ctx context.Context, l *lab.Lab, s fault.Scenario, file string) (stop func() error, err error) {
 	want, _ := expected(s.Name, s.Traffic[0].Proto)
 	netns := string(everywhere)
 	if want.watched != everywhere && want.watched != lab.Switch {
@@ -104,7 +105,7 @@ func (o options) recording(ctx context.Context, l *lab.Lab, s lab.Scenario, file
 }
 
 // awaitTape waits until the recording says what the golden verdict says, and returns it.
-func (o options) awaitTape(ctx context.Context, s lab.Scenario, file string) (recorded []byte, err error) {
+func (o options) awaitTape(ctx context.Context, s fault.Scenario, file string) (recorded []byte, err error) {
 	o.update = ""
 	for began := time.Now(); time.Since(began) < verdictPatience; time.Sleep(100 * time.Millisecond) {
 		if recorded, err = os.ReadFile(file); err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ipiptrace/internal/lab"
+	"ipiptrace/internal/lab/fault"
 )
 
 // fingerprint are commands that show all that ipiptrace must leave alone, and nothing that changes by itself.
@@ -32,11 +33,11 @@ ls /sys/fs/bpf
 func (o options) unchanged(ctx context.Context, r *report, l *lab.Lab) (err error) {
 	faults := []string{"firewall-input", "firewall-legacy", "firewall-stateful"}
 	for _, name := range faults {
-		s, _ := lab.Named(name)
-		if err := l.Inject(ctx, s); err != nil {
+		s, _ := fault.Named(name)
+		if err := fault.Inject(ctx, l, s); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, l.Undo(ctx, s)) }()
+		defer func() { err = errors.Join(err, fault.Undo(ctx, l, s)) }()
 	}
 	before, err := fingerprints(ctx, l)
 	if err != nil {
@@ -46,7 +47,7 @@ func (o options) unchanged(ctx context.Context, r *report, l *lab.Lab) (err erro
 	if err != nil {
 		return err
 	}
-	s, _ := lab.Named(faults[0])
+	s, _ := fault.Named(faults[0])
 	began := window{from: time.Now()}
 	if _, err := l.Traffics(ctx, s.Traffic); err != nil {
 		return err

@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"ipiptrace/internal/lab"
+	"ipiptrace/internal/lab/fault"
 )
 
 // window is the time in which a scenario's traffic began.
 type window struct {
-	scenario lab.Scenario
+	scenario fault.Scenario
 	from, to time.Time
 	// first is what was wrong with the verdict when the traffic was sent before.
 	first error

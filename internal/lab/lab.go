@@ -1,5 +1,5 @@
-// Package lab builds a real client – director – real server in network namespaces, breaks it in a
-// known way, repairs it again, and sends real traffic through it.
+// Package lab builds a real client – director – real server in network namespaces and sends real traffic
+// through it. What breaks it is a fault's: see internal/lab/fault.
 //
 //	client eth0 10.0.0.7 ─┐
 //	director eth0 10.0.0.2 ├─ br0 (switch)      request: client → director ═ IPIP ═► real server
@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"sync/atomic"
@@ -33,25 +32,22 @@ var (
 	DirectorAddr = netip.MustParseAddr("10.0.0.2")
 	// RealServerAddr is the destination of the outer header.
 	RealServerAddr = netip.MustParseAddr("10.0.0.11")
-	// nobody is in the lab's network, but not in the lab.
-	nobody = netip.MustParseAddr("10.0.0.66")
 )
 
 // Lab is a built lab. Its methods are to be called by one goroutine at a time.
 type Lab struct {
 	Client, Director, RealServer, Switch *Node
+	// Service is what the real server serves.
+	Service *Service
 
-	service *service
 	// cpus are those that the process could use before it was pinned.
 	cpus unix.CPUSet
-	// frames counts crafted packets, so that no two of them are of the same flow.
+	// frames counts crafted packets: see NextFrame.
 	frames atomic.Uint32
 	// ports counts the client's connections and exchanges: see Lab.dialer.
 	ports atomic.Uint32
 	// found is what a fault of the whole machine has changed, as it was before.
 	found map[string]string
-	// held is the program at the lab's cgroup, if it is there by a link.
-	held io.Closer
 }
 
 // Build builds a lab in which everything works. It loads the kernel modules that it needs
@@ -79,10 +75,10 @@ func (l *Lab) build() error {
 		{"pin to one CPU", l.pin},
 		{"make namespaces", l.makeNodes},
 		{"connect namespaces", l.wire},
-		{"route on the client", l.routeClient},
-		{"route on the real server", l.routeRealServer},
+		{"route on the client", l.RouteClient},
+		{"route on the real server", l.RouteRealServer},
 		{"set up IPVS", l.direct},
-		{"set up tunl0", l.bindVIP},
+		{"set up tunl0", l.BindVIP},
 		{"serve", l.serve},
 	}
 	for _, s := range steps {
@@ -108,7 +104,7 @@ func (l *Lab) makeNodes() error {
 }
 
 func (l *Lab) serve() (err error) {
-	l.service, err = startService(l.RealServer)
+	l.Service, err = startService(l.RealServer)
 	return err
 }
 
@@ -127,30 +123,42 @@ func (l *Lab) Namespaces() map[Role]string {
 	return paths
 }
 
-// Inject breaks the lab as the scenario says. Injecting the same scenario twice is the same as once.
-func (l *Lab) Inject(ctx context.Context, s Scenario) error {
-	return l.apply(ctx, s.Name, "inject", s.Inject)
+// Step is one change to a lab that is already built. Repeated it changes nothing more.
+type Step struct {
+	// What says what changes, for people.
+	What string
+	Do   func(context.Context, *Lab) error
 }
 
-// Undo repairs what Inject broke, also when somebody else has repaired it already.
-func (l *Lab) Undo(ctx context.Context, s Scenario) error {
-	return l.apply(ctx, s.Name, "undo", s.Undo)
-}
-
-func (l *Lab) apply(ctx context.Context, name, what string, steps []Step) error {
+// Apply does one step after the other, to the first error.
+func (l *Lab) Apply(ctx context.Context, steps []Step) error {
 	for _, s := range steps {
 		if err := s.Do(ctx, l); err != nil {
-			return fmt.Errorf("%s %s: %s: %w", what, name, s.What, err)
+			return fmt.Errorf("%s: %w", s.What, err)
 		}
 	}
 	return nil
 }
 
+// Remember keeps how the machine was before a step changed it, unless that is known already.
+func (l *Lab) Remember(what, was string) {
+	if _, ok := l.found[what]; !ok {
+		l.found[what] = was
+	}
+}
+
+// Recall is what Remember keeps, once; ok is false if nothing was changed.
+func (l *Lab) Recall(what string) (was string, ok bool) {
+	was, ok = l.found[what]
+	delete(l.found, what)
+	return was, ok
+}
+
 // Close ends the service and lets go of the namespaces, which ends them. It is safe on a half-built lab.
 func (l *Lab) Close() error {
 	errs := []error{l.unpin()}
-	if l.service != nil {
-		errs = append(errs, l.service.close())
+	if l.Service != nil {
+		errs = append(errs, l.Service.close())
 	}
 	for _, r := range []Role{Client, Director, RealServer, Switch} {
 		if n := l.Node(r); n != nil {
@@ -160,8 +168,8 @@ func (l *Lab) Close() error {
 	return errors.Join(errs...)
 }
 
-// links opens rtnetlink in the node's namespace for f.
-func (n *Node) links(f func(*netlink.Handle) error) error {
+// Links opens rtnetlink in the node's namespace for f.
+func (n *Node) Links(f func(*netlink.Handle) error) error {
 	h, err := netlink.NewHandleAt(n.handle)
 	if err != nil {
 		return fmt.Errorf("open rtnetlink in %s: %w", n.Role, err)

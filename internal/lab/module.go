@@ -41,6 +41,11 @@ func linkModule(kind string, err error) error {
 	return err
 }
 
+// LoadModule loads a module that is not there yet; why says what it is for.
+func LoadModule(ctx context.Context, name, why string) error {
+	return loadModules(ctx, []module{{name, why}})
+}
+
 // loadModules loads what is not there yet; modprobe knows what is built in.
 func loadModules(ctx context.Context, wanted []module) error {
 	for _, m := range wanted {

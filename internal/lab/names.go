@@ -23,8 +23,8 @@ const (
 	namesOwner = "@ipiptrace-lab-names"
 )
 
-// name gives the namespaces names until release is called. If somebody else has the names, it says so and does without.
-func (l *Lab) name(stderr io.Writer) (release func(), err error) {
+// Name gives the namespaces names until release is called. If somebody else has the names, it says so and does without.
+func (l *Lab) Name(stderr io.Writer) (release func(), err error) {
 	nothing := func() {}
 	owner, err := net.Listen("unix", namesOwner)
 	if errors.Is(err, unix.EADDRINUSE) {
@@ -65,6 +65,9 @@ func linkNames(dir string, paths map[Role]string) (made []string, err error) {
 }
 
 func nameOf(dir string, r Role) string { return filepath.Join(dir, namePrefix+string(r)) }
+
+// RemoveLeft removes the names that a killed lab has left, and says so.
+func RemoveLeft(stderr io.Writer) { removeLeft(namesDir, "/proc", stderr) }
 
 // removeLeft removes the names that a killed lab has left, and says so; what it may not remove, a person is told how to.
 func removeLeft(dir, proc string, stderr io.Writer) {

@@ -32,7 +32,7 @@ type Node struct {
 
 func newNode(r Role) (*Node, error) {
 	n := &Node{Role: r, handle: netns.None()}
-	err := onOwnThread(func() error {
+	err := OnOwnThread(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			if errors.Is(err, unix.EPERM) {
 				return ErrNotPermitted
@@ -78,7 +78,7 @@ func (n *Node) quiet() error {
 // Do runs f on a thread that has entered the namespace. Sockets that f opens and processes that it
 // starts belong to the namespace; goroutines that it starts do not.
 func (n *Node) Do(f func() error) error {
-	return onOwnThread(func() error {
+	return OnOwnThread(func() error {
 		if err := netns.Set(n.handle); err != nil {
 			return fmt.Errorf("enter namespace of the %s: %w", n.Role, err)
 		}
@@ -86,8 +86,8 @@ func (n *Node) Do(f func() error) error {
 	})
 }
 
-// onOwnThread runs f on a thread that ends with it, because f changes the thread for good.
-func onOwnThread(f func() error) error {
+// OnOwnThread runs f on a thread that ends with it, because f changes the thread for good.
+func OnOwnThread(f func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread()
@@ -110,6 +110,9 @@ func (n *Node) Inode() (uint64, error) {
 	}
 	return stat.Ino, nil
 }
+
+// FD is the file of this process that keeps the namespace alive.
+func (n *Node) FD() int { return int(n.handle) }
 
 func (n *Node) close() error {
 	if !n.handle.IsOpen() {

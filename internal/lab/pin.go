@@ -36,7 +36,7 @@ func (l *Lab) unpin() error {
 
 // Outside runs f on a thread that may use all CPUs; so may the processes that f starts.
 func (l *Lab) Outside(f func() error) error {
-	return onOwnThread(func() error {
+	return OnOwnThread(func() error {
 		if err := unix.SchedSetaffinity(0, &l.cpus); err != nil {
 			return fmt.Errorf("set CPU affinity: %w", err)
 		}

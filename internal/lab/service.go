@@ -27,11 +27,11 @@ type header struct {
 
 const headerLen = 12
 
-// serviceDeadline bounds every connection: a client that vanished must not hold the server.
-const serviceDeadline = 30 * time.Second
+// ServiceDeadline bounds every connection: a client that vanished must not hold the server.
+const ServiceDeadline = 30 * time.Second
 
-// service is the application on the real server. It is there or it is not: listen, stop.
-type service struct {
+// Service is the application on the real server. It is there or it is not: Listen, Stop.
+type Service struct {
 	node *Node
 	tcp  net.Listener
 	udp  net.PacketConn
@@ -42,35 +42,35 @@ type service struct {
 	open, answered sync.Map
 }
 
-func startService(n *Node) (*service, error) {
-	s := &service{node: n}
-	return s, s.listen()
+func startService(n *Node) (*Service, error) {
+	s := &Service{node: n}
+	return s, s.Listen()
 }
 
-// listen opens both sockets in the node's namespace, in place of a fault's if they are not open yet.
-// The UDP socket is bound to the VIP, because an answer must come from it; freebind lets it
+// Listen opens both sockets in the node's namespace, in place of a fault's if they are not open yet.
+// The UDP socket is bound to the VIP, because an answer must come from it; Freebind lets it
 // start while the VIP is missing.
-func (s *service) listen() error {
+func (s *Service) Listen() error {
 	if s.tcp != nil {
 		return nil
 	}
-	if err := s.stop(); err != nil {
+	if err := s.Stop(); err != nil {
 		return err
 	}
 	err := s.node.Do(func() (err error) {
-		s.tcp, err = freebind().Listen(context.Background(), "tcp4", fmt.Sprintf("0.0.0.0:%d", Port))
+		s.tcp, err = Freebind().Listen(context.Background(), "tcp4", fmt.Sprintf("0.0.0.0:%d", Port))
 		if err != nil {
 			return err
 		}
 		return onceFree(func() (err error) {
-			s.udp, err = freebind().ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(VIP, Port).String())
+			s.udp, err = Freebind().ListenPacket(context.Background(), "udp4", netip.AddrPortFrom(VIP, Port).String())
 			return err
 		})
 	})
 	if err != nil {
-		return errors.Join(fmt.Errorf("listen: %w", err), s.stop())
+		return errors.Join(fmt.Errorf("listen: %w", err), s.Stop())
 	}
-	// The goroutines keep the sockets that were opened for them: stop may come before they begin.
+	// The goroutines keep the sockets that were opened for them: Stop may come before they begin.
 	tcp, udp := s.tcp, s.udp
 	s.busy.Go(func() { s.accept(tcp) })
 	s.busy.Go(func() { s.echo(udp) })
@@ -87,27 +87,18 @@ func onceFree(listen func() error) error {
 	}
 }
 
-// freebind makes sockets that may be bound to an address that is not there. They are TCP's, not Multipath TCP's,
+// Freebind makes sockets that may be bound to an address that is not there. They are TCP's, not Multipath TCP's,
 // which take few options.
-func freebind() *net.ListenConfig {
+func Freebind() *net.ListenConfig {
 	config := &net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		return control(c, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_FREEBIND, 1) })
+		return Control(c, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_FREEBIND, 1) })
 	}}
 	config.SetMultipathTCP(false)
 	return config
 }
 
-// setBacklog changes what the listener's queues hold.
-func setBacklog(l *net.TCPListener, n int) error {
-	c, err := l.SyscallConn()
-	if err != nil {
-		return err
-	}
-	return control(c, func(fd int) error { return unix.Listen(fd, n) })
-}
-
-// control does something to a socket.
-func control(c syscall.RawConn, do func(fd int) error) error {
+// Control does something to a socket.
+func Control(c syscall.RawConn, do func(fd int) error) error {
 	var err error
 	if broken := c.Control(func(fd uintptr) { err = do(int(fd)) }); broken != nil {
 		return broken
@@ -117,17 +108,17 @@ func control(c syscall.RawConn, do func(fd int) error) error {
 
 // DeferAccept has the service wait that long for data before it takes a connection; 0: not at all.
 func (l *Lab) DeferAccept(d time.Duration) error {
-	c, err := l.service.tcp.(*net.TCPListener).SyscallConn()
+	c, err := l.Service.tcp.(*net.TCPListener).SyscallConn()
 	if err != nil {
 		return err
 	}
-	return control(c, func(fd int) error {
+	return Control(c, func(fd int) error {
 		return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, int(d.Seconds()))
 	})
 }
 
-// stop closes all sockets; connections that are open end by themselves, but a fault's.
-func (s *service) stop() error {
+// Stop closes all sockets; connections that are open end by themselves, but a fault's.
+func (s *Service) Stop() error {
 	var errs []error
 	if s.tcp != nil {
 		errs = append(errs, s.tcp.Close())
@@ -142,13 +133,40 @@ func (s *service) stop() error {
 	return errors.Join(errs...)
 }
 
-func (s *service) close() error {
-	err := s.stop()
+// Restart closes all sockets, a fault's too, and opens the service's own.
+func (s *Service) Restart() error { return errors.Join(s.Stop(), s.Listen()) }
+
+// Hold keeps sockets, or whatever else a fault needs, open until the service starts or stops.
+func (s *Service) Hold(all ...io.Closer) { s.held = append(s.held, all...) }
+
+// Also answers on two more sockets until the service starts or stops.
+func (s *Service) Also(tcp net.Listener, udp net.PacketConn) {
+	s.Hold(tcp, udp)
+	s.busy.Go(func() { s.accept(tcp) })
+	s.busy.Go(func() { s.echo(udp) })
+}
+
+// Sockets are the two that Listen has opened.
+func (s *Service) Sockets() (*net.TCPListener, *net.UDPConn) {
+	return s.tcp.(*net.TCPListener), s.udp.(*net.UDPConn)
+}
+
+// Connections are those that it serves just now.
+func (s *Service) Connections() (all []*net.TCPConn) {
+	s.open.Range(func(c, _ any) bool {
+		all = append(all, c.(*net.TCPConn))
+		return true
+	})
+	return all
+}
+
+func (s *Service) close() error {
+	err := s.Stop()
 	s.busy.Wait()
 	return err
 }
 
-func (s *service) accept(l net.Listener) {
+func (s *Service) accept(l net.Listener) {
 	for {
 		c, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -170,7 +188,7 @@ func (s *service) accept(l net.Listener) {
 // the end of the other's stream, so that the connection ends with FINs and not with a reset.
 func answer(c *net.TCPConn) {
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(serviceDeadline))
+	c.SetDeadline(time.Now().Add(ServiceDeadline))
 	var h header
 	if binary.Read(c, binary.BigEndian, &h) != nil {
 		return
@@ -188,7 +206,7 @@ func answer(c *net.TCPConn) {
 }
 
 // echo answers datagrams with themselves, and notes by when it had.
-func (s *service) echo(p net.PacketConn) {
+func (s *Service) echo(p net.PacketConn) {
 	b := make([]byte, 64<<10)
 	for {
 		n, from, err := p.ReadFrom(b)
@@ -204,21 +222,9 @@ func (s *service) echo(p net.PacketConn) {
 
 // Answered is when the service last answered a datagram from a port of the client, or tried to; ok is false if it never did.
 func (l *Lab) Answered(port int) (at time.Time, ok bool) {
-	last, ok := l.service.answered.Load(port)
+	last, ok := l.Service.answered.Load(port)
 	if ok {
 		at = last.(time.Time)
 	}
 	return at, ok
-}
-
-// hangUp ends the connections that the service still has with resets.
-func hangUp() Step {
-	return Step{What: "real-server: end all connections", Do: func(_ context.Context, l *Lab) error {
-		l.service.open.Range(func(c, _ any) bool {
-			c.(*net.TCPConn).SetLinger(0)
-			c.(*net.TCPConn).Close()
-			return true
-		})
-		return nil
-	}}
 }

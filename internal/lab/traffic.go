@@ -154,6 +154,13 @@ func (l *Lab) dialer(t Traffic) net.Dialer {
 	return net.Dialer{Timeout: t.Deadline, LocalAddr: &net.TCPAddr{Port: port}}
 }
 
+// RepeatPorts runs f; what comes after it uses f's source ports again.
+func (l *Lab) RepeatPorts(f func() error) error {
+	before := l.ports.Load()
+	defer l.ports.Store(before)
+	return f()
+}
+
 // address is where the client connects to.
 func address() string { return netip.AddrPortFrom(VIP, Port).String() }
 

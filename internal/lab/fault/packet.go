@@ -1,0 +1,42 @@
+package fault
+
+import "ipiptrace/internal/lab"
+
+// packetFaults are packets that are wrong in themselves, or not whole.
+func packetFaults() []Scenario {
+	return []Scenario{
+		{
+			Name:    "bad-checksum",
+			Summary: "The inner TCP checksum is wrong.",
+			Code:    "bad-checksum",
+			Traffic: []lab.Traffic{{Proto: lab.Crafted, Count: faulty, Frame: wrongTCPChecksum, Want: lab.Silence}},
+		},
+		{
+			Name:    "malformed-inner",
+			Summary: "The inner header promises more bytes than the packet has.",
+			Code:    "malformed-packet",
+			Traffic: []lab.Traffic{{Proto: lab.Crafted, Count: faulty, Frame: innerTooShort, Want: lab.Silence}},
+		},
+		{
+			// The client does not leave room for the outer header, and the director is told to fragment.
+			Name:    "fragment-lost",
+			Summary: "The director has to fragment the IPIP packet, and the second half is lost on the way.",
+			Code:    "fragment-lost",
+			Inject: []lab.Step{
+				sysctl(lab.RealServer, "net/ipv4/ipfrag_time", "1"),
+				sysctl(lab.Director, "net/ipv4/vs/pmtu_disc", "0"),
+				run(lab.Client, "ip", "route", "replace", lab.VIP.String(), "via", lab.DirectorAddr.String(), "mtu", "1500"),
+				clsact(lab.Switch, string(lab.Director)),
+				run(lab.Switch, "tc", "filter", "add", "dev", string(lab.Director), "ingress", "protocol", "ip",
+					"flower", "ip_flags", "nofirstfrag", "action", "drop"),
+			},
+			Undo: []lab.Step{
+				noClsact(lab.Switch, string(lab.Director)),
+				routeClient(),
+				sysctl(lab.Director, "net/ipv4/vs/pmtu_disc", "1"),
+				sysctl(lab.RealServer, "net/ipv4/ipfrag_time", "30"),
+			},
+			Traffic: []lab.Traffic{{Proto: lab.UDP, Count: faulty, Request: lab.MTU - ipLen - udpLen, Deadline: unanswered, Want: lab.TimedOut}},
+		},
+	}
+}
