@@ -23,7 +23,7 @@ GUESTTIME   ?= 25m
 FUZZTIME ?= 60s
 say = @echo "==> $(1)" >&2
 
-.PHONY: build guest-tools record generate fmt lint generated test test-unit test-native test-lab test-modules test-ends test-matrix test-vm vm btf sessions bench bench-check demo fuzz tools go bare docs install test-install clean help
+.PHONY: build guest-tools record generate fmt lint generated test test-unit test-native test-lab test-modules test-ends test-rules test-matrix test-vm vm btf sessions bench bench-check demo fuzz tools go bare docs install test-install clean help
 
 build: go ## bin/ipiptrace, one static binary
 	@mkdir -p bin
@@ -63,7 +63,7 @@ test-unit: go ## pure packages, goldens, CLI scripts; needs Go only
 
 test-native: go tools ## real packets of this machine's kernel, tracepoints only; needs root
 	$(call say,native tests)
-	@go test $(TESTFLAGS) -tags native -run '^TestNative' -count 1 ./cmd/ipiptrace
+	@go test $(TESTFLAGS) -tags native -run '^TestNative' -count 1 ./cmd/ipiptrace ./internal/ruleset
 
 # $1 is the kernel.
 IN_GUEST = bin/boot --kernel $(1) --file bin/ipiptrace:/bin/ipiptrace --file bin/e2e:/bin/e2e \
@@ -98,6 +98,11 @@ test-modules: build guest-tools ## modules that come and go under a run, in a gu
 test-ends: build guest-tools ## a run ends when it is told to, in a guest whose clock counts instructions: KERNEL=6.1
 	$(call say,ends in a $(KERNEL) guest)
 	@bin/boot --kernel $(KERNEL) --icount --file bin/ipiptrace:/bin/ipiptrace --file cmd/ipiptrace/testdata/guest/ends.sh:/ends.sh -- bash /ends.sh
+
+test-rules: build guest-tools ## rules of every match of iptables are deleted as the fix says, in a KERNEL=6.1 guest
+	@go test -c -tags native -o bin/rules.test ./internal/ruleset
+	$(call say,rules of iptables in a $(KERNEL) guest)
+	@bin/boot --kernel $(KERNEL) --file bin/rules.test:/rules.test -- /rules.test -test.v -test.run '^TestNative'
 
 test-matrix: ## the long run before a release: every fault, kernel and back-end
 	@$(MAKE) --no-print-directory test-lab LAB_KERNELS="5.10 6.1 6.12 newest" GUESTTIME=4h E2EFLAGS="-set full"

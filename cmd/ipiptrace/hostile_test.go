@@ -213,13 +213,22 @@ var hostile = []string{
 // hookOfChain is the one word of nft that holds several: where a chain that a repair adds is called.
 var hookOfChain = regexp.MustCompile(`^\{ type filter hook [a-z]+ priority [a-z]+; \}$`)
 
-// harmlessCommand is an error if a shell, or nft, which joins its words, would find more in a line than one command with
+// harmlessCommand is an error if a shell, or nft, which joins its words, would find more in a line than the commands with
 // the words that were meant.
 func harmlessCommand(line string) error {
-	words, ok := commands.Split(line)
+	read, ok := commands.Read(line)
 	if !ok {
 		return errors.New("a shell would read more than a command")
 	}
+	for _, words := range read {
+		if err := harmlessWords(words); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func harmlessWords(words []string) error {
 	for _, word := range words {
 		switch {
 		case word == "touch":

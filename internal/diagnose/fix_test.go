@@ -59,6 +59,10 @@ func repairable(t *testing.T) map[string]loss {
 			s.IPTables = []host.IPTables{{Backend: "iptables-legacy", Table: "filter", Chains: []host.IPTablesChain{c}}}
 		}
 	}
+	inNft := func(s *host.Snapshot) {
+		s.IPTables[0].Backend = "iptables-nft"
+		s.Nft = []host.NftTable{{Family: "ip", Name: "filter", IPTables: true, Chains: []host.NftChain{{Name: "INPUT", Hook: "input", Rules: []host.NftRule{{Handle: 9}}}}}}
+	}
 	refusedByRule := func(s *host.Snapshot) {
 		s.Rules[0].Priority = 100
 		s.Rules = append(s.Rules, host.Rule{Priority: 10, From: netip.PrefixFrom(vip, 32), To: netip.PrefixFrom(client, 32), Invert: false, Action: "prohibit", Suppress: -1})
@@ -100,12 +104,20 @@ func repairable(t *testing.T) map[string]loss {
 		"a policy, of answers":  {j: answered, s: realServer(nft("output", "drop")), fix: "nft insert rule inet f input ip saddr 10.99.0.1 tcp sport 80 accept"},
 		"a policy, in a tunnel": {j: hooked(true, "input"), s: realServer(nft("input", "drop")), fix: "nft insert rule inet f input ip saddr 10.0.0.2 ip protocol 4 accept; nft insert rule inet f input ip daddr 10.99.0.1 tcp dport 80 accept"},
 		"an old rule":           {j: hooked(false, "input"), s: realServer(iptables("INPUT", "ACCEPT", "-i", "tunl0", "-m", "comment", "--comment", "none of them", "-j", "DROP")), fix: "iptables-legacy -t filter -D INPUT -i tunl0 -m comment --comment 'none of them' -j DROP"},
-		"an old policy":         {j: hooked(false, "input"), s: realServer(iptables("INPUT", "DROP")), fix: "iptables-legacy -t filter -I INPUT -d 10.99.0.1 -p tcp --dport 80 -j ACCEPT"},
-		"NAT":                   {j: given(refused, "10.99.0.1:81"), s: realServer(natRule), fix: "nft insert rule ip t pre ip daddr 10.99.0.1 tcp dport 80 accept"},
-		"forwarding":            {j: given(dropped("ip_error", "IP_INADDRERRORS", "tunl0", false), "10.0.0.2:80"), s: realServer(natRule, set("net/ipv4/conf/tunl0/forwarding", "0")), fix: "sysctl -w net.ipv4.ip_forward=1"},
-		"connections":           {j: hooked(false, "prerouting"), s: realServer(func(s *host.Snapshot) { s.Conntrack = &host.Conntrack{Count: 2, Max: 1, Drop: 3} }), fix: "nsenter -t 1 -n sysctl -w net.netfilter.nf_conntrack_max=65538"},
-		"IPsec":                 {j: dropped("ip_local_deliver", "XFRM_POLICY", "tunl0", false), s: realServer(blocked), fix: "ip xfrm policy delete dir in index 8"},
-		"a cgroup":              {j: dropped("sk_filter_trim_cap", "SOCKET_FILTER", "tunl0", false), s: realServer(func(s *host.Snapshot) { s.Cgroups = []host.CgroupBPF{{Path: "/web.slice", Attach: "ingress", ID: 7}} }), fix: "bpftool cgroup detach /sys/fs/cgroup/web.slice cgroup_inet_ingress id 7"},
+		"an old rule that is not found again": {
+			j: hooked(false, "input"), s: realServer(iptables("INPUT", "ACCEPT", "-m", "recent", "--update", "--name", "none of them", "-j", "DROP")),
+			fix: "iptables-legacy -t filter -S INPUT 1 | grep -Fxqe '-A INPUT -m recent --update --name none of them -j DROP' && iptables-legacy -t filter -D INPUT 1",
+		},
+		"a rule of iptables-nft that is not found again": {
+			j: hooked(false, "input"), s: realServer(iptables("INPUT", "ACCEPT", "-m", "recent", "--update", "-j", "DROP"), inNft),
+			fix: "nft delete rule ip filter INPUT handle 9",
+		},
+		"an old policy": {j: hooked(false, "input"), s: realServer(iptables("INPUT", "DROP")), fix: "iptables-legacy -t filter -I INPUT -d 10.99.0.1 -p tcp --dport 80 -j ACCEPT"},
+		"NAT":           {j: given(refused, "10.99.0.1:81"), s: realServer(natRule), fix: "nft insert rule ip t pre ip daddr 10.99.0.1 tcp dport 80 accept"},
+		"forwarding":    {j: given(dropped("ip_error", "IP_INADDRERRORS", "tunl0", false), "10.0.0.2:80"), s: realServer(natRule, set("net/ipv4/conf/tunl0/forwarding", "0")), fix: "sysctl -w net.ipv4.ip_forward=1"},
+		"connections":   {j: hooked(false, "prerouting"), s: realServer(func(s *host.Snapshot) { s.Conntrack = &host.Conntrack{Count: 2, Max: 1, Drop: 3} }), fix: "nsenter -t 1 -n sysctl -w net.netfilter.nf_conntrack_max=65538"},
+		"IPsec":         {j: dropped("ip_local_deliver", "XFRM_POLICY", "tunl0", false), s: realServer(blocked), fix: "ip xfrm policy delete dir in index 8"},
+		"a cgroup":      {j: dropped("sk_filter_trim_cap", "SOCKET_FILTER", "tunl0", false), s: realServer(func(s *host.Snapshot) { s.Cgroups = []host.CgroupBPF{{Path: "/web.slice", Attach: "ingress", ID: 7}} }), fix: "bpftool cgroup detach /sys/fs/cgroup/web.slice cgroup_inet_ingress id 7"},
 		"a cgroup, by a link": {j: dropped("sk_filter_trim_cap", "SOCKET_FILTER", "tunl0", false), s: realServer(func(s *host.Snapshot) {
 			s.Cgroups = []host.CgroupBPF{{Path: "/web.slice", Attach: "ingress", ID: 7, Link: 3}}
 		}), fix: "bpftool link detach id 3"},
@@ -381,8 +393,10 @@ func replaced(t *testing.T, what string, l loss, before *Cause, some []slot) (un
 // words are those of all commands of a cause.
 func words(c *Cause) (all []string) {
 	for _, f := range c.Fix {
-		split, _ := command.Split(f.String())
-		all = append(all, split...)
+		read, _ := command.Read(f.String())
+		for _, split := range read {
+			all = append(all, split...)
+		}
 	}
 	return all
 }
@@ -404,14 +418,19 @@ var nftWord = regexp.MustCompile(`^([A-Za-z0-9_./-]+|\{ [A-Za-z0-9_./* -]+ \}|\{
 // harmlessly checks a command whatever led to it: hostile text is only in the arguments of a rule, and in a path.
 func harmlessly(t *testing.T, what, line, h string) {
 	t.Helper()
-	split, ok := command.Split(line)
-	if !ok || !slices.Contains(programs, split[0]) {
+	read, ok := command.Read(line)
+	if !ok {
 		t.Fatalf("%s: with %q: %s", what, h, line)
 	}
-	quoted := strings.HasPrefix(split[0], "iptables-") || split[0] == "bpftool"
-	for _, w := range split {
-		if !quoted && strings.Contains(w, h) || split[0] == "nft" && !nftWord.MatchString(w) || strings.HasPrefix(w, "--modprobe") {
+	for _, split := range read {
+		if compares := len(read) > 1 && split[0] == "grep"; !compares && !slices.Contains(programs, split[0]) {
 			t.Errorf("%s: with %q: %s", what, h, line)
+		}
+		quoted := strings.HasPrefix(split[0], "iptables-") || split[0] == "bpftool" || split[0] == "grep"
+		for _, w := range split {
+			if !quoted && strings.Contains(w, h) || split[0] == "nft" && !nftWord.MatchString(w) || strings.HasPrefix(w, "--modprobe") {
+				t.Errorf("%s: with %q: %s", what, h, line)
+			}
 		}
 	}
 }

@@ -1,6 +1,9 @@
 package host
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"strings"
+)
 
 // NftTable is a table of nftables, of every family that this namespace has.
 type NftTable struct {
@@ -63,7 +66,18 @@ type IPTablesChain struct {
 
 // IPTablesRule is a rule: its arguments behind "-A CHAIN", unquoted, and its counters.
 type IPTablesRule struct {
-	Args    []string `json:"args"`
-	Packets uint64   `json:"packets,omitempty"`
-	Bytes   uint64   `json:"bytes,omitempty"`
+	Args []string `json:"args"`
+	// Line is what iptables-save writes behind "-A CHAIN", where that is not the arguments with a space in between.
+	Line    string `json:"line,omitempty"`
+	Packets uint64 `json:"packets,omitempty"`
+	Bytes   uint64 `json:"bytes,omitempty"`
+}
+
+// Saved is the rule as iptables-save, and iptables -S, write it.
+func (r IPTablesRule) Saved(chain string) string {
+	line := r.Line
+	if line == "" {
+		line = strings.Join(r.Args, " ")
+	}
+	return "-A " + chain + " " + line
 }

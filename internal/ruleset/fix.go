@@ -1,6 +1,10 @@
 package ruleset
 
-import "ipiptrace/internal/command"
+import (
+	"slices"
+
+	"ipiptrace/internal/command"
+)
 
 // Fix is the command that takes back what the rule does to this packet, and to as little else as it can.
 func Fix(r Rule, p Packet) command.Fix {
@@ -18,13 +22,51 @@ func Fix(r Rule, p Packet) command.Fix {
 	return command.Of("nft delete rule % % % handle %", family, table, chain, command.Number(r.Handle))
 }
 
+// readBack are the matches and targets of iptables that it reads back as it has saved them: a rule of nothing else is
+// deleted by its text, whoever has moved it since. TestNativeDeletions holds them against this machine's iptables.
+//
+// Others it refuses to find again ("Bad rule": recent, connlimit), or it saves a name with a space in it as two words
+// (recent, hashlimit, helper, set, cgroup).
+var readBack = []string{
+	"tcp", "udp", "icmp", "sctp", "dccp", "ah", "esp", "ipcomp", "multiport", "iprange", "length", "ttl", "tos", "dscp", "ecn", "tcpmss",
+	"comment", "conntrack", "state", "connmark", "connbytes", "mark", "addrtype", "pkttype", "mac", "physdev", "policy", "devgroup", "realm",
+	"limit", "statistic", "time", "u32",
+	"DROP", "ACCEPT", "RETURN", "REJECT", "NFQUEUE", "DNAT", "REDIRECT",
+}
+
+// textual reports whether iptables finds a rule again by its text.
+func textual(args []string) bool {
+	for i := range args[:max(len(args)-1, 0)] {
+		if (args[i] == "-m" || args[i] == "-j") && !slices.Contains(readBack, args[i+1]) {
+			return false
+		}
+	}
+	return true
+}
+
+// iptablesFix deletes a rule, or lets the packet's service pass before the chain's policy is asked.
+//
+// A rule that iptables would not find by its text is deleted by its handle, as nft does with any rule in nf_tables, and
+// no other rule ever gets that handle. iptables-legacy has but numbers, which others move: there the line is looked at
+// once more.
 func iptablesFix(r Rule, p Packet) command.Fix {
 	program := command.OneOf("the program of the rule", r.Backend, "iptables-nft", "iptables-legacy")
 	table := command.OneOf("the table", r.Table, "filter", "nat", "mangle", "raw", "security")
+	chain := command.IPTablesChain(r.Chain)
 	if r.Policy != "" {
-		return command.Of("% -t % -I % % -j ACCEPT", program, table, command.IPTablesChain(r.Chain), iptablesMatch(p))
+		return command.Of("% -t % -I % % -j ACCEPT", program, table, chain, iptablesMatch(p))
 	}
-	return command.Of("% -t % -D % %", program, table, command.IPTablesChain(r.Chain), command.IPTablesRule(r.Args))
+	if textual(r.Args) {
+		return command.Of("% -t % -D % %", program, table, chain, command.IPTablesRule(r.Args))
+	}
+	if r.InKernel != 0 {
+		byHandle := command.Of("nft delete rule ip % % handle %", table, command.Identifier("chain", r.Chain), command.Number(r.InKernel))
+		if byHandle.Refused() == "" {
+			return byHandle
+		}
+	}
+	number := command.Number(r.Number)
+	return command.Guarded("the rule", command.Of("% -t % -S % %", program, table, chain, number), r.Line, command.Of("% -t % -D % %", program, table, chain, number))
 }
 
 // iptablesMatch describes the packet's service: of a tunnelled one the director's address.

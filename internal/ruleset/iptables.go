@@ -53,7 +53,7 @@ func (e *evaluation) iptables(t *host.IPTables, c *host.IPTablesChain, reach mat
 			v.kind = goes
 		}
 		rejects := v.rule.Rejects
-		v.rule = ruleOf(t, c, i)
+		v.rule = ruleOf(e.s, t, c, i)
 		v.rule.Rejects = rejects
 		if v.unknown {
 			hit = hit.and(may)
@@ -63,9 +63,27 @@ func (e *evaluation) iptables(t *host.IPTables, c *host.IPTablesChain, reach mat
 }
 
 // ruleOf is rule i of a chain.
-func ruleOf(t *host.IPTables, c *host.IPTablesChain, i int) Rule {
-	args := c.Rules[i].Args
-	return Rule{Backend: t.Backend, Family: "ip", Table: t.Table, Chain: c.Name, Number: i + 1, Args: args, Text: "-A " + c.Name + " " + command.Quote(args)}
+func ruleOf(s *host.Snapshot, t *host.IPTables, c *host.IPTablesChain, i int) Rule {
+	r := c.Rules[i]
+	return Rule{
+		Backend: t.Backend, Family: "ip", Table: t.Table, Chain: c.Name, Number: i + 1, Args: r.Args, Line: r.Saved(c.Name),
+		Text: "-A " + c.Name + " " + command.Quote(r.Args), InKernel: inKernel(s, t, c, i),
+	}
+}
+
+// inKernel is the handle of a rule of iptables-nft: nft shows the same rules in the same order.
+func inKernel(s *host.Snapshot, t *host.IPTables, c *host.IPTablesChain, i int) uint64 {
+	for _, table := range s.Nft {
+		if t.Backend != "iptables-nft" || !table.IPTables || table.Family != "ip" || table.Name != t.Table {
+			continue
+		}
+		for _, chain := range table.Chains {
+			if chain.Name == c.Name && len(chain.Rules) == len(c.Rules) {
+				return chain.Rules[i].Handle
+			}
+		}
+	}
+	return 0
 }
 
 // targets are those that end a rule. NAT's accept the packet, and are only in tables that see a connection begin.

@@ -48,8 +48,11 @@ type Rule struct {
 	Policy string
 	// Rejects: the rule answers the packet.
 	Rejects bool
-	// Args are the arguments of an iptables rule behind -A CHAIN.
+	// Args are the arguments of an iptables rule behind -A CHAIN, Line is the whole as iptables-save writes it.
 	Args []string
+	Line string
+	// InKernel is the handle that nft shows of a rule of iptables-nft, 0 if it is not known.
+	InKernel uint64
 	// Element is the element of a verdict map that decided, for nft delete element; with the set's name.
 	Set, Element string
 }

@@ -89,7 +89,7 @@ func asRule(s *host.Snapshot, t *host.NftTable, c host.NftChain, n int) (Rule, b
 		}
 		if chain := find(it, c.Name); chain != nil && n < len(chain.Rules) {
 			args := chain.Rules[n].Args
-			r := ruleOf(it, chain, n)
+			r := ruleOf(s, it, chain, n)
 			r.Rejects = slices.Contains(args, "REJECT")
 			return r, true
 		}

@@ -276,10 +276,12 @@ func saved(text []byte) (tables []host.IPTables, err error) {
 			_, text, _ = bytes.Cut(text, []byte("\n"))
 			continue
 		}
-		var words []string
-		if words, text, err = line(text); err != nil {
+		words, rest, err := line(text)
+		if err != nil {
 			return nil, err
 		}
+		whole := strings.TrimSuffix(string(text[:len(text)-len(rest)]), "\n")
+		text = rest
 		switch {
 		case len(words) == 0:
 		case t == nil && len(words) == 1 && strings.HasPrefix(words[0], "*"):
@@ -294,7 +296,7 @@ func saved(text []byte) (tables []host.IPTables, err error) {
 				return nil, err
 			}
 		default:
-			if err := addRule(t, words); err != nil {
+			if err := addRule(t, words, whole); err != nil {
 				return nil, err
 			}
 			rules = true
@@ -322,8 +324,8 @@ func addChain(t *host.IPTables, words []string) error {
 	return nil
 }
 
-// addRule reads "[3:180] -A INPUT -p tcp -j DROP".
-func addRule(t *host.IPTables, words []string) error {
+// addRule reads "[3:180] -A INPUT -p tcp -j DROP": the words of a whole line.
+func addRule(t *host.IPTables, words []string, whole string) error {
 	if len(words) < 3 || words[1] != "-A" {
 		return fmt.Errorf("%q is no rule", words)
 	}
@@ -336,6 +338,9 @@ func addRule(t *host.IPTables, words []string) error {
 		return fmt.Errorf("%q is of no chain", words)
 	}
 	rule.Args = words[3:]
+	if begins := words[0] + " " + rule.Saved(words[2]); begins != whole {
+		_, rule.Line, _ = strings.Cut(whole, " -A "+words[2]+" ")
+	}
 	t.Chains[i].Rules = append(t.Chains[i].Rules, rule)
 	return nil
 }

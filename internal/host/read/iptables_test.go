@@ -31,12 +31,18 @@ COMMIT
 	want := []host.IPTables{{Table: "filter", Chains: []host.IPTablesChain{
 		{Name: "INPUT", Policy: "ACCEPT", Rules: []host.IPTablesRule{
 			{Args: []string{"-p", "tcp", "-m", "tcp", "--dport", "80", "-m", "comment", "--comment", "plain", "-j", "DROP"}, Packets: 3, Bytes: 180},
-			{Args: []string{"-m", "comment", "--comment", "x\n-A INPUT -j ACCEPT\nCOMMIT", "-j", "DROP"}},
-			{Args: []string{"-m", "comment", "--comment", `q"uo\te 's`, "-j", "LOG", "--log-prefix", `pre fix"`}},
-			{Args: []string{"-m", "string", "--string", `a\" b`, "--algo", "bm", "-j", "DROP"}},
+			{
+				Args: []string{"-m", "comment", "--comment", "x\n-A INPUT -j ACCEPT\nCOMMIT", "-j", "DROP"},
+				Line: "-m comment --comment \"x\n-A INPUT -j ACCEPT\nCOMMIT\" -j DROP",
+			},
+			{
+				Args: []string{"-m", "comment", "--comment", `q"uo\te 's`, "-j", "LOG", "--log-prefix", `pre fix"`},
+				Line: `-m comment --comment "q\"uo\\te \'s" -j LOG --log-prefix "pre fix\""`,
+			},
+			{Args: []string{"-m", "string", "--string", `a\" b`, "--algo", "bm", "-j", "DROP"}, Line: `-m string --string "a\\\" b" --algo bm -j DROP`},
 		}},
 		{Name: "FORWARD", Policy: "ACCEPT"}, {Name: "OUTPUT", Policy: "ACCEPT"},
-		{Name: "k8s:x", Rules: []host.IPTablesRule{{Args: []string{"-m", "comment", "--comment", "", "-j", "RETURN"}}}},
+		{Name: "k8s:x", Rules: []host.IPTablesRule{{Args: []string{"-m", "comment", "--comment", "", "-j", "RETURN"}, Line: `-m comment --comment "" -j RETURN`}}},
 	}}}
 	if err != nil || !reflect.DeepEqual(tables, want) {
 		t.Errorf("%v: %+v\nwant %+v", err, tables, want)
@@ -142,8 +148,11 @@ func FuzzSaved(f *testing.F) {
 			"[5:6] -A INPUT -m comment --comment \"" + quote.Replace(two) + "\"\nCOMMIT\n"
 		tables, err := saved([]byte(text))
 		want := []host.IPTables{{Table: "filter", Chains: []host.IPTablesChain{{Name: "INPUT", Policy: "DROP", Rules: []host.IPTablesRule{
-			{Args: []string{"-m", "comment", "--comment", one, "-j", "DROP"}, Packets: 3, Bytes: 4},
-			{Args: []string{"-m", "comment", "--comment", two}, Packets: 5, Bytes: 6},
+			{
+				Args: []string{"-m", "comment", "--comment", one, "-j", "DROP"}, Packets: 3, Bytes: 4,
+				Line: "-m comment --comment \"" + quote.Replace(one) + "\" -j DROP",
+			},
+			{Args: []string{"-m", "comment", "--comment", two}, Line: "-m comment --comment \"" + quote.Replace(two) + "\"", Packets: 5, Bytes: 6},
 		}}}}}
 		if err != nil || !reflect.DeepEqual(tables, want) {
 			t.Errorf("%v: %+v", err, tables)
