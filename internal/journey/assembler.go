@@ -257,6 +257,11 @@ func (a *Assembler) sight(e event.Event) {
 		a.answerLeaves(f, e)
 		return
 	}
+	if f.isAside(k) {
+		a.besides(f, e)
+		return
+	}
+	a.forked(f, e)
 	a.follow(f, e)
 }
 
@@ -306,7 +311,10 @@ func (a *Assembler) retire(f *flight, how goneBy) {
 	for _, k := range f.keys {
 		a.forget(k, how)
 	}
-	f.keys = nil
+	for _, k := range f.aside {
+		a.forget(k, how)
+	}
+	f.keys, f.aside = nil, nil
 	a.agenda.remove(f)
 	rest := slices.DeleteFunc(a.byID[f.id], func(x *flight) bool { return x == f })
 	if a.byID[f.id] = rest; len(rest) == 0 {

@@ -32,6 +32,7 @@ func (a *Assembler) board(e event.Event, k key) *flight {
 			f = a.cutFrom(e)
 		}
 		if f != nil {
+			f.forks(e, k)
 			f.keys = append(f.keys, k)
 			f.undecided = false
 			a.byKey[k], a.bySkb[k.skb] = f, k
@@ -64,7 +65,7 @@ func (a *Assembler) rename(f *flight, old, k key) {
 // the same hash (a UDP sender that leaves the IP id 0).
 func (a *Assembler) continued(e event.Event) *flight {
 	for _, f := range a.byID[e.ID] {
-		if !f.quoted && f.freed == nil && !f.socket && len(f.steps) < maxSteps && len(f.keys) < maxCopies && !f.beenAt(e) {
+		if !f.quoted && f.freed == nil && !f.socket && len(f.steps) < maxSteps && len(f.keys) < maxCopies && (!f.beenAt(e) || f.isDoubled(e)) {
 			return f
 		}
 	}

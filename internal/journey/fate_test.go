@@ -163,7 +163,9 @@ func TestEveryPacketGetsTheFateItHad(t *testing.T) {
 			k.packet(1, data()).tunnelled().at(event.TCPRcv, event.TCPDoRcv).kfree("tcp_validate_incoming", "TCP_INVALID_SEQUENCE")
 		}, fate: Dropped},
 		"a tap's clone is nothing": {does: func(k *kernel) {
-			k.packet(1, ack()).tunnelled().kfree("packet_rcv", "NOT_SPECIFIED").at(event.TCPRcv).returns(event.TCPRcv, 0)
+			s := k.packet(1, ack()).tunnelled()
+			s.copy().kfree("packet_rcv", "NOT_SPECIFIED")
+			s.at(event.TCPRcv).returns(event.TCPRcv, 0)
 		}, fate: Delivered},
 		"an ICMP echo reaches icmp_rcv": {does: func(k *kernel) {
 			p := syn()

@@ -39,24 +39,8 @@ type sighting struct {
 	ttl     uint8
 }
 
-// flight is a journey that has not ended.
-type flight struct {
-	id     uint64
-	packet event.Packet // at first sight, or the first one with headers
-	flow   *flow
-	way    int // index into flow.ways
-	reply  bool
-
-	// keys are the sk_buffs that it lives in, the one seen last at the end.
-	keys  []key
-	first time.Duration
-	last  time.Duration
-	steps []sighting
-	// more is the number of sightings beyond maxSteps.
-	more int
-	// losses is how many losses the Assembler had seen when it began, gaps what was missing besides.
-	losses, gaps int
-
+// position is where a packet is, and what it did to come there.
+type position struct {
 	// Where it is.
 	dev       string
 	ifindex   uint32
@@ -66,7 +50,6 @@ type flight struct {
 	ttl       uint8
 	outer     *event.Header
 	changed   *event.Packet // as NAT left it
-	segments  uint16
 
 	// What it did in the present network namespace.
 	arrived      bool // came in through a device
@@ -85,6 +68,31 @@ type flight struct {
 	// balanced: IPVS has sent it on, given is the sk_buff that it got, as long as its caller has not returned.
 	balanced bool
 	given    key
+}
+
+// flight is a journey that has not ended.
+type flight struct {
+	id     uint64
+	packet event.Packet // at first sight, or the first one with headers
+	flow   *flow
+	way    int // index into flow.ways
+	reply  bool
+
+	// keys are the sk_buffs that it lives in, the one seen last at the end.
+	keys  []key
+	first time.Duration
+	last  time.Duration
+	steps []sighting
+	// more is the number of sightings beyond maxSteps.
+	more int
+	// losses is how many losses the Assembler had seen when it began, gaps what was missing besides.
+	losses, gaps int
+
+	position
+	segments uint16
+	// fork is when it was copied last, aside are the copies that are no part of its way.
+	fork  *fork
+	aside []key
 
 	// What will become of it if nothing more is seen.
 	prospect prospect

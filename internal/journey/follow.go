@@ -2,11 +2,12 @@ package journey
 
 import "ipiptrace/tracer/event"
 
-// endings are the sightings that say that an sk_buff is no more.
+// endings are the sightings that say that an sk_buff is no more, or no more the packet's: they are no steps.
 var endings = map[event.Place]func(*Assembler, *flight, event.Event){
 	event.KfreeSkb:   (*Assembler).freed,
 	event.ConsumeSkb: (*Assembler).consumed,
 	event.LeftNetns:  (*Assembler).leave,
+	event.Cloned:     (*Assembler).goesOnIn,
 }
 
 // follow takes a sighting of a packet that is on its way.

@@ -62,6 +62,13 @@ func (s *skb) copy() *skb {
 	return &c
 }
 
+// handedOn is the sk_buff in which a packet goes on whose own a tap has.
+func (s *skb) handedOn() *skb {
+	c := s.copy()
+	c.event(event.Cloned).Peer = s.addr
+	return c
+}
+
 func (k *kernel) pass(d time.Duration) { k.at += d }
 
 func (k *kernel) tick() {

@@ -31,8 +31,13 @@ const (
 	consumedReason = "SKB_CONSUMED"
 )
 
-// Tap is the freeing of a clone that a packet socket had: it says nothing of the packet.
-var tapFunctions = []string{"packet_rcv", "tpacket_rcv", "packet_rcv_spkt", "packet_rcv_fanout"}
+// tapFunctions are those in which a packet socket, or a raw socket, frees its own: that says nothing of the packet. A packet
+// socket's own is a clone, or, if it is bound to a protocol and a device, the sk_buff that came, while the packet goes on in a
+// clone. A raw socket's is always a clone (raw_v4_input).
+var tapFunctions = []string{
+	"packet_rcv", "tpacket_rcv", "packet_rcv_spkt", "packet_rcv_fanout", "packet_recvmsg", "packet_release", "packet_sock_destruct",
+	"raw_rcv", "raw_rcv_skb", "raw_local_deliver", "raw_v4_input", "raw_recvmsg",
+}
 
 // ordinaryFrees are the rows, the first one that fits decides. Facts: kernel-facts, §1.6 and §8.
 var ordinaryFrees = []ordinary{
@@ -191,7 +196,12 @@ func (row ordinary) fits(f *flight, d event.Drop) bool {
 		(row.proto == 0 || row.proto == f.packet.Inner.Protocol)
 }
 
-// isTap reports whether a freeing was that of a tap's clone.
-func isTap(d event.Drop) bool {
-	return d.Reason == "PACKET_SOCK_ERROR" || slices.Contains(tapFunctions, function(d.Function))
+// isTap reports whether a freeing was that of what a tap had.
+func isTap(e event.Event) bool {
+	d := e.Drop
+	if d == nil || e.Place != event.KfreeSkb && e.Place != event.ConsumeSkb {
+		return false
+	}
+	taps := func(symbol string) bool { return slices.Contains(tapFunctions, function(symbol)) }
+	return d.Reason == "PACKET_SOCK_ERROR" || taps(d.Function) || slices.ContainsFunc(d.Stack, taps)
 }

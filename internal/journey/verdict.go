@@ -15,7 +15,8 @@ func (a *Assembler) freed(f *flight, e event.Event) {
 	}
 	unseen := len(f.steps) == 0
 	switch {
-	case isTap(d) && !unseen:
+	case isTap(e) && !unseen:
+		a.tapFrees(f, e)
 		return
 	case d.Reason == consumedReason:
 		a.consumed(f, e)
@@ -87,6 +88,10 @@ func (a *Assembler) consumed(f *flight, e event.Event) {
 		a.freed(f, e)
 		return
 	}
+	if isTap(e) && len(f.steps) > 0 {
+		a.tapFrees(f, e)
+		return
+	}
 	f.last = max(f.last, e.Time)
 	current, left := a.release(f, e)
 	if len(f.steps) == 0 {
@@ -111,6 +116,8 @@ func (a *Assembler) consumed(f *flight, e event.Event) {
 		a.schedule(f, end)
 	case f.rewritten():
 		a.schedule(f, handedOn)
+	case f.lostCopy != nil && f.leaving == staying:
+		a.schedule(f, droppedInClone)
 	case f.director.sent && f.leaving == staying:
 		a.schedule(f, silence) // the copy that IPVS has made goes on
 	case f.leaving == driven:

@@ -51,7 +51,8 @@ type Event struct {
 	Seen time.Duration
 	// ID is the hash of the inner header: the same wherever the packet is seen, also in another sk_buff.
 	ID uint64
-	// Peer is the sk_buff that this one was merged into (GroMerged), 0 if not known; the rule's handle (NftRule, NftResult).
+	// Peer is the sk_buff that this one was merged into (GroMerged), 0 if not known; the one that the packet was in before
+	// (Cloned); the rule's handle (NftRule, NftResult).
 	Peer uint64
 
 	Netns   uint32
@@ -63,7 +64,7 @@ type Event struct {
 
 	// Packet is there on first sight and when the device or the outer header changed.
 	Packet *Packet
-	// Drop is there with KfreeSkb, and with ConsumeSkb of a fragment if the kernel says where.
+	// Drop is there with KfreeSkb, and with ConsumeSkb of a fragment, or of what a tap may have, if the kernel says where.
 	Drop *Drop
 
 	// Count is the number of events lost, with Kind Lost.

@@ -13,6 +13,7 @@ const (
 	NetDevStartXmit Place = 3
 	NetDevXmit      Place = 4
 	GroMerged       Place = 5
+	Cloned          Place = 6
 
 	IPRcv          Place = 10
 	IPRouteInput   Place = 11
@@ -65,6 +66,7 @@ var names = map[Place]string{
 	NetDevStartXmit:  "net_dev_start_xmit",
 	NetDevXmit:       "net_dev_xmit",
 	GroMerged:        "napi_gro_receive",
+	Cloned:           "cloned",
 	IPRcv:            "ip_rcv",
 	IPRouteInput:     "ip_route_input",
 	IPLocalDeliver:   "ip_local_deliver",
