@@ -126,14 +126,14 @@ func hasReasons() (bool, error) {
 func (o options) lab(ctx context.Context, r *report, l *lab.Lab, only *regexp.Regexp) error {
 	for _, s := range fault.Scenarios() {
 		if only.MatchString(s.Name) {
-			before := readTraces(l, tracesOf(s.Name))
+			before := readCounts(l, s.Counts)
 			_, err := o.play(ctx, r, l, s)
 			r.check("lab/"+s.Name, err)
 			r.check("lab/"+s.Name+"/counters", before.rise(3))
 			r.check("lab/"+s.Name+"/undo", o.repair(ctx, l, s))
 		}
 	}
-	before := readTraces(l, clean())
+	before := readCounts(l, clean())
 	_, err := o.healthy(ctx, r, l, round{tier: "lab", watched: everywhere, healthy: sets[o.set].connections}, func() {})
 	r.check("lab/healthy/no-errors", before.rose(0, 0))
 	return err

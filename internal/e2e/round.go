@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"ipiptrace/internal/lab"
@@ -26,7 +25,7 @@ var tiers = []string{auto, "fentry", "kprobe-multi", "kprobe", tracepoint}
 var mayLack = []string{"kprobe-multi"}
 
 // everywhere, as what is being watched, is --netns all.
-const everywhere lab.Role = "all"
+const everywhere = fault.Everywhere
 
 // set says how much is tested.
 type set struct {
@@ -71,7 +70,7 @@ func (s set) rounds(tier string) []round {
 	for _, f := range fault.Scenarios() {
 		switch {
 		case f.Code == "" || tier != auto && (unforced(f) || len(s.forced) > 0 && !slices.Contains(s.forced, f.Name)):
-		case pinned(f):
+		case f.Pinned:
 			modules = append(modules, f)
 		default:
 			faults = append(faults, f)
@@ -91,19 +90,13 @@ func (s set) rounds(tier string) []round {
 	return rounds
 }
 
-// pinned says that the fault can't come about while ipiptrace is attached: a probe in a module keeps it loaded.
-func pinned(s fault.Scenario) bool { return strings.HasPrefix(s.Name, "tunnel-module-missing") }
-
 // unforced are the faults that only auto is to show: a notice depends on what is watched, too.
-func unforced(s fault.Scenario) bool {
-	want, _ := expected(s.Name, s.Traffic[0].Proto)
-	return s.Notice || want.unforced
-}
+func unforced(s fault.Scenario) bool { return s.Notice || s.Unforced }
 
 // faultsOf are those for which the role is to be watched.
 func faultsOf(watched lab.Role, all []fault.Scenario) (of []fault.Scenario) {
 	for _, s := range all {
-		if want, _ := expected(s.Name, s.Traffic[0].Proto); want.watched == watched {
+		if s.Watch() == watched {
 			of = append(of, s)
 		}
 	}

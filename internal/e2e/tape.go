@@ -53,7 +53,7 @@ func kernelName() (string, error) {
 
 // tape records one fault until a replay of what is there says what the golden verdict says.
 func (o options) tape(ctx context.Context, r *report, l *lab.Lab, s fault.Scenario, path string) (err error) {
-	if pinned(s) {
+	if s.Pinned {
 		if err := fault.Inject(ctx, l, s); err != nil {
 			return err
 		}
@@ -79,10 +79,9 @@ func (o options) tape(ctx context.Context, r *report, l *lab.Lab, s fault.Scenar
 
 // recording starts a run that records, in the namespace in which the fault is, and returns what ends it.
 func (o options) recording(ctx context.Context, l *lab.Lab, s fault.Scenario, file string) (stop func() error, err error) {
-	want, _ := expected(s.Name, s.Traffic[0].Proto)
 	netns := string(everywhere)
-	if want.watched != everywhere && want.watched != lab.Switch {
-		netns = l.Node(want.watched).Path()
+	if watched := s.Watch(); watched != everywhere && watched != lab.Switch {
+		netns = l.Node(watched).Path()
 	}
 	ready := file + ".ready"
 	cmd := exec.CommandContext(ctx, o.ipiptrace, "record", file, "-q", "--vip", lab.VIP.String(), "--port", fmt.Sprint(lab.Port),

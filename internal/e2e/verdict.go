@@ -32,12 +32,10 @@ func (o options) verdicts(l *lab.Lab, w *watch, rd round, during window) (lost [
 
 // verdict checks that as many packets as were sent were lost, and each of them as expected. It returns them.
 func (o options) verdict(l *lab.Lab, w *watch, rd round, during window, t lab.Traffic) ([]line, error) {
-	want, ok := expected(during.scenario.Name, t.Proto)
+	want, ok := o.expected(l, during.scenario, t.Proto, rd.tier)
 	if !ok {
-		return nil, errors.New("no row says how its journeys end")
+		return nil, errors.New("the scenario does not say how its journeys end")
 	}
-	want = want.in(rd.tier, o.reasons)
-	want.late = lateAnswer(l)
 	during = want.window(during)
 	found := w.await(during, t.Count, want.ours)
 	if len(found) < t.Count {
@@ -57,9 +55,7 @@ func (o options) verdict(l *lab.Lab, w *watch, rd round, during window, t lab.Tr
 func (o options) nothingElse(l *lab.Lab, w *watch, rd round, during window, missed int) error {
 	journeys := w.during(during)
 	for _, t := range during.scenario.Traffic {
-		want, _ := expected(during.scenario.Name, t.Proto)
-		want = want.in(rd.tier, o.reasons)
-		want.late = lateAnswer(l)
+		want, _ := o.expected(l, during.scenario, t.Proto, rd.tier)
 		// One that was sent again may have been explained when the fault was repaired already.
 		ours := func(j line) bool { return want.ours(j) && o.match(l, j, want, anyCode) == nil }
 		flows := map[flow]bool{}
@@ -69,7 +65,7 @@ func (o options) nothingElse(l *lab.Lab, w *watch, rd round, during window, miss
 			}
 		}
 		journeys = slices.DeleteFunc(journeys, ours)
-		if want.onward && rd.watched == everywhere {
+		if want.Onward && rd.watched == everywhere {
 			journeys = slices.DeleteFunc(journeys, func(j line) bool {
 				return j.Direction == "reply" && j.lost() && flat(j).cause == during.scenario.Code
 			})
@@ -93,17 +89,14 @@ func list(all []line) (s string) {
 	return s
 }
 
-// ours reports whether a journey is one that the row is about.
+// ours reports whether a journey is one of those that are expected.
 func (l loss) ours(j line) bool {
-	if l.notice != "" {
-		_, ok := j.notice(l.notice)
+	if l.Notice != "" {
+		_, ok := j.notice(l.Notice)
 		return ok && j.is(l)
 	}
-	return j.is(l) && (j.lost() || l.blind != "" && j.Fate == l.blind || l.fate == replyLost && l.late(j))
+	return j.is(l) && (j.lost() || l.Blind != "" && j.Fate == l.Blind || l.Fate == fault.ReplyLost && l.late(j))
 }
-
-// replyLost is the fate of a packet whose answer never became one, or left by the wrong device.
-const replyLost = "delivered, reply lost"
 
 // lateAnswer tells the datagrams whose answer ipiptrace does not wait for: the service took that long to try.
 func lateAnswer(l *lab.Lab) func(line) bool {
@@ -114,12 +107,12 @@ func lateAnswer(l *lab.Lab) func(line) bool {
 	}
 }
 
-// is reports whether the journey is of the packets that the row is about.
+// is reports whether the journey is of the packets that are expected to be lost.
 func (j line) is(want loss) bool {
-	if j.Inner.Proto != wire(want.proto) {
+	if j.Inner.Proto != wire(want.Proto) {
 		return false
 	}
-	if want.reply {
+	if want.Reply {
 		return j.Direction == "reply" && j.Inner.Src == lab.VIP.String() && j.Inner.Sport == lab.Port
 	}
 	return j.Direction == "request" && j.Inner.Dst == lab.VIP.String() && j.Inner.Dport == lab.Port
@@ -128,25 +121,25 @@ func (j line) is(want loss) bool {
 // anyCode is for a cause that may be anything.
 const anyCode = "any"
 
-// match compares a journey with its row.
+// match compares a journey with what is expected of it.
 func (o options) match(l *lab.Lab, j line, want loss, code string) error {
 	at, err := l.Node(want.at).Inode()
 	if err != nil {
 		return err
 	}
 	got := flat(j)
-	reasons := want.reasons
-	if !o.reasons || want.functions == nil {
+	reasons := want.Reasons
+	if !o.reasons || want.Functions == nil {
 		reasons = []string{""}
 	}
-	functions, netns := want.functions, fmt.Sprint(at)
+	functions, netns := want.Functions, fmt.Sprint(at)
 	if functions == nil {
 		functions, netns = []string{""}, ""
 	}
-	fates := []string{want.fate}
+	fates := []string{want.Fate}
 	if !j.lost() {
 		code = ""
-		if want.fate == replyLost && want.late(j) {
+		if want.Fate == fault.ReplyLost && want.late(j) {
 			fates = append(fates, "delivered")
 		}
 	}
@@ -159,10 +152,10 @@ func (o options) match(l *lab.Lab, j line, want loss, code string) error {
 		{"fate", got.fate, fates, true},
 		{"function", got.function, functions, true},
 		{"reason", got.reason, reasons, true},
-		{"dev", got.dev, []string{want.dev}, want.dev != ""},
+		{"dev", got.dev, []string{want.Dev}, want.Dev != ""},
 		{"netns", got.netns, []string{netns}, true},
-		{"nf_hook", got.hook, []string{want.hook}, true},
-		{"reject", got.reject, []string{want.reject}, true},
+		{"nf_hook", got.hook, []string{want.Hook}, true},
+		{"reject", got.reject, []string{want.Reject}, true},
 		{"cause", got.cause, []string{code}, code != anyCode},
 	} {
 		if c.ask && !slices.Contains(c.want, c.got) {
@@ -172,7 +165,7 @@ func (o options) match(l *lab.Lab, j line, want loss, code string) error {
 	return errors.Join(errs...)
 }
 
-// ending is what a row says of a journey.
+// ending is what is compared of a journey.
 type ending struct{ fate, function, reason, dev, netns, hook, reject, cause string }
 
 func flat(j line) (e ending) {

@@ -19,6 +19,8 @@ func balanceFaults() []Scenario {
 			Inject:  []lab.Step{narrow(), once()}, // IPVS looks at the threshold when a connection comes
 			Undo:    []lab.Step{weigh(1)},         // without a threshold
 			Traffic: expect(lab.Refused),
+			Losses:  both(Loss{Fate: "rejected", Functions: netfilter, Reasons: netfilterDrop, Dev: "eth0", Hook: "input", Reject: "icmp 3/3"}),
+			At:      lab.Director,
 		},
 		{
 			Name:    "ipvs-backup",
@@ -33,6 +35,8 @@ func balanceFaults() []Scenario {
 				unless("Daemon has not", unless("No such process", run(lab.Director, "ipvsadm", "--stop-daemon", "backup"))),
 			},
 			Traffic: expect(lab.Refused),
+			Losses:  unheard("eth0"),
+			At:      lab.Director,
 		},
 		{
 			Name:    "ipvs-destination-removed",
@@ -40,6 +44,8 @@ func balanceFaults() []Scenario {
 			Code:    "ipvs-destination-removed",
 			Undo:    []lab.Step{stopListening(), hangUp(), removeServices(), addServices(), listen()},
 			Traffic: []lab.Traffic{{Proto: lab.TCP, Count: faulty, Parallel: faulty, Request: 200, Answer: 200, Deadline: unanswered, Midway: removeDestinationOf(unix.IPPROTO_TCP), Want: lab.TimedOut}},
+			Losses:  []Loss{{Proto: lab.TCP, Fate: "dropped", Functions: netfilter, Reasons: netfilterDrop, Dev: "eth0", Hook: "input"}},
+			At:      lab.Director,
 		},
 		{
 			Name:    "ipvs-no-connection",
@@ -52,6 +58,8 @@ func balanceFaults() []Scenario {
 				removeServices(), addServices(), listen(),
 			},
 			Traffic: []lab.Traffic{{Proto: lab.TCP, Count: faulty, Parallel: faulty, Request: 200, Answer: 200, Midway: silence(forgotten), Want: lab.Broken}},
+			Losses:  []Loss{{Proto: lab.TCP, Fate: "rejected", Functions: tcpReceive, Reasons: noSocket, Dev: "eth0", Reject: "rst 0/0"}},
+			At:      lab.Director,
 		},
 		{
 			Name:    "ipvs-defence",
@@ -60,6 +68,8 @@ func balanceFaults() []Scenario {
 			Inject:  []lab.Step{sysctl(lab.Director, "net/ipv4/vs/am_droprate", "1"), sysctl(lab.Director, "net/ipv4/vs/drop_packet", "3")},
 			Undo:    []lab.Step{sysctl(lab.Director, "net/ipv4/vs/drop_packet", "0"), sysctl(lab.Director, "net/ipv4/vs/am_droprate", "10")},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: netfilter, Reasons: netfilterDrop, Dev: "eth0", Hook: "input"}),
+			At:      lab.Director,
 		},
 		{
 			// The client tries again a second later, and that works.
@@ -81,6 +91,8 @@ func balanceFaults() []Scenario {
 				nftGone(lab.Director, "ip"), removeServices(), addServices(), forgetConnections(lab.Director),
 			},
 			Traffic: []lab.Traffic{{Proto: lab.TCP, Count: faulty, Request: 200, Answer: 200, Close: lab.ServerFirst, Want: lab.Answered}},
+			Losses:  []Loss{{Proto: lab.TCP, Fate: "dropped", Functions: netfilter, Reasons: netfilterDrop, Dev: "eth0", Hook: "input"}},
+			At:      lab.Director,
 		},
 		{
 			Name:    "ipvs-fwmark",
@@ -96,6 +108,8 @@ func balanceFaults() []Scenario {
 				runWith(lab.Director, "table ip ipvs\ndelete table ip ipvs\n", "nft", "-f", "-"),
 			},
 			Traffic: expect(lab.Refused),
+			Losses:  unheard("eth0"),
+			At:      lab.Director,
 		},
 		{
 			// IPVS takes a packet before connection tracking has it for good.
@@ -107,8 +121,11 @@ func balanceFaults() []Scenario {
 					type filter hook input priority filter; policy accept;
 					ct state new tcp flags & (fin|syn|rst|ack) != syn drop
 				}`)},
-			Undo:    []lab.Step{nftGone(lab.Director, "ip"), stopListening(), hangUp(), removeServices(), addServices(), listen(), forgetConnections(lab.Director)},
-			Traffic: []lab.Traffic{{Proto: lab.TCP, Count: faulty, Parallel: faulty, Request: 200, Answer: 200, Deadline: unanswered, Abort: true, Want: lab.TimedOut}},
+			Undo:     []lab.Step{nftGone(lab.Director, "ip"), stopListening(), hangUp(), removeServices(), addServices(), listen(), forgetConnections(lab.Director)},
+			Traffic:  []lab.Traffic{{Proto: lab.TCP, Count: faulty, Parallel: faulty, Request: 200, Answer: 200, Deadline: unanswered, Abort: true, Want: lab.TimedOut}},
+			Losses:   []Loss{{Proto: lab.TCP, Fate: "dropped", Functions: nftables, Reasons: netfilterDrop, Dev: "eth0", Hook: "input"}},
+			At:       lab.Director,
+			Unforced: true,
 		},
 		{
 			// With four hops the packet ends on the real server, at its second visit.
@@ -123,7 +140,9 @@ func balanceFaults() []Scenario {
 				run(lab.RealServer, "ipvsadm", "-C"), linkDown(lab.Director, "tunl0"),
 				sysctl(lab.Client, "net/ipv4/ip_default_ttl", "64"),
 			},
-			Traffic: expectExpired(),
+			Traffic:  expectExpired(),
+			Losses:   both(Loss{Fate: "rejected", Functions: ipvsTransmit, Reasons: unnamed, Dev: "tunl0", Reject: "icmp 11/0"}),
+			Unforced: true,
 		},
 	}
 }

@@ -20,6 +20,9 @@ func directorFaults() []Scenario {
 			Inject:  []lab.Step{removeServices()},
 			Undo:    []lab.Step{addServices()},
 			Traffic: expect(lab.Refused),
+			Losses:  unheard("eth0"),
+			At:      lab.Director,
+			Counts:  []Count{{lab.Director, "Tcp:", "OutRsts"}, {lab.Director, "Udp:", "NoPorts"}},
 		},
 		{
 			Name:    "weight-zero",
@@ -28,6 +31,9 @@ func directorFaults() []Scenario {
 			Inject:  []lab.Step{weigh(0)},
 			Undo:    []lab.Step{weigh(1)},
 			Traffic: expect(lab.Refused),
+			Losses:  both(Loss{Fate: "rejected", Functions: netfilter, Reasons: netfilterDrop, Dev: "eth0", Hook: "input", Reject: "icmp 3/3"}),
+			At:      lab.Director,
+			Counts:  []Count{{lab.Director, "Icmp:", "OutDestUnreachs"}},
 		},
 		{
 			Name:    "no-destination",
@@ -36,6 +42,8 @@ func directorFaults() []Scenario {
 			Inject:  []lab.Step{removeDestination()},
 			Undo:    []lab.Step{removeServices(), addServices()},
 			Traffic: expect(lab.Refused),
+			Losses:  both(Loss{Fate: "rejected", Functions: netfilter, Reasons: netfilterDrop, Dev: "eth0", Hook: "input", Reject: "icmp 3/3"}),
+			At:      lab.Director,
 		},
 		{
 			Name:    "director-no-route",
@@ -50,6 +58,8 @@ func directorFaults() []Scenario {
 				removeServices(), addServices(),
 			},
 			Traffic: expired,
+			Losses:  both(Loss{Fate: "rejected", Functions: ipvsTransmit, Reasons: unnamed, Dev: "eth0", Reject: "icmp 3/1"}),
+			At:      lab.Director,
 		},
 		{
 			Name:    "director-neighbour-failed",
@@ -58,6 +68,8 @@ func directorFaults() []Scenario {
 			Inject:  bySilentGateway(lab.Director, lab.RealServerAddr),
 			Undo:    notBySilentGateway(lab.Director, lab.RealServerAddr),
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "rejected", Functions: neighbour, Reasons: []string{"NEIGH_FAILED"}, Dev: "eth0", Reject: "icmp 3/1", Answerless: true}),
+			At:      lab.Director,
 		},
 		{
 			Name:    "director-netem-loss",
@@ -66,6 +78,8 @@ func directorFaults() []Scenario {
 			Inject:  append([]lab.Step{resolve(lab.Client, lab.DirectorAddr), resolve(lab.Director, lab.RealServerAddr)}, run(lab.Director, "tc", "qdisc", "replace", "dev", "eth0", "root", "netem", "loss", "100%")),
 			Undo:    append([]lab.Step{unresolve(lab.Client, lab.DirectorAddr), unresolve(lab.Director, lab.RealServerAddr)}, noRoot(lab.Director)),
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: netem, Reasons: []string{"QDISC_DROP", "NOT_SPECIFIED"}, Dev: "eth0"}),
+			At:      lab.Director,
 		},
 		{
 			Name:    "director-rp-filter",
@@ -82,6 +96,8 @@ func directorFaults() []Scenario {
 				unresolve(lab.Client, lab.DirectorAddr),
 			},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: atSource, Reasons: []string{"IP_RPFILTER"}, Dev: "eth0"}),
+			At:      lab.Director,
 		},
 		{
 			Name:    "director-vip-missing",
@@ -90,6 +106,8 @@ func directorFaults() []Scenario {
 			Inject:  []lab.Step{removeAddr(lab.Director, "lo", lab.VIP)},
 			Undo:    []lab.Step{giveAddr(lab.Director, "lo", lab.VIP)},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: noRoute, Reasons: addressError, Dev: "eth0"}),
+			At:      lab.Director,
 		},
 		{
 			Name:    "mtu-exceeded",
@@ -108,6 +126,8 @@ func directorFaults() []Scenario {
 				routeClient(), nftGone(lab.Client, "ip"),
 			},
 			Traffic: []lab.Traffic{{Proto: lab.UDP, Count: faulty, Request: 1472, Deadline: unanswered, Want: lab.TimedOut}},
+			Losses:  []Loss{{Proto: lab.UDP, Fate: "rejected", Functions: ipvsTransmit, Reasons: unnamed, Dev: "eth0", Reject: "icmp 3/4"}},
+			At:      lab.Director,
 		},
 		{
 			Name:    "ttl-expired",
@@ -116,6 +136,9 @@ func directorFaults() []Scenario {
 			Inject:  []lab.Step{sysctl(lab.Client, "net/ipv4/ip_default_ttl", "1")},
 			Undo:    []lab.Step{sysctl(lab.Client, "net/ipv4/ip_default_ttl", "64")},
 			Traffic: expired,
+			Losses:  both(Loss{Fate: "rejected", Functions: ipvsTransmit, Reasons: unnamed, Dev: "eth0", Reject: "icmp 11/0"}),
+			At:      lab.Director,
+			Counts:  []Count{{lab.Director, "Ip:", "InHdrErrors"}, {lab.Director, "Icmp:", "OutTimeExcds"}},
 		},
 	}
 }

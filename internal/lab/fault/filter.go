@@ -17,6 +17,7 @@ func filterFaults() []Scenario {
 				}`)},
 			Undo:    []lab.Step{nftGone(lab.RealServer, "ip")},
 			Traffic: expect(lab.TimedOut),
+			Losses:  filtered("tunl0", "input"),
 		},
 		{
 			Name:    "firewall-outer",
@@ -29,6 +30,7 @@ func filterFaults() []Scenario {
 				}`)},
 			Undo:    []lab.Step{nftGone(lab.RealServer, "ip")},
 			Traffic: expect(lab.TimedOut),
+			Losses:  filtered("eth0", "prerouting"),
 		},
 		{
 			Name:    "firewall-legacy",
@@ -41,6 +43,7 @@ func filterFaults() []Scenario {
 			},
 			Undo:    []lab.Step{run(lab.RealServer, "iptables-legacy", "-F", "INPUT")},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: netfilter, Reasons: netfilterDrop, Dev: "tunl0", Hook: "input"}),
 		},
 		{
 			Name:    "firewall-output",
@@ -54,6 +57,7 @@ func filterFaults() []Scenario {
 				}`)},
 			Undo:    []lab.Step{nftGone(lab.RealServer, "ip"), stopListening(), listen()},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Reply: true, Fate: "dropped", Functions: nftables, Reasons: netfilterDrop, Hook: "output"}),
 		},
 		{
 			Name:    "tc-drop",
@@ -65,6 +69,7 @@ func filterFaults() []Scenario {
 			},
 			Undo:    []lab.Step{noClsact(lab.RealServer, "eth0")},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: atIngress, Reasons: []string{"TC_INGRESS"}, Dev: "eth0"}),
 		},
 		{
 			// One place, two connections that may not be thrown out: every other packet is one too many.
@@ -87,6 +92,8 @@ func filterFaults() []Scenario {
 				stopListening(), listen(),
 			},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: netfilter, Reasons: netfilterDrop, Dev: "eth0", Hook: "prerouting"}),
+			Counts:  []Count{{lab.RealServer, lab.Conntrack, "drop"}},
 		},
 	}
 }

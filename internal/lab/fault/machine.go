@@ -17,9 +17,12 @@ func machineFaults() []Scenario {
 			Inject:       slices.Concat(everybodyKnown(), floodRealServer(), []lab.Step{machineSysctl("net/core/netdev_max_backlog", "0")}),
 			Undo:         slices.Concat([]lab.Step{restoreSysctl("net/core/netdev_max_backlog")}, noFlood(), nobodyKnown()),
 			Traffic:      expect(lab.TimedOut),
+			Losses:       both(Loss{Fate: "dropped", Functions: []string{"enqueue_to_backlog"}, Reasons: []string{"CPU_BACKLOG"}, Dev: "eth0"}),
+			Unforced:     true,
 		},
-		swallowed("tunnel-down-xfrm", "tunl0 is down, and IPsec's own tunnel takes the packets that are left, silently.", "xfrm4_tunnel"),
-		swallowed("tunnel-down-sit", "tunl0 is down, and sit0 takes the packets that are left, silently: it is for IPv6.", "sit", linkUp(lab.RealServer, "sit0")),
+		swallowed("tunnel-down-xfrm", "tunl0 is down, and IPsec's own tunnel takes the packets that are left, silently.", "xfrm4_tunnel", []string{"xfrm_input"}),
+		swallowed("tunnel-down-sit", "tunl0 is down, and sit0 takes the packets that are left, silently: it is for IPv6.", "sit",
+			[]string{"ipip_rcv", "sit_tunnel_rcv", "tunnel4_rcv"}, linkUp(lab.RealServer, "sit0")),
 		{
 			Name:         "bridge-firewall",
 			Summary:      "The host of the real server, which is a virtual machine, has its bridge ask iptables, and a rule there drops IPIP packets.",
@@ -32,17 +35,20 @@ func machineFaults() []Scenario {
 			},
 			Undo:    []lab.Step{run(lab.Switch, "iptables-legacy", "-F", "FORWARD"), unloadAgain("br_netfilter")},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: netfilter, Reasons: netfilterDrop, Hook: "forward"}),
+			At:      lab.Switch,
 		},
 	}
 }
 
 // swallowed is a tunnel that is down while a module takes what no tunnel wants.
-func swallowed(name, summary, module string, more ...lab.Step) Scenario {
+func swallowed(name, summary, module string, by []string, more ...lab.Step) Scenario {
 	return Scenario{
 		Name: name, Summary: summary, Code: "tunnel-device-down", WholeMachine: true,
 		Inject:  append([]lab.Step{load(module), linkDown(lab.RealServer, "tunl0")}, more...),
 		Undo:    []lab.Step{unloadAgain(module), linkUp(lab.RealServer, "tunl0"), giveAddr(lab.RealServer, "tunl0", lab.VIP)},
 		Traffic: expect(lab.TimedOut),
+		Losses:  both(Loss{Fate: "dropped", Functions: by, Reasons: unnamed, Dev: "eth0"}),
 	}
 }
 

@@ -23,6 +23,7 @@ func natFaults() []Scenario {
 				}`)},
 			Undo:    []lab.Step{nftGone(lab.RealServer, "ip")},
 			Traffic: expect(lab.Refused),
+			Losses:  unheard("tunl0"),
 		},
 		{
 			Name:    "redirect-legacy",
@@ -41,6 +42,7 @@ func natFaults() []Scenario {
 				unless("No chain", run(lab.RealServer, "iptables-legacy", "-t", "nat", "-X", "DOCKER")),
 			},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: noRoute, Reasons: addressError, Dev: "tunl0"}),
 		},
 		{
 			Name:    "forward-off",
@@ -65,6 +67,7 @@ func natFaults() []Scenario {
 				stopListening(), listen(),
 			},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: noRoute, Reasons: addressError, Dev: "tunl0"}),
 		},
 	}
 }

@@ -10,12 +10,16 @@ func packetFaults() []Scenario {
 			Summary: "The inner TCP checksum is wrong.",
 			Code:    "bad-checksum",
 			Traffic: []lab.Traffic{{Proto: lab.Crafted, Count: faulty, Frame: wrongTCPChecksum, Want: lab.Silence}},
+			Losses:  []Loss{{Proto: lab.Crafted, Fate: "dropped", Functions: tcpReceive, Reasons: []string{"TCP_CSUM"}, Dev: "tunl0"}},
+			Counts:  []Count{{lab.RealServer, "Tcp:", "InCsumErrors"}},
 		},
 		{
 			Name:    "malformed-inner",
 			Summary: "The inner header promises more bytes than the packet has.",
 			Code:    "malformed-packet",
 			Traffic: []lab.Traffic{{Proto: lab.Crafted, Count: faulty, Frame: innerTooShort, Want: lab.Silence}},
+			Losses:  []Loss{{Proto: lab.Crafted, Fate: "dropped", Functions: atHeader, Reasons: []string{"IP_INHDR", "PKT_TOO_SMALL"}, Dev: "tunl0"}},
+			Counts:  []Count{{lab.RealServer, "IpExt:", "InTruncatedPkts"}},
 		},
 		{
 			// The client does not leave room for the outer header, and the director is told to fragment.
@@ -37,6 +41,8 @@ func packetFaults() []Scenario {
 				sysctl(lab.RealServer, "net/ipv4/ipfrag_time", "30"),
 			},
 			Traffic: []lab.Traffic{{Proto: lab.UDP, Count: faulty, Request: lab.MTU - ipLen - udpLen, Deadline: unanswered, Want: lab.TimedOut}},
+			Losses:  []Loss{{Proto: lab.UDP, Fate: "rejected", Functions: []string{"ip_expire"}, Reasons: []string{"NOT_SPECIFIED", "FRAG_REASM_TIMEOUT"}, Dev: "eth0", Reject: "icmp 11/1"}},
+			Counts:  []Count{{lab.RealServer, "Ip:", "ReasmTimeout"}, {lab.RealServer, "Icmp:", "OutTimeExcds"}},
 		},
 	}
 }

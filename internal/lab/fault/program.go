@@ -18,6 +18,7 @@ func programFaults() []Scenario {
 			Inject:  []lab.Step{xdp(lab.RealServer, "eth0", xdpNative, true)},
 			Undo:    []lab.Step{xdp(lab.RealServer, "eth0", xdpNative, false)},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: []string{"veth_xdp_rcv_skb", "veth_xdp_rcv", "veth_poll"}, Reasons: []string{"NOT_SPECIFIED", "XDP"}, Dev: "eth0"}),
 		},
 		{
 			Name:    "tc-drop-tunnel",
@@ -29,6 +30,7 @@ func programFaults() []Scenario {
 			},
 			Undo:    []lab.Step{noClsact(lab.RealServer, "tunl0")},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: atIngress, Reasons: []string{"TC_INGRESS"}, Dev: "tunl0"}),
 		},
 		{
 			Name:    "firewall-netdev-tunnel",
@@ -41,6 +43,7 @@ func programFaults() []Scenario {
 				}`)},
 			Undo:    []lab.Step{nftGone(lab.RealServer, "netdev")},
 			Traffic: expect(lab.TimedOut),
+			Losses:  filtered("tunl0", "ingress"),
 		},
 		{
 			Name:    "socket-filter",
@@ -49,6 +52,10 @@ func programFaults() []Scenario {
 			Inject:  []lab.Step{filterSockets()},
 			Undo:    again,
 			Traffic: expect(lab.TimedOut),
+			Losses: []Loss{
+				{Proto: lab.TCP, Fate: "dropped", Functions: tcpReceive, Reasons: []string{"SOCKET_FILTER"}, Dev: "tunl0"},
+				{Proto: lab.UDP, Fate: "dropped", Functions: udpQueue, Reasons: []string{"SOCKET_FILTER"}, Dev: "tunl0"},
+			},
 		},
 		{
 			Name:         "cgroup-ingress",
@@ -58,6 +65,10 @@ func programFaults() []Scenario {
 			Inject:       []lab.Step{inCgroup(ebpf.AttachCGroupInetIngress, ipDestination, false)},
 			Undo:         []lab.Step{noCgroup()},
 			Traffic:      expect(lab.TimedOut),
+			Losses: []Loss{
+				{Proto: lab.TCP, Fate: "dropped", Functions: tcpReceive, Reasons: []string{"SOCKET_FILTER"}, Dev: "tunl0"},
+				{Proto: lab.UDP, Fate: "dropped", Functions: udpQueue, Reasons: []string{"SOCKET_FILTER"}, Dev: "tunl0"},
+			},
 		},
 		{
 			// Whether a SYN/ACK meets the program depends on the kernel.
@@ -68,6 +79,7 @@ func programFaults() []Scenario {
 			Inject:       []lab.Step{inCgroup(ebpf.AttachCGroupInetEgress, ipSource, true)},
 			Undo:         []lab.Step{noCgroup()},
 			Traffic:      only(lab.UDP, expect(lab.TimedOut)),
+			Losses:       []Loss{{Proto: lab.UDP, Reply: true, Fate: "dropped", Functions: []string{"ip_finish_output"}, Reasons: []string{"BPF_CGROUP_EGRESS"}, Dev: "eth0"}},
 		},
 		{
 			Name:    "tcp-auth",
@@ -76,6 +88,7 @@ func programFaults() []Scenario {
 			Inject:  []lab.Step{wantSignatures()},
 			Undo:    again,
 			Traffic: only(lab.TCP, expect(lab.TimedOut)),
+			Losses:  []Loss{{Proto: lab.TCP, Fate: "dropped", Functions: tcpReceive, Reasons: []string{"TCP_MD5NOTFOUND"}, Dev: "tunl0"}},
 		},
 		{
 			Name:    "min-ttl",
@@ -84,6 +97,7 @@ func programFaults() []Scenario {
 			Inject:  []lab.Step{wantNeighbours()},
 			Undo:    again,
 			Traffic: only(lab.TCP, expect(lab.TimedOut)),
+			Losses:  []Loss{{Proto: lab.TCP, Fate: "dropped", Functions: tcpReceive, Reasons: []string{"NOT_SPECIFIED", "TCP_MINTTL"}, Dev: "tunl0"}},
 		},
 		{
 			Name:    "sk-lookup",
@@ -92,6 +106,7 @@ func programFaults() []Scenario {
 			Inject:  []lab.Step{lookUpNothing()},
 			Undo:    again,
 			Traffic: expect(lab.Refused),
+			Losses:  unheard("tunl0"),
 		},
 		{
 			Name:    "listener-ipv6only",
@@ -100,6 +115,7 @@ func programFaults() []Scenario {
 			Inject:  []lab.Step{listenIPv6Only()},
 			Undo:    []lab.Step{listen()},
 			Traffic: expect(lab.Refused),
+			Losses:  unheard("tunl0"),
 		},
 	}
 }

@@ -20,6 +20,8 @@ func quietFaults() []Scenario {
 			Inject:  []lab.Step{sendBy(ipvs.ConnectionFlagMasq)},
 			Undo:    []lab.Step{sendBy(ipvs.ConnectionFlagTunnel)},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "forwarded", Notice: "ipvs-wrong-method"}),
+			At:      lab.Director,
 		},
 		{
 			Name:    "ipvs-wrong-method-route",
@@ -28,14 +30,19 @@ func quietFaults() []Scenario {
 			Inject:  []lab.Step{sendBy(ipvs.ConnectionFlagDirectRoute)},
 			Undo:    []lab.Step{sendBy(ipvs.ConnectionFlagTunnel)},
 			Traffic: expect(lab.Answered),
+			Losses:  both(Loss{Fate: "forwarded", Notice: "ipvs-wrong-method"}),
+			At:      lab.Director,
 		},
 		{
-			Name:    "ipvs-wrong-method-lost",
-			Summary: "The director sends by NAT to a service that has only the VIP: seen from both, the packet is lost there.",
-			Code:    "ipvs-wrong-method",
-			Inject:  []lab.Step{sendBy(ipvs.ConnectionFlagMasq)},
-			Undo:    []lab.Step{sendBy(ipvs.ConnectionFlagTunnel)},
-			Traffic: only(lab.UDP, expect(lab.TimedOut)),
+			Name:     "ipvs-wrong-method-lost",
+			Summary:  "The director sends by NAT to a service that has only the VIP: seen from both, the packet is lost there.",
+			Code:     "ipvs-wrong-method",
+			Inject:   []lab.Step{sendBy(ipvs.ConnectionFlagMasq)},
+			Undo:     []lab.Step{sendBy(ipvs.ConnectionFlagTunnel)},
+			Traffic:  only(lab.UDP, expect(lab.TimedOut)),
+			Losses:   []Loss{{Proto: lab.UDP, Fate: "rejected", Functions: udpReceive, Reasons: noSocket, Dev: "eth0", Reject: "icmp 3/3"}},
+			Watched:  Everywhere,
+			Unforced: true,
 		},
 		{
 			Name:    "vip-missing-forwarded",
@@ -50,6 +57,7 @@ func quietFaults() []Scenario {
 				sysctl(lab.RealServer, "net/ipv4/ip_forward", "0"), giveAddr(lab.RealServer, "tunl0", lab.VIP),
 			},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "forwarded", Notice: "vip-missing"}),
 		},
 		{
 			// The VIP is on the director's lo, for which it does not answer then.
@@ -68,6 +76,7 @@ func quietFaults() []Scenario {
 				sysctl(lab.Director, "net/ipv4/conf/all/arp_ignore", "0"),
 			},
 			Traffic: expect(lab.Answered),
+			Losses:  both(Loss{Fate: "delivered", Notice: "vip-arp-conflict"}),
 		},
 		{
 			Name:    "vip-arp-conflict-eth0",
@@ -85,6 +94,7 @@ func quietFaults() []Scenario {
 				sysctl(lab.Director, "net/ipv4/conf/all/arp_ignore", "0"),
 			},
 			Traffic: expect(lab.Answered),
+			Losses:  both(Loss{Fate: "delivered", Notice: "vip-arp-conflict"}),
 		},
 		{
 			Name:    "reply-unanswered",
@@ -97,6 +107,7 @@ func quietFaults() []Scenario {
 				}`)},
 			Undo:    []lab.Step{nftGone(lab.Client, "ip"), stopListening(), listen()},
 			Traffic: unanswered,
+			Losses:  []Loss{{Proto: lab.TCP, Reply: true, Fate: "forwarded", Notice: "reply-unanswered"}},
 		},
 	}
 }

@@ -28,6 +28,8 @@ func replyFaults() []Scenario {
 			Inject:  []lab.Step{unless("No such process", run(lab.RealServer, "ip", "route", "del", "10.0.0.0/24", "dev", "eth0"))},
 			Undo:    []lab.Step{routeRealServer()},
 			Traffic: expect(lab.TimedOut),
+			Losses:  unanswerable(),
+			Counts:  []Count{{lab.RealServer, "Ip:", "OutNoRoutes"}, {lab.RealServer, "TcpExt:", "ListenDrops"}},
 		},
 		refusedReturn("blackhole-return", "blackhole", "a black hole"),
 		refusedReturn("unreachable-return", "unreachable", "of the type unreachable"),
@@ -39,8 +41,11 @@ func replyFaults() []Scenario {
 			Inject:  []lab.Step{unless("File exists", run(lab.RealServer, "ip", "rule", "add", "pref", "10", "to", lab.ClientAddr.String(), "prohibit"))},
 			Undo:    []lab.Step{unless("No such file", run(lab.RealServer, "ip", "rule", "del", "pref", "10"))},
 			Traffic: expect(lab.TimedOut),
+			Losses:  unanswerable(),
 		},
-		lossyQueue("netem-loss", "The emulated network of eth0 loses everything.", "netem", "loss", "100%"),
+		lossyQueue("netem-loss", "The emulated network of eth0 loses everything.",
+			Loss{Reply: true, Fate: "dropped", Functions: netem, Reasons: []string{"QDISC_DROP", "NOT_SPECIFIED"}, Dev: "eth0"},
+			"netem", "loss", "100%"),
 		{
 			Name:    "vip-wrong-prefix",
 			Summary: "The VIP has a prefix, and with it a route to the client into the tunnel.",
@@ -60,6 +65,7 @@ func replyFaults() []Scenario {
 				stopListening(), listen(),
 			},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Reply: true, Fate: "dropped", Functions: tunnelTransmit, Reasons: unnamed, Dev: "tunl0"}),
 		},
 		{
 			Name:    "listener-on-tunnel",
@@ -68,6 +74,7 @@ func replyFaults() []Scenario {
 			Inject:  []lab.Step{bindService("tunl0")},
 			Undo:    []lab.Step{stopListening(), listen()},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: ReplyLost, Onward: true}),
 		},
 		{
 			Name:    "rule-into-tunnel",
@@ -83,6 +90,7 @@ func replyFaults() []Scenario {
 				stopListening(), listen(),
 			},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: ReplyLost, Onward: true}),
 		},
 		{
 			Name:    "route-into-tunnel",
@@ -94,8 +102,11 @@ func replyFaults() []Scenario {
 				stopListening(), listen(),
 			},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Reply: true, Fate: "dropped", Functions: tunnelTransmit, Reasons: unnamed, Dev: "tunl0"}),
 		},
-		lossyQueue("qdisc-drop", "The queue of eth0 has no room for a packet.", "bfifo", "limit", "1"),
+		lossyQueue("qdisc-drop", "The queue of eth0 has no room for a packet.",
+			Loss{Reply: true, Fate: "dropped", Functions: []string{"__dev_queue_xmit", "kfree_skb_list_reason", "kfree_skb_list", "__dev_xmit_skb", "__tcf_kfree_skb_list"}, Reasons: []string{"QDISC_DROP", "QDISC_OVERLIMIT"}, Dev: "eth0"},
+			"bfifo", "limit", "1"),
 		{
 			Name:    "neighbour-failed",
 			Summary: "The gateway on the way back does not answer ARP.",
@@ -103,6 +114,8 @@ func replyFaults() []Scenario {
 			Inject:  bySilentGateway(lab.RealServer, lab.ClientAddr),
 			Undo:    append(notBySilentGateway(lab.RealServer, lab.ClientAddr), stopListening(), listen()),
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Reply: true, Fate: "rejected", Functions: neighbour, Reasons: []string{"NEIGH_FAILED"}, Dev: "eth0", Reject: "icmp 3/1", Answerless: true}),
+			Counts:  []Count{{lab.RealServer, "Icmp:", "OutDestUnreachs"}},
 		},
 	}
 }
@@ -125,7 +138,7 @@ func notBySilentGateway(r lab.Role, to netip.Addr) []lab.Step {
 }
 
 // lossyQueue is a queueing discipline of eth0 that loses the replies.
-func lossyQueue(name, summary string, qdisc ...string) Scenario {
+func lossyQueue(name, summary string, want Loss, qdisc ...string) Scenario {
 	replace := append([]string{"tc", "qdisc", "replace", "dev", "eth0", "root"}, qdisc...)
 	return Scenario{
 		Name:    name,
@@ -134,6 +147,7 @@ func lossyQueue(name, summary string, qdisc ...string) Scenario {
 		Inject:  append(neighbours(), run(lab.RealServer, replace...)),
 		Undo:    append(noNeighbours(), noRoot(lab.RealServer), stopListening(), listen()),
 		Traffic: expect(lab.TimedOut),
+		Losses:  both(want),
 	}
 }
 
@@ -161,5 +175,7 @@ func refusedReturn(name, kind, is string) Scenario {
 		Inject:  []lab.Step{run(lab.RealServer, "ip", "route", "replace", kind, lab.ClientAddr.String())},
 		Undo:    []lab.Step{unless("No such process", run(lab.RealServer, "ip", "route", "del", kind, lab.ClientAddr.String()))},
 		Traffic: expect(lab.TimedOut),
+		Losses:  unanswerable(),
+		Counts:  []Count{{lab.RealServer, "Ip:", "OutNoRoutes"}, {lab.RealServer, "TcpExt:", "ListenDrops"}},
 	}
 }

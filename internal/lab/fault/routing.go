@@ -12,6 +12,8 @@ func routingFaults() []Scenario {
 			Inject:  []lab.Step{sysctl(lab.RealServer, "net/ipv4/conf/all/rp_filter", "1")},
 			Undo:    rpFilterOff(),
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: atSource, Reasons: []string{"IP_RPFILTER"}, Dev: "tunl0"}),
+			Counts:  []Count{{lab.RealServer, "TcpExt:", "IPReversePathFilter"}},
 		},
 		{
 			Name:    "rp-filter-tunl0",
@@ -20,6 +22,8 @@ func routingFaults() []Scenario {
 			Inject:  []lab.Step{sysctl(lab.RealServer, "net/ipv4/conf/tunl0/rp_filter", "1")},
 			Undo:    rpFilterOff(),
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: atSource, Reasons: []string{"IP_RPFILTER"}, Dev: "tunl0"}),
+			Counts:  []Count{{lab.RealServer, "TcpExt:", "IPReversePathFilter"}},
 		},
 		{
 			Name:    "vip-missing",
@@ -28,6 +32,8 @@ func routingFaults() []Scenario {
 			Inject:  []lab.Step{removeAddr(lab.RealServer, "tunl0", lab.VIP)},
 			Undo:    []lab.Step{giveAddr(lab.RealServer, "tunl0", lab.VIP)},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: noRoute, Reasons: addressError, Dev: "tunl0"}),
+			Counts:  []Count{{lab.RealServer, "Ip:", "InAddrErrors"}},
 		},
 		{
 			Name:    "blackhole",
@@ -36,6 +42,8 @@ func routingFaults() []Scenario {
 			Inject:  aheadOfLocal("blackhole"),
 			Undo:    localFirst(),
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: noRoute, Reasons: addressError, Dev: "tunl0"}),
+			Counts:  []Count{{lab.RealServer, "Ip:", "InAddrErrors"}},
 		},
 		{
 			Name:    "rp-filter-unnumbered",
@@ -47,6 +55,7 @@ func routingFaults() []Scenario {
 			},
 			Undo:    append(rpFilterOff(), removeAddr(lab.RealServer, "lo", lab.VIP), giveAddr(lab.RealServer, "tunl0", lab.VIP)),
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: atSource, Reasons: []string{"IP_RPFILTER"}, Dev: "tunl0"}),
 		},
 		{
 			Name:    "martian-source",
@@ -55,6 +64,7 @@ func routingFaults() []Scenario {
 			Inject:  []lab.Step{giveAddr(lab.RealServer, "lo", lab.ClientAddr)},
 			Undo:    []lab.Step{removeAddr(lab.RealServer, "lo", lab.ClientAddr)},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: atSource, Reasons: martian, Dev: "tunl0"}),
 		},
 		{
 			Name:    "martian-outer",
@@ -63,6 +73,7 @@ func routingFaults() []Scenario {
 			Inject:  []lab.Step{giveAddr(lab.RealServer, "lo", lab.DirectorAddr)},
 			Undo:    []lab.Step{removeAddr(lab.RealServer, "lo", lab.DirectorAddr)},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: atSource, Reasons: martian, Dev: "eth0"}),
 		},
 		{
 			Name:    "martian-outer-vip",
@@ -78,6 +89,7 @@ func routingFaults() []Scenario {
 				removeServices(), addServices(), unresolve(lab.Director, lab.RealServerAddr),
 			},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: atSource, Reasons: martian, Dev: "eth0"}),
 		},
 		{
 			Name:    "rp-filter-outer",
@@ -94,6 +106,7 @@ func routingFaults() []Scenario {
 				unresolve(lab.Director, lab.RealServerAddr),
 			},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: atSource, Reasons: []string{"IP_RPFILTER"}, Dev: "eth0"}),
 		},
 		{
 			Name:    "vip-missing-forwarding",
@@ -108,6 +121,7 @@ func routingFaults() []Scenario {
 				sysctl(lab.RealServer, "net/ipv4/ip_forward", "0"), giveAddr(lab.RealServer, "tunl0", lab.VIP),
 			},
 			Traffic: only(lab.TCP, expect(lab.Unreachable)),
+			Losses:  []Loss{{Proto: lab.TCP, Fate: "rejected", Functions: noRoute, Reasons: []string{"IP_INNOROUTES"}, Dev: "tunl0", Reject: "icmp 3/0"}},
 		},
 		{
 			// With four hops the packet ends on the real server, at its second visit.
@@ -125,6 +139,7 @@ func routingFaults() []Scenario {
 				sysctl(lab.Client, "net/ipv4/ip_default_ttl", "64"),
 			},
 			Traffic: expectExpired(),
+			Losses:  both(Loss{Fate: "rejected", Functions: []string{"ip_forward"}, Reasons: []string{"IP_INHDR"}, Dev: "tunl0", Reject: "icmp 11/0"}),
 		},
 		refusedRoute("unreachable-vip", "unreachable"),
 		refusedRoute("prohibit-vip", "prohibit"),
@@ -160,6 +175,7 @@ func refusedRoute(name, kind string) Scenario {
 		Inject:  append(aheadOfLocal("lookup", "77"), run(lab.RealServer, "ip", "route", "replace", kind, lab.VIP.String(), "table", "77")),
 		Undo:    append(localFirst(), unless("No such", run(lab.RealServer, "ip", "route", "del", kind, lab.VIP.String(), "table", "77"))),
 		Traffic: expect(lab.TimedOut),
+		Losses:  both(Loss{Fate: "dropped", Functions: noRoute, Reasons: addressError, Dev: "tunl0"}),
 	}
 }
 

@@ -1,7 +1,9 @@
-// Package fault breaks the lab in known ways and repairs it again: each scenario is one literal.
+// Package fault breaks the lab in known ways and repairs it again: each scenario is one literal, with what its
+// packets end in.
 package fault
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -22,9 +24,20 @@ type Scenario struct {
 	Notice bool
 	// WholeMachine: the fault is not confined to the lab's namespaces.
 	WholeMachine bool
+	// Pinned: the fault can't come about while ipiptrace is attached, because a probe in a module keeps it loaded.
+	Pinned bool
 	// Inject and Undo may each be repeated.
 	Inject, Undo []lab.Step
 	Traffic      []lab.Traffic
+	// Losses are what each kind of Traffic ends in, one a kind.
+	Losses []Loss
+	// At is where; empty is the real server. Watched is what is to be watched meanwhile, if it is not that alone.
+	At, Watched lab.Role
+	// Unforced: a forced back-end, which watches everything at once and perhaps no function, sees it differently.
+	Unforced bool
+	// Counts are what the traffic raises at least once a connection or packet: that the client is unhappy does not
+	// prove that it is for the reason it should be. Firewalls, tc and a wrong MAC count nothing by themselves.
+	Counts []Count
 }
 
 // Scenarios are all that the lab can show, healthy first, then in the order in which a packet meets the faults.
@@ -33,10 +46,27 @@ func Scenarios() []Scenario {
 		Name:    "healthy",
 		Summary: "Nothing is wrong: every request is answered directly.",
 		Traffic: expect(lab.Answered),
+		Counts:  []Count{{lab.RealServer, "Udp:", "OutDatagrams"}},
 	}
 	return slices.Concat([]Scenario{healthy},
 		routingFaults(), tunnelFaults(), filterFaults(), firewallFaults(), natFaults(), packetFaults(), craftFaults(),
 		policyFaults(), programFaults(), socketFaults(), vrfFaults(), replyFaults(), directorFaults(), balanceFaults(), quietFaults(), machineFaults())
+}
+
+// Where is the namespace in which the packet is lost.
+func (s Scenario) Where() lab.Role { return cmp.Or(s.At, lab.RealServer) }
+
+// Watch is what is to be watched meanwhile: a namespace, or Everywhere.
+func (s Scenario) Watch() lab.Role { return cmp.Or(s.Watched, s.Where()) }
+
+// Loss is what one kind of its traffic ends in; ok is false if nothing is lost of it.
+func (s Scenario) Loss(p lab.Proto) (want Loss, ok bool) {
+	for _, l := range s.Losses {
+		if l.Proto == p {
+			return l, true
+		}
+	}
+	return Loss{}, false
 }
 
 // Inject breaks the lab as the scenario says. Injecting the same scenario twice is the same as once.

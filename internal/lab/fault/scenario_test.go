@@ -157,3 +157,26 @@ func TestOddHeadersAreSealed(t *testing.T) {
 		t.Errorf("fragments at %v and %v, the first has %d bytes", first[6:8], next[6:8], len(first)-ipLen)
 	}
 }
+
+func TestEveryFaultSaysHowItsJourneysEnd(t *testing.T) {
+	for _, s := range Scenarios() {
+		if s.Code == "" && len(s.Losses) > 0 {
+			t.Errorf("%s loses packets without a cause", s.Name)
+		}
+		if s.Code == "" {
+			continue
+		}
+		if len(s.Losses) != len(s.Traffic) {
+			t.Errorf("%s: %d losses for %d kinds of traffic", s.Name, len(s.Losses), len(s.Traffic))
+		}
+		for _, traffic := range s.Traffic {
+			want, ok := s.Loss(traffic.Proto)
+			if !ok || want.Fate == "" {
+				t.Errorf("%s does not say how %s ends", s.Name, traffic.Proto)
+			}
+			if s.Notice != (want.Notice != "") {
+				t.Errorf("%s, %s: the notice is %q", s.Name, traffic.Proto, want.Notice)
+			}
+		}
+	}
+}

@@ -16,6 +16,8 @@ func socketFaults() []Scenario {
 			Inject:  []lab.Step{stopListening()},
 			Undo:    []lab.Step{listen()},
 			Traffic: expect(lab.Refused),
+			Losses:  unheard("tunl0"),
+			Counts:  []Count{{lab.RealServer, "Tcp:", "OutRsts"}, {lab.RealServer, "Udp:", "NoPorts"}},
 		},
 		{
 			Name:    "listener-wrong-address",
@@ -24,6 +26,7 @@ func socketFaults() []Scenario {
 			Inject:  []lab.Step{listenElsewhere(lab.RealServerAddr, "")},
 			Undo:    []lab.Step{listen()},
 			Traffic: expect(lab.Refused),
+			Losses:  unheard("tunl0"),
 		},
 		{
 			Name:    "listener-wrong-device",
@@ -32,6 +35,7 @@ func socketFaults() []Scenario {
 			Inject:  []lab.Step{listenElsewhere(netip.IPv4Unspecified(), "eth0")},
 			Undo:    []lab.Step{listen()},
 			Traffic: expect(lab.Refused),
+			Losses:  unheard("tunl0"),
 		},
 		{
 			Name:    "accept-queue-full",
@@ -40,6 +44,8 @@ func socketFaults() []Scenario {
 			Inject:  []lab.Step{fillAcceptQueue()},
 			Undo:    []lab.Step{listen()},
 			Traffic: only(lab.TCP, expect(lab.TimedOut)),
+			Losses:  []Loss{refusedSYN()},
+			Counts:  []Count{{lab.RealServer, "TcpExt:", "ListenOverflows"}},
 		},
 		{
 			Name:    "syn-queue-full",
@@ -56,9 +62,13 @@ func socketFaults() []Scenario {
 				sysctl(lab.RealServer, "net/ipv4/tcp_syncookies", "1"),
 			},
 			Traffic: only(lab.TCP, expect(lab.TimedOut)),
+			Losses:  []Loss{refusedSYN()},
+			Counts:  []Count{{lab.RealServer, "TcpExt:", "TCPReqQFullDrop"}},
 		},
-		intruded("tcp-paws", "Another host behind the client's address sends into its connections, and its clock is a minute behind.", "with an old timestamp", aMinuteOld),
-		intruded("tcp-out-of-window", "Another host behind the client's address sends into its connections what belongs to none.", "far ahead", farAhead),
+		intruded("tcp-paws", "Another host behind the client's address sends into its connections, and its clock is a minute behind.", "with an old timestamp", aMinuteOld,
+			Loss{Proto: lab.TCP, Fate: "dropped", Functions: []string{"tcp_validate_incoming"}, Reasons: []string{"TCP_RFC7323_PAWS"}, Dev: "tunl0", Mute: "delivered"}, Count{lab.RealServer, "TcpExt:", "PAWSEstab"}),
+		intruded("tcp-out-of-window", "Another host behind the client's address sends into its connections what belongs to none.", "far ahead", farAhead,
+			Loss{Proto: lab.TCP, Fate: "dropped", Functions: []string{"tcp_validate_incoming"}, Reasons: []string{"TCP_INVALID_SEQUENCE"}, Dev: "tunl0", Mute: "delivered"}),
 		{
 			Name:    "receive-buffer-full",
 			Summary: "The service does not read datagrams, and its receive buffer is full.",
@@ -66,13 +76,15 @@ func socketFaults() []Scenario {
 			Inject:  []lab.Step{fillReceiveBuffer()},
 			Undo:    []lab.Step{listen()},
 			Traffic: only(lab.UDP, expect(lab.TimedOut)),
+			Losses:  []Loss{{Proto: lab.UDP, Fate: "dropped", Functions: udpQueue, Reasons: []string{"SOCKET_RCVBUFF"}, Dev: "tunl0"}},
+			Counts:  []Count{{lab.RealServer, "Udp:", "RcvbufErrors"}},
 		},
 	}
 }
 
 // intruded are connections that all is well with, but for one segment each that somebody else sends into it. Its
 // timestamps are the host's, not each connection's own.
-func intruded(code, summary, what string, spoil func(*segment)) Scenario {
+func intruded(code, summary, what string, spoil func(*segment), want Loss, counts ...Count) Scenario {
 	const timestamps = "net/ipv4/tcp_timestamps"
 	return Scenario{
 		Name: code, Summary: summary, Code: code,
@@ -82,5 +94,6 @@ func intruded(code, summary, what string, spoil func(*segment)) Scenario {
 			Proto: lab.TCP, Count: faulty, Parallel: faulty, Request: 200, Answer: 200,
 			Midway: intrude(faulty, what, spoil), Want: lab.Answered,
 		}},
+		Losses: []Loss{want}, Counts: counts,
 	}
 }

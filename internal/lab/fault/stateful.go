@@ -2,11 +2,8 @@ package fault
 
 import "ipiptrace/internal/lab"
 
-// statefulFaults are firewalls that ask connection tracking, answer, or count; table and legacy make the others, too.
-func statefulFaults(
-	table func(name, summary string, at lab.Role, family, rules string) Scenario,
-	legacy func(name, summary, backend string, rules ...[]string) Scenario,
-) []Scenario {
+// statefulFaults are firewalls that ask connection tracking, answer, or count.
+func statefulFaults() []Scenario {
 	tracked := func(s Scenario) Scenario {
 		s.Undo = append(s.Undo, forgetConnections(lab.RealServer))
 		return s
@@ -22,7 +19,7 @@ func statefulFaults(
 		return append([]string{"-A", "INPUT", "-p", "udp", "--dport", "80"}, words...)
 	}
 	return []Scenario{
-		tracked(table("firewall-stateful", "An ordinary firewall: what belongs to a connection may pass, SSH and IPIP, too. The service was forgotten.", lab.RealServer, "inet", `
+		tracked(nftFault("firewall-stateful", "An ordinary firewall: what belongs to a connection may pass, SSH and IPIP, too. The service was forgotten.", lab.RealServer, "inet", filtered("tunl0", "input"), `
 			chain input {
 				type filter hook input priority filter; policy drop;
 				ct state established,related accept
@@ -31,27 +28,30 @@ func statefulFaults(
 				meta l4proto { 1, 4, 58 } accept
 				tcp dport 22 accept
 			}`)),
-		tracked(table("firewall-ct-new", "An nftables rule in input drops every new connection that comes by tunl0.", lab.RealServer, "ip", `
+		tracked(nftFault("firewall-ct-new", "An nftables rule in input drops every new connection that comes by tunl0.", lab.RealServer, "ip", filtered("tunl0", "input"), `
 			chain input {
 				type filter hook input priority filter; policy accept;
 				ct state vmap { established : accept, related : accept }
 				iifname "tunl0" ct state new drop
 			}`)),
-		rejects(legacy("firewall-iptables-nft-reject", "A rule of iptables-nft in INPUT rejects the decapsulated packet.", "iptables-nft",
+		rejects(iptablesFault("firewall-iptables-nft-reject", "A rule of iptables-nft in INPUT rejects the decapsulated packet.", "iptables-nft", both(Loss{Fate: "rejected", Functions: nftables, Reasons: netfilterDrop, Dev: "tunl0", Hook: "input", Reject: "icmp 3/3"}),
 			tcp("-j", "REJECT"), udp("-j", "REJECT"))),
-		rejects(legacy("firewall-legacy-reject", "A legacy iptables rule in INPUT rejects the decapsulated packet.", "iptables-legacy",
+		rejects(iptablesFault("firewall-legacy-reject", "A legacy iptables rule in INPUT rejects the decapsulated packet.", "iptables-legacy", []Loss{
+			{Proto: lab.TCP, Fate: "rejected", Functions: nftables, Reasons: netfilterDrop, Dev: "tunl0", Hook: "input", Reject: "rst 0/0"},
+			{Proto: lab.UDP, Fate: "rejected", Functions: nftables, Reasons: netfilterDrop, Dev: "tunl0", Hook: "input", Reject: "icmp 3/3"},
+		},
 			tcp("-j", "REJECT", "--reject-with", "tcp-reset"), udp("-j", "REJECT", "--reject-with", "icmp-port-unreachable"))),
-		tracked(legacy("firewall-legacy-conntrack", "A legacy iptables rule drops every new connection that comes by tunl0.", "iptables-legacy",
+		tracked(iptablesFault("firewall-legacy-conntrack", "A legacy iptables rule drops every new connection that comes by tunl0.", "iptables-legacy", filtered("tunl0", "input"),
 			[]string{"-A", "INPUT", "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED", "-j", "ACCEPT"},
 			[]string{"-A", "INPUT", "-i", "tunl0", "-m", "conntrack", "--ctstate", "NEW", "-j", "DROP"})),
 		// Each packet is larger than the limit and its burst together.
-		table("firewall-limit", "An nftables rule drops what is more than a limit, which was meant to be one of kilobytes.", lab.RealServer, "ip", `
+		nftFault("firewall-limit", "An nftables rule drops what is more than a limit, which was meant to be one of kilobytes.", lab.RealServer, "ip", filtered("tunl0", "input"), `
 			chain input {
 				type filter hook input priority filter; policy accept;
 				ip daddr 10.99.0.1 limit rate over 8 bytes/second burst 8 bytes drop
 			}`),
 		// What the rules say does not tell which of them it was, the kernel alone knows.
-		table("firewall-limits", "Of several nftables rules with limits one drops the packet.", lab.RealServer, "ip", `
+		nftFault("firewall-limits", "Of several nftables rules with limits one drops the packet.", lab.RealServer, "ip", filtered("tunl0", "input"), `
 			chain input {
 				type filter hook input priority filter; policy accept;
 				ip daddr 10.99.0.1 limit rate over 9 mbytes/second drop
@@ -63,7 +63,7 @@ func statefulFaults(
 				tcp dport 80 limit rate over 8 bytes/second burst 8 bytes drop
 				ip daddr 10.99.0.1 limit rate over 5 mbytes/second drop
 			}`),
-		rejects(legacy("firewall-iptables-nft-statistic", "Of several rules of iptables-nft that go by chance or count one rejects the packet.", "iptables-nft",
+		rejects(iptablesFault("firewall-iptables-nft-statistic", "Of several rules of iptables-nft that go by chance or count one rejects the packet.", "iptables-nft", both(Loss{Fate: "rejected", Functions: nftables, Reasons: netfilterDrop, Dev: "tunl0", Hook: "input", Reject: "icmp 3/3"}),
 			[]string{"-A", "INPUT", "-m", "statistic", "--mode", "random", "--probability", "0", "-j", "REJECT"},
 			[]string{"-A", "INPUT", "-d", lab.VIP.String(), "-m", "statistic", "--mode", "nth", "--every", "1", "--packet", "0", "-j", "REJECT"},
 			[]string{"-A", "INPUT", "-m", "statistic", "--mode", "random", "--probability", "0", "-j", "DROP"})),

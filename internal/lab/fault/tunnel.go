@@ -19,6 +19,8 @@ func tunnelFaults() []Scenario {
 			Inject:  []lab.Step{linkDown(lab.RealServer, "tunl0")},
 			Undo:    []lab.Step{linkUp(lab.RealServer, "tunl0"), giveAddr(lab.RealServer, "tunl0", lab.VIP)},
 			Traffic: expect(lab.Refused),
+			Losses:  both(Loss{Fate: "rejected", Functions: noTunnel, Reasons: unnamed, Dev: "eth0", Reject: "icmp 3/3"}),
+			Counts:  []Count{{lab.RealServer, "Icmp:", "OutDestUnreachs"}},
 		},
 		{
 			Name:         "tunnel-module-missing",
@@ -28,6 +30,9 @@ func tunnelFaults() []Scenario {
 			Inject:       []lab.Step{unload("ipip"), unload("tunnel4")},
 			Undo:         []lab.Step{load("ipip"), bindVIP()},
 			Traffic:      expect(lab.Unreachable),
+			Losses:       both(Loss{Fate: "rejected", Functions: noProtocol, Reasons: []string{"IP_NOPROTO"}, Dev: "eth0", Reject: "icmp 3/2"}),
+			Pinned:       true,
+			Counts:       []Count{{lab.RealServer, "Ip:", "InUnknownProtos"}, {lab.RealServer, "Icmp:", "OutDestUnreachs"}},
 		},
 		{
 			Name:         "tunnel-module-missing-sit",
@@ -37,6 +42,9 @@ func tunnelFaults() []Scenario {
 			Inject:       []lab.Step{load("sit"), unload("ipip")},
 			Undo:         []lab.Step{unloadAgain("sit"), load("ipip"), bindVIP()},
 			Traffic:      expect(lab.Refused),
+			Losses:       both(Loss{Fate: "rejected", Functions: noTunnel, Reasons: unnamed, Dev: "eth0", Reject: "icmp 3/3"}),
+			Pinned:       true,
+			Counts:       []Count{{lab.RealServer, "Icmp:", "OutDestUnreachs"}},
 		},
 		{
 			// The switch knows the address, so that only the real server gets the frames.
@@ -54,6 +62,7 @@ func tunnelFaults() []Scenario {
 				forget(lab.RealServer, nowhere),
 			},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: atHeader, Reasons: []string{"OTHERHOST"}, Dev: "eth0"}),
 		},
 		{
 			Name:    "tunnel-endpoint",
@@ -62,6 +71,7 @@ func tunnelFaults() []Scenario {
 			Inject:  ownTunnel("remote", "10.0.0.99"),
 			Undo:    noOwnTunnel(),
 			Traffic: expect(lab.Refused),
+			Losses:  both(Loss{Fate: "rejected", Functions: noTunnel, Reasons: unnamed, Dev: "eth0", Reject: "icmp 3/3"}),
 		},
 		{
 			Name:    "tunnel-mode",
@@ -70,6 +80,7 @@ func tunnelFaults() []Scenario {
 			Inject:  ownTunnel("mode", "mplsip"),
 			Undo:    noOwnTunnel(),
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: []string{"ipip_tunnel_rcv", "ipip_rcv", "tunnel4_rcv"}, Reasons: unnamed, Dev: "eth0"}),
 		},
 		{
 			Name:    "tunnel-gre",
@@ -78,6 +89,7 @@ func tunnelFaults() []Scenario {
 			Inject:  tunnelBy("--tun-type", "gre"),
 			Undo:    []lab.Step{sendBy(ipvs.ConnectionFlagTunnel)}, // by IPIP
 			Traffic: expect(lab.Unreachable),
+			Losses:  both(Loss{Fate: "rejected", Functions: noProtocol, Reasons: []string{"IP_NOPROTO"}, Dev: "eth0", Reject: "icmp 3/2"}),
 		},
 		{
 			Name:    "tunnel-gue",
@@ -86,6 +98,7 @@ func tunnelFaults() []Scenario {
 			Inject:  tunnelBy("--tun-type", "gue", "--tun-port", "6080"),
 			Undo:    []lab.Step{sendBy(ipvs.ConnectionFlagTunnel)},
 			Traffic: expect(lab.Refused),
+			Losses:  both(Loss{Fate: "rejected", Functions: udpReceive, Reasons: noSocket, Dev: "eth0", Reject: "icmp 3/3"}),
 		},
 		{
 			Name:    "outer-not-local",
@@ -104,6 +117,7 @@ func tunnelFaults() []Scenario {
 				unless("No such file", run(lab.Director, "ip", "neigh", "del", wrongAddr, "dev", "eth0")),
 			},
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: noRoute, Reasons: addressError, Dev: "eth0"}),
 		},
 		{
 			Name:    "tunnel-wrong-namespace",
@@ -117,6 +131,8 @@ func tunnelFaults() []Scenario {
 			},
 			Undo:    append([]lab.Step{linkGone(lab.Switch, "lvs0")}, noOwnTunnel()...),
 			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: noRoute, Reasons: addressError, Dev: "lvs0"}),
+			At:      lab.Switch,
 		},
 	}
 }

@@ -32,6 +32,7 @@ func vrfFaults() []Scenario {
 				giveAddr(lab.RealServer, "tunl0", lab.VIP),
 			},
 			Traffic: expect(lab.Refused),
+			Losses:  unheard("tunl0"),
 		},
 	}
 }

@@ -6,24 +6,6 @@ import (
 	"ipiptrace/internal/lab/fault"
 )
 
-func TestEveryFaultSaysHowItsJourneysEnd(t *testing.T) {
-	rows := 0
-	for _, s := range fault.Scenarios() {
-		if s.Code == "" {
-			continue
-		}
-		for _, traffic := range s.Traffic {
-			if _, ok := expected(s.Name, traffic.Proto); !ok {
-				t.Errorf("no row for %s, %s", s.Name, traffic.Proto)
-			}
-			rows++
-		}
-	}
-	if got := len(losses()); got != rows {
-		t.Errorf("%d rows for %d kinds of traffic", got, rows)
-	}
-}
-
 func TestEveryFaultIsInOneRoundOfTheFullSet(t *testing.T) {
 	for _, tier := range tiers {
 		seen := map[string]int{}
