@@ -6,117 +6,103 @@ import (
 
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
-	"ipiptrace/internal/journey"
-	"ipiptrace/tracer/event"
+	"ipiptrace/internal/site"
 )
 
 // balanceRows are the causes in what a director was told beside its services: settings, and methods.
 func balanceRows() []row {
+	needs := []host.Part{host.PartIPVS, host.PartSysctls}
+	// Only what begins a connection is turned away, and not answered.
+	turnedAway := func(s Subject, st *State) bool { return !s.Rejected && (!s.isTCP() || s.isSYN()) && isDirected(s, st) }
+	reused := func(s Subject, st *State) bool { return !s.Rejected && s.isSYN() && isDirected(s, st) }
 	return []row{
 		{
-			code: "ipvs-defence", stage: forwarding, needs: []host.Part{host.PartIPVS, host.PartSysctls},
-			seen: func(q question) sight {
-				if q.Reject != nil || q.Packet.Inner.Protocol == protoTCP && !q.isSYN() {
-					return absent // only what begins a connection is turned away, and not answered
-				}
-				return atDirector(q)
-			},
-			state: defenceState,
+			code: "ipvs-defence", stage: forwarding, needs: needs,
+			at: maybe(site.IPVS, site.InputHook), fits: turnedAway, check: defenceState,
 		},
 		{
-			code: "ipvs-port-reuse", stage: forwarding, needs: []host.Part{host.PartIPVS, host.PartSysctls},
-			seen: func(q question) sight {
-				if q.Reject != nil || !q.isSYN() {
-					return absent
-				}
-				return atDirector(q)
-			},
-			state: reuseState,
+			code: "ipvs-port-reuse", stage: forwarding, needs: needs,
+			at: []spot{{site.IPVS, likely}, {site.InputHook, likely}}, fits: reused, check: reuseState,
 		},
 		{
 			// The packet met it on the director, before it came here and nobody was there for it.
 			code: "ipvs-wrong-method", stage: link,
-			seen: func(q question) sight {
-				if _, ok := q.sentPlain(); ok && (opensNoSocket(q) != absent || atNoRoute(q) != absent) {
-					return shown
-				}
-				return absent
-			},
-			state: func(q question) *finding {
-				f := wrongMethod(q)
-				f.doubtful = true // the director's state is not this one
-				return &f
-			},
-			bare: wrongMethod,
+			at:    sure(site.NoInputRoute),
+			fits:  func(s Subject, _ *State) bool { return s.Plain != "" },
+			check: wrongMethodState, bare: wrongMethod,
+		},
+		{
+			code: "ipvs-wrong-method", stage: link,
+			at:    sure(site.NoSocket),
+			fits:  func(s Subject, _ *State) bool { return s.Plain != "" && s.begins() && !s.Tunnelled },
+			check: wrongMethodState, bare: wrongMethod,
 		},
 	}
+}
+
+// wrongMethodState: the director's state is not this one.
+func wrongMethodState(s Subject, _ *State) *finding {
+	f := wrongMethod(s)
+	f.consistent, f.doubtful = true, true
+	return &f
 }
 
 // dropPacket names the setting by which a director turns connections away: 1 only when memory is short, 2 now that
 // it is, 3 always.
 const dropPacket = "net/ipv4/vs/drop_packet"
 
-func defenceState(q question) *finding {
-	if mode, ok := q.host.Sysctl(dropPacket); q.virtual() == nil || !ok || mode < 2 {
+func defenceState(s Subject, st *State) *finding {
+	if mode, ok := st.Sysctl(dropPacket); st.virtual(s) == nil || !ok || mode < 2 {
 		return nil
 	}
 	return &finding{
 		summary:  "the director turns new connections away on purpose, as a defence against floods",
-		evidence: []string{q.says(dropPacket), q.says("net/ipv4/vs/am_droprate")},
+		evidence: []evidence{st.says(dropPacket), st.says("net/ipv4/vs/am_droprate")},
 		fix:      command.Of("sysctl -w net.ipv4.vs.drop_packet=0"),
+		mend:     setSysctl(dropPacket, 0),
 	}
 }
 
 // reuseState: a connection from the same port had not been forgotten yet, and connection tracking knows it, too
 // (ip_vs_conn_uses_old_conntrack). The first packet is the price of forgetting it.
-func reuseState(q question) *finding {
+func reuseState(s Subject, st *State) *finding {
 	const reuse, tracks = "net/ipv4/vs/conn_reuse_mode", "net/ipv4/vs/conntrack"
-	mode, _ := q.host.Sysctl(reuse)
-	if on, ok := q.host.Sysctl(tracks); q.virtual() == nil || !ok || on == 0 || mode == 0 {
+	mode, _ := st.Sysctl(reuse)
+	if on, ok := st.Sysctl(tracks); st.virtual(s) == nil || !ok || on == 0 || mode == 0 {
 		return nil
 	}
 	return &finding{
-		summary:  fmt.Sprintf("the client %s had another connection from the same port a moment ago, and the director, which tracks its connections, drops the first packet of the new one", q.client()),
-		evidence: []string{q.says(tracks), q.says(reuse)},
+		summary:  fmt.Sprintf("the client %s had another connection from the same port a moment ago, and the director, which tracks its connections, drops the first packet of the new one", s.client()),
+		evidence: []evidence{st.says(tracks), st.says(reuse)},
 		fix:      command.Of("sysctl -w net.ipv4.vs.conn_reuse_mode=0"),
+		mend:     setSysctl(reuse, 0), consistent: true,
 		doubtful: true, // by now the old connection is forgotten
 	}
 }
 
 // markedState: the only services are for packets with a firewall mark, and this one would be IPVS's with it.
-func markedState(q question) *finding {
-	services := q.host.IPVS.Services
+func markedState(s Subject, st *State) *finding {
+	services := st.IPVS.Services
 	if len(services) != 1 || services[0].Mark == 0 {
 		return nil
 	}
 	mark := strconv.Itoa(int(services[0].Mark))
 	return &finding{
 		summary:  fmt.Sprintf("IPVS has a service for packets with the firewall mark %s, and this one has it not: the director takes it for its own", mark),
-		evidence: []string{"ipvsadm -Ln: FWM " + mark + ", no other service"},
+		evidence: []evidence{by(host.PartIPVS, "ipvsadm -Ln: FWM %s, no other service", mark)},
 		fix: command.Of("nft add table ip ipvs").
 			Then("nft add chain ip ipvs prerouting '{ type filter hook prerouting priority mangle; }'").
 			Then("nft add rule ip ipvs prerouting ip daddr % % dport % meta mark set %",
-				command.Address(q.vip()), command.OneOf("the protocol", q.proto(), "tcp", "udp"), command.Number(q.port()), command.Number(services[0].Mark)),
+				command.Address(s.vip()), command.OneOf("the protocol", s.proto(), "tcp", "udp"), command.Number(s.port()), command.Number(services[0].Mark)),
 	}
-}
-
-// sentPlain is how a director in another network namespace has sent the packet here without an outer header.
-func (q question) sentPlain() (at journey.Step, ok bool) {
-	for _, s := range q.Steps {
-		if s.Place == event.IPVSXmit && plainMethod[s.Method] != "" && q.Drop != nil && s.Netns != q.Drop.Netns {
-			at, ok = s, true
-		}
-	}
-	return at, ok
 }
 
 // plainMethod names the methods without an outer header as ipvsadm does.
 var plainMethod = map[string]string{"nat": "Masq", "direct": "Route"}
 
-func wrongMethod(q question) finding {
-	at, _ := q.sentPlain()
+func wrongMethod(s Subject) finding {
 	return finding{
-		summary:  fmt.Sprintf("the director has sent the packet without IPIP (ipvsadm -Ln: %s, not Tunnel); there: ipvsadm -e … -i", plainMethod[at.Method]),
-		evidence: []string{fmt.Sprintf("IPVS in network namespace %d: method %s", at.Netns, at.Method)},
+		summary:  fmt.Sprintf("the director has sent the packet without IPIP (ipvsadm -Ln: %s, not Tunnel); there: ipvsadm -e … -i", plainMethod[s.Plain]),
+		evidence: []evidence{seen("IPVS in network namespace %d: method %s", s.PlainNetns, s.Plain)},
 	}
 }

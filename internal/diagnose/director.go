@@ -5,203 +5,170 @@ import (
 
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
-	"ipiptrace/tracer/event"
+	"ipiptrace/internal/site"
 )
 
 // directorRows are the causes in the director's work.
 func directorRows() []row {
-	needs := []host.Part{host.PartIPVS}
+	ipvs := []host.Part{host.PartIPVS}
+	withSysctls := []host.Part{host.PartIPVS, host.PartSysctls}
+	directs := func(s Subject, st *State) bool { return st.directs(s) }
 	return []row{
 		{
-			code: "ipvs-destination-removed", stage: forwarding, needs: needs,
-			seen:  atDirector,
-			state: removedState,
+			code: "ipvs-destination-removed", stage: forwarding, needs: ipvs, looks: []host.Part{host.PartSysctls},
+			at: maybe(site.IPVS, site.InputHook), fits: isDirected, check: removedState,
 		},
 		{
-			code: "ipvs-no-destination", stage: forwarding, needs: needs,
-			seen:  atDirector,
-			state: noDestinationState,
+			code: "ipvs-no-destination", stage: forwarding, needs: ipvs,
+			at: maybe(site.IPVS, site.InputHook), fits: isDirected, check: noDestinationState,
 		},
 		{
-			code: "ipvs-overloaded", stage: forwarding, needs: needs,
-			seen:  atDirector,
-			state: overloadedState,
+			code: "ipvs-overloaded", stage: forwarding, needs: ipvs,
+			at: maybe(site.IPVS, site.InputHook), fits: isDirected, check: overloadedState,
 		},
 		{
-			code: "ipvs-backup", stage: forwarding, needs: []host.Part{host.PartIPVS, host.PartSysctls},
-			seen: func(q question) sight {
-				if !q.directs() {
-					return absent
-				}
-				return atNoSocket(q)
-			},
-			state: backupState,
+			code: "ipvs-backup", stage: forwarding, needs: withSysctls,
+			at: maybe(site.NoSocket), fits: directs, check: backupState,
 		},
 		{
-			code: "ipvs-no-service", stage: forwarding, needs: needs,
-			seen: func(q question) sight {
-				if !q.directs() {
-					return absent
-				}
-				return atNoSocket(q)
-			},
-			state: noServiceState,
+			code: "ipvs-no-service", stage: forwarding, needs: ipvs,
+			at: maybe(site.NoSocket), fits: directs, check: noServiceState,
 		},
 		{
-			code: "ipvs-no-connection", stage: forwarding, needs: needs,
-			seen: func(q question) sight {
-				if q.isSYN() || q.Packet.Inner.Protocol != protoTCP || !q.directs() {
-					return absent
-				}
-				return atNoSocket(q)
-			},
-			state: noConnectionState,
+			code: "ipvs-no-connection", stage: forwarding, needs: withSysctls,
+			at:    []spot{{site.NoSocket, likely}},
+			fits:  func(s Subject, st *State) bool { return s.isTCP() && !s.isSYN() && st.directs(s) },
+			check: noConnectionState,
 		},
 		{
-			code: "ipvs-loop", stage: forwarding, needs: needs,
-			seen: func(q question) sight {
-				if q.icmp(11, 0) && q.sentOn() {
-					return shown
-				}
-				return absent
-			},
-			state: loopState,
+			code: "ipvs-loop", stage: forwarding, needs: ipvs, looks: []host.Part{host.PartAddrs, host.PartLinks},
+			at:    []spot{{site.TTL, likely}},
+			fits:  func(s Subject, _ *State) bool { return s.Circles },
+			check: loopState,
 		},
 		{
-			code: "ipvs-no-route", stage: forwarding, needs: append(append([]host.Part{}, needs...), lookups...),
-			seen: func(q question) sight {
-				if q.droppedIn("ip_vs_tunnel_xmit", "__ip_vs_get_out_rt") && q.icmp(3, -1) && !q.icmp(3, 4) {
-					return possible
-				}
-				return absent
-			},
-			state: func(q question) *finding {
-				s := q.virtual()
-				if s == nil {
-					return nil
-				}
-				for _, d := range s.Destinations {
-					a := q.host.Route(host.Flow{Dst: d.Addr.Addr()})
-					if !a.Refused() {
-						continue
-					}
-					f := &finding{
-						summary:  fmt.Sprintf("the director has no route to the real server %s", d.Addr.Addr()),
-						evidence: []string{got(d.Addr.Addr(), a)},
-					}
-					if a.Route != nil {
-						f.fix = deleteRoute(*a.Route)
-					}
-					return f
-				}
-				return nil
-			},
+			code: "ipvs-no-route", stage: forwarding, needs: append([]host.Part{host.PartIPVS}, lookups...),
+			at:    maybe(site.IPVSUnreachable),
+			check: noRouteState,
 		},
 	}
 }
 
-// atDirector: IPVS itself gave the packet up.
-func atDirector(q question) sight {
-	if q.Drop != nil && q.Drop.Decider == "ip_vs_in" {
-		return possible
-	}
-	if q.Drop != nil && q.Drop.NfHook == "input" && q.isDirector() && q.virtual() != nil {
-		return possible
-	}
-	return absent
-}
+// isDirected reports whether a virtual service takes the packet.
+func isDirected(s Subject, st *State) bool { return st.isDirector() && st.virtual(s) != nil }
 
-// atNoSocket: the kernel looked for a socket, and there is none.
-func atNoSocket(q question) sight {
-	switch {
-	case q.reason("NO_SOCKET"):
-		return possible
-	case q.noReason() && q.droppedIn("tcp_v4_rcv", "__udp4_lib_rcv", "udp_rcv") && (q.reset() || q.icmp(3, 3)):
-		return possible
-	}
-	return absent
-}
-
-func noDestinationState(q question) *finding {
-	s := q.virtual()
-	if s == nil {
+func noRouteState(s Subject, st *State) *finding {
+	v := st.virtual(s)
+	if v == nil {
 		return nil
 	}
-	if len(s.Destinations) == 0 {
+	for _, d := range v.Destinations {
+		a := st.Route(host.Flow{Dst: d.Addr.Addr()})
+		if !a.Refused() {
+			continue
+		}
+		f := &finding{
+			summary:  fmt.Sprintf("the director has no route to the real server %s", d.Addr.Addr()),
+			evidence: []evidence{got(d.Addr.Addr(), a)},
+		}
+		if a.Route != nil {
+			f.fix, f.mend = deleteRoute(*a.Route), dropRoute(*a.Route)
+		}
+		return f
+	}
+	return nil
+}
+
+func noDestinationState(s Subject, st *State) *finding {
+	v := st.virtual(s)
+	if v == nil {
+		return nil
+	}
+	if len(v.Destinations) == 0 {
 		return &finding{
-			summary:  fmt.Sprintf("the service %s has no real server", s.Addr),
-			evidence: []string{fmt.Sprintf("ipvsadm -Ln: %s %s without destinations", q.proto(), s.Addr)},
+			summary:  fmt.Sprintf("the service %s has no real server", v.Addr),
+			evidence: []evidence{by(host.PartIPVS, "ipvsadm -Ln: %s %s without destinations", s.proto(), v.Addr)},
 		}
 	}
-	f := &finding{summary: fmt.Sprintf("no real server of the service %s takes new connections: their weights are 0", s.Addr)}
-	for _, d := range s.Destinations {
+	f := &finding{summary: fmt.Sprintf("no real server of the service %s takes new connections: their weights are 0", v.Addr)}
+	for _, d := range v.Destinations {
 		if d.Weight > 0 {
 			return nil
 		}
-		f.evidence = append(f.evidence, fmt.Sprintf("ipvsadm -Ln: -> %s %s weight 0", d.Addr, methodName[d.Method]))
+		f.evidence = append(f.evidence, by(host.PartIPVS, "ipvsadm -Ln: -> %s %s weight 0", d.Addr, methodName[d.Method]))
 	}
-	d := s.Destinations[0]
-	f.fix = command.Of("ipvsadm -e % % -r % % -w 1", serviceFlag[s.Proto], command.Endpoint(s.Addr), command.Endpoint(d.Addr), methodFlag[d.Method])
+	d := v.Destinations[0]
+	f.fix = command.Of("ipvsadm -e % % -r % % -w 1", serviceFlag[v.Proto], command.Endpoint(v.Addr), command.Endpoint(d.Addr), methodFlag[d.Method])
+	f.mend = changeService(*v, func(v *host.Service) { v.Destinations[0].Weight = 1 })
 	return f
 }
 
 // noConnectionState: a service is there, and IPVS let the packet pass. Only a sole real server is sure to be the one
 // that knows the connection.
-func noConnectionState(q question) *finding {
-	s := q.virtual()
-	if on, _ := q.host.Sysctl(backupOnly); s == nil || on != 0 {
+func noConnectionState(s Subject, st *State) *finding {
+	v := st.virtual(s)
+	if on, _ := st.Sysctl(backupOnly); v == nil || on != 0 {
 		return nil
 	}
 	f := &finding{
-		summary:  fmt.Sprintf("the director does not know this connection of %s, and the packet begins none", q.client()),
-		evidence: []string{fmt.Sprintf("ipvsadm -Lnc: none of %s:%d to %s", q.client(), q.clientPort(), q.service()), q.says("net/ipv4/vs/sloppy_tcp")},
+		consistent: true, // the table of connections is not read for what is not in it
+		summary:    fmt.Sprintf("the director does not know this connection of %s, and the packet begins none", s.client()),
+		evidence:   []evidence{by(host.PartIPVS, "ipvsadm -Lnc: none of %s:%d to %s", s.client(), s.clientPort(), s.service()), st.says("net/ipv4/vs/sloppy_tcp")},
 	}
-	if sloppy, ok := q.host.Sysctl("net/ipv4/vs/sloppy_tcp"); ok && sloppy == 0 && len(s.Destinations) == 1 {
-		f.fix = command.Of("sysctl -w net.ipv4.vs.sloppy_tcp=1")
+	if sloppy, ok := st.Sysctl("net/ipv4/vs/sloppy_tcp"); ok && sloppy == 0 && len(v.Destinations) == 1 {
+		f.fix, f.mend = command.Of("sysctl -w net.ipv4.vs.sloppy_tcp=1"), setSysctl("net/ipv4/vs/sloppy_tcp", 1)
 	}
 	return f
 }
 
 // removedState finds the connection of the packet, and not its real server.
-func removedState(q question) *finding {
-	s := q.virtual()
-	if s == nil {
+func removedState(s Subject, st *State) *finding {
+	v := st.virtual(s)
+	if v == nil {
 		return nil
 	}
-	for _, c := range q.host.IPVS.Conns {
-		if c.Client.Addr() != q.client() || c.Client.Port() != q.clientPort() || c.Virtual != q.service() || s.Has(c.Dest) {
+	for _, c := range st.IPVS.Conns {
+		if c.Client.Addr() != s.client() || c.Client.Port() != s.clientPort() || c.Virtual != s.service() || v.Has(c.Dest) {
 			continue
 		}
 		method := "tunnel"
-		if len(s.Destinations) > 0 {
-			method = s.Destinations[0].Method
+		if len(v.Destinations) > 0 {
+			method = v.Destinations[0].Method
 		}
 		return &finding{
 			summary:  fmt.Sprintf("the connection belongs to the real server %s, which was removed from the service", c.Dest),
-			evidence: []string{fmt.Sprintf("ipvsadm -Lnc: %s %s %s %s", c.Client, c.Virtual, c.Dest, c.State), q.says("net/ipv4/vs/expire_nodest_conn")},
-			fix:      command.Of("ipvsadm -a % % -r % % -w 1", serviceFlag[s.Proto], command.Endpoint(s.Addr), command.Endpoint(c.Dest), methodFlag[method]),
+			evidence: []evidence{by(host.PartIPVS, "ipvsadm -Lnc: %s %s %s %s", c.Client, c.Virtual, c.Dest, c.State), st.says("net/ipv4/vs/expire_nodest_conn")},
+			fix:      command.Of("ipvsadm -a % % -r % % -w 1", serviceFlag[v.Proto], command.Endpoint(v.Addr), command.Endpoint(c.Dest), methodFlag[method]),
+			mend: changeService(*v, func(v *host.Service) {
+				v.Destinations = append(v.Destinations, host.Destination{Addr: c.Dest, Method: method, Weight: 1})
+			}),
 		}
 	}
 	return nil
 }
 
-func overloadedState(q question) *finding {
-	s := q.virtual()
-	if s == nil || len(s.Destinations) == 0 {
+func overloadedState(s Subject, st *State) *finding {
+	v := st.virtual(s)
+	if v == nil || len(v.Destinations) == 0 {
 		return nil
 	}
 	f := &finding{summary: "every real server of the service has as many connections as it may have"}
-	for _, d := range s.Destinations {
+	for _, d := range v.Destinations {
 		if d.Weight <= 0 {
 			continue
 		}
 		if !full(d) {
 			return nil
 		}
-		f.evidence = append(f.evidence, fmt.Sprintf("ipvsadm -Ln --thresholds: %s upper %d, %d connections", d.Addr, d.Upper, d.Active+d.Inactive))
+		f.evidence = append(f.evidence, by(host.PartIPVS, "ipvsadm -Ln --thresholds: %s upper %d, %d connections", d.Addr, d.Upper, d.Active+d.Inactive))
 		f.fix = f.fix.Then("ipvsadm -e % % -r % % -w % -x 0",
-			serviceFlag[s.Proto], command.Endpoint(s.Addr), command.Endpoint(d.Addr), methodFlag[d.Method], command.Number(d.Weight))
+			serviceFlag[v.Proto], command.Endpoint(v.Addr), command.Endpoint(d.Addr), methodFlag[d.Method], command.Number(d.Weight))
 	}
+	f.mend = changeService(*v, func(v *host.Service) {
+		for i := range v.Destinations {
+			v.Destinations[i].Upper = 0
+		}
+	})
 	return f
 }
 
@@ -223,46 +190,33 @@ func full(d host.Destination) bool {
 // backupOnly names the setting by which a director that is a backup leaves packets alone.
 const backupOnly = "net/ipv4/vs/backup_only"
 
-func backupState(q question) *finding {
-	s := q.virtual()
-	if on, ok := q.host.Sysctl(backupOnly); s == nil || !ok || on == 0 {
+func backupState(s Subject, st *State) *finding {
+	v := st.virtual(s)
+	if on, ok := st.Sysctl(backupOnly); v == nil || !ok || on == 0 {
 		return nil
 	}
 	return &finding{
 		summary:  "this director is a backup and leaves packets alone: send them to the active one, or let this one work, too",
-		evidence: []string{q.says(backupOnly), fmt.Sprintf("ipvsadm -Ln: %s %s is there", q.proto(), s.Addr)},
+		evidence: []evidence{st.says(backupOnly), by(host.PartIPVS, "ipvsadm -Ln: %s %s is there", s.proto(), v.Addr)},
 		fix:      command.Of("sysctl -w net.ipv4.vs.backup_only=0"),
+		mend:     setSysctl(backupOnly, 0),
 	}
-}
-
-// sentOn reports whether IPVS sent the packet on where it was lost, after it had come out of a tunnel there.
-func (q question) sentOn() bool {
-	came := false
-	for _, s := range q.Steps {
-		if q.Drop == nil || s.Netns != q.Drop.Netns {
-			continue
-		}
-		if came && s.Place == event.IPVSXmit {
-			return true
-		}
-		came = came || s.Tunnelled
-	}
-	return false
 }
 
 // loopState: only what has the VIP on a tunnel is a real server, whose IPVS is one too many.
-func loopState(q question) *finding {
-	s := q.virtual()
-	if s == nil {
+func loopState(s Subject, st *State) *finding {
+	v := st.virtual(s)
+	if v == nil {
 		return nil
 	}
-	f := &finding{summary: fmt.Sprintf("packets for %s come back to this director out of a tunnel: a real server runs IPVS with the same VIP", s.Addr)}
-	if q.behindTunnel() {
-		f.summary = fmt.Sprintf("this real server runs IPVS with the same VIP, and sends packets for %s on instead of taking them: they go in a circle", s.Addr)
-		f.fix = command.Of("ipvsadm -D % %", serviceFlag[s.Proto], command.Endpoint(s.Addr))
+	f := &finding{summary: fmt.Sprintf("packets for %s come back to this director out of a tunnel: a real server runs IPVS with the same VIP", v.Addr)}
+	if st.behindTunnel(s) {
+		f.summary = fmt.Sprintf("this real server runs IPVS with the same VIP, and sends packets for %s on instead of taking them: they go in a circle", v.Addr)
+		f.fix = command.Of("ipvsadm -D % %", serviceFlag[v.Proto], command.Endpoint(v.Addr))
+		f.mend = dropService(*v)
 	}
-	for _, d := range s.Destinations {
-		f.evidence = append(f.evidence, fmt.Sprintf("ipvsadm -Ln: %s -> %s %s", s.Addr, d.Addr, methodName[d.Method]))
+	for _, d := range v.Destinations {
+		f.evidence = append(f.evidence, by(host.PartIPVS, "ipvsadm -Ln: %s -> %s %s", v.Addr, d.Addr, methodName[d.Method]))
 	}
 	return f
 }
@@ -276,23 +230,23 @@ var (
 	methodName = map[string]string{"masq": "Masq", "tunnel": "Tunnel", "route": "Route", "local": "Local", "bypass": "Bypass"}
 )
 
-func noServiceState(q question) *finding {
-	if q.virtual() != nil {
+func noServiceState(s Subject, st *State) *finding {
+	if st.IPVS == nil || s.proto() == "" || st.virtual(s) != nil {
 		return nil
 	}
-	if f := markedState(q); f != nil {
+	if f := markedState(s, st); f != nil {
 		return f
 	}
 	f := &finding{
-		summary:  fmt.Sprintf("IPVS has no service %s %s: the director takes the packet for its own", q.proto(), q.service()),
-		evidence: []string{fmt.Sprintf("ipvsadm -Ln: no %s %s", q.proto(), q.service())},
+		summary:  fmt.Sprintf("IPVS has no service %s %s: the director takes the packet for its own", s.proto(), s.service()),
+		evidence: []evidence{by(host.PartIPVS, "ipvsadm -Ln: no %s %s", s.proto(), s.service())},
 	}
-	for _, s := range q.host.IPVS.Services {
+	for _, s := range st.IPVS.Services {
 		if s.Mark != 0 {
-			f.evidence = append(f.evidence, fmt.Sprintf("ipvsadm -Ln: FWM %d", s.Mark))
+			f.evidence = append(f.evidence, by(host.PartIPVS, "ipvsadm -Ln: FWM %d", s.Mark))
 			continue
 		}
-		f.evidence = append(f.evidence, fmt.Sprintf("ipvsadm -Ln: %s %s", map[uint8]string{protoTCP: "TCP", protoUDP: "UDP"}[s.Proto], s.Addr))
+		f.evidence = append(f.evidence, by(host.PartIPVS, "ipvsadm -Ln: %s %s", map[uint8]string{protoTCP: "TCP", protoUDP: "UDP"}[s.Proto], s.Addr))
 	}
 	return f
 }

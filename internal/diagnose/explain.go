@@ -10,6 +10,7 @@ import (
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/journey"
 	"ipiptrace/internal/ruleset"
+	"ipiptrace/internal/site"
 )
 
 // unknown is the code of a loss that no row explains.
@@ -18,19 +19,19 @@ const unknown = "unknown"
 // rows are all causes.
 var rows = slices.Concat(linkRows(), tunnelRows(), routingRows(), natRows(), filterRows(), optionRows(), socketRows(), packetRows(), replyRows(), directorRows(), balanceRows())
 
-// answer is a row that a journey may have ended by, with what is said of it.
-type answer struct {
+// named is a row that a packet may have ended by, with what is said of it.
+type named struct {
 	row     row
 	finding finding
-	// explained: the state says so, too.
-	explained bool
+	// answer is the state's; Clear and Unread where only the end of the packet tells.
+	answer Answer
 }
 
 // Explain finds the cause of a lost journey. s is the state of the namespace in which it was lost, read after the
 // loss; nil if it was not read.
 //
-// Of causes that the state shows without doubt the one that the packet meets first is named; then those that it shows
-// with doubt; then those that only the journey shows.
+// Causes that the state shows come before those that it does not contradict, and both before those that only the
+// journey shows; what is beyond doubt comes before what is not, and of two the one that the packet meets first.
 func Explain(j journey.Journey, s *host.Snapshot) Verdict { return explain(j, s, ruleset.Of(s)) }
 
 // explain is Explain with the state's rules, as far as they were unpacked for others.
@@ -39,71 +40,103 @@ func explain(j journey.Journey, s *host.Snapshot, rules *ruleset.Ruleset) Verdic
 	if !j.Lost() {
 		return v
 	}
-	q := question{Journey: j, host: s, ruleset: rules}
-	q.rules = sync.OnceValues(q.evaluated)
-	var best *answer
-	for _, r := range rows {
-		if q.Astray != nil && r.stage != replying {
-			continue // beyond its tunnel nothing is to be repaired
-		}
-		if a, ok := q.ask(r); ok && (best == nil || a.before(*best)) {
-			best = &a
-		}
-	}
+	l, st := wasLost(j), stateOf(s, rules)
+	best := l.cause(st)
 	if best == nil {
-		v.Cause = &Cause{Code: unknown, Certainty: NotKnown, Summary: q.plainly(), Unread: q.unreadAtAll()}
+		v.Cause = &Cause{Code: unknown, Certainty: NotKnown, Summary: plainly(j), Unread: unreadAtAll(s)}
 		return v
 	}
 	f := best.finding
 	v.Cause = &Cause{
-		Code: best.row.code, Certainty: Inferred, Summary: f.summary, Evidence: f.evidence, Fix: f.fix.Commands(), Unread: q.unread(best.row),
+		Code: best.row.code, Certainty: Inferred, Summary: f.summary, Evidence: texts(f.evidence), Fix: f.fix.Commands(), Unread: unreadOf(s, best.row),
 	}
 	if why := f.fix.Refused(); why != "" {
 		v.Cause.Summary += "; no command: " + why
 	}
-	if best.explained && !f.doubtful && j.Gaps == 0 && len(v.Cause.Unread) == 0 {
+	if best.answer >= Consistent && !f.doubtful && j.Gaps == 0 && len(v.Cause.Unread) == 0 {
 		v.Cause.Certainty = Observed
 	}
 	v.Rule, v.Candidates = toRule(f.rule), toRules(f.candidates)
 	return v
 }
 
-func (q question) ask(r row) (a answer, ok bool) {
-	sight := r.seen(q)
-	if sight == absent {
-		return a, false
+// stateOf is a state for all rows; nil if it was not read.
+func stateOf(s *host.Snapshot, rules *ruleset.Ruleset) *State {
+	if s == nil {
+		return nil
 	}
-	if q.host != nil && r.state != nil {
-		if f := r.state(q); f != nil {
-			return answer{r, *f, true}, true
+	return &State{Snapshot: s, whole: s, rules: rules}
+}
+
+// of is the state when it is asked about a packet, whose rules are then evaluated once for all rows.
+func (st *State) of(s Subject) *State {
+	if st == nil {
+		return nil
+	}
+	own := *st
+	own.filtered = sync.OnceValues(func() (ruleset.Packet, ruleset.Outcome) { return evaluate(s, st.whole, st.rules) })
+	return &own
+}
+
+// cause is the best explanation of the loss; nil if there is none.
+func (l lostPacket) cause(st *State) (best *named) {
+	st = st.of(l.Subject)
+	for _, r := range rows {
+		if l.Astray != nil && r.stage != replying {
+			continue // beyond its tunnel nothing is to be repaired
+		}
+		if n, ok := l.name(r, st); ok && (best == nil || n.before(*best)) {
+			best = &n
 		}
 	}
-	if sight == shown && r.bare != nil {
-		return answer{r, r.bare(q), false}, true
-	}
-	return a, false
+	return best
 }
 
-func (a answer) before(b answer) bool {
-	if a.explained != b.explained {
-		return a.explained
+// name is what a row says of the loss; ok is false if it is nothing.
+func (l lostPacket) name(r row, st *State) (n named, ok bool) {
+	sight := r.sees(l, st)
+	if sight == absent {
+		return n, false
 	}
-	if a.explained && a.finding.doubtful != b.finding.doubtful {
+	answer, f := r.ask(l.Subject, st)
+	switch {
+	case answer == Fault, answer == Consistent && sight > possible:
+		return named{r, *f, answer}, true
+	case sight == shown && r.bare != nil:
+		return named{r, r.bare(l.Subject), Clear}, true
+	}
+	return n, false
+}
+
+func (n named) before(b named) bool {
+	if n.answer != b.answer {
+		return n.answer > b.answer
+	}
+	if n.finding.doubtful != b.finding.doubtful {
 		return b.finding.doubtful
 	}
-	return cmp.Compare(a.row.stage, b.row.stage) < 0
+	return cmp.Compare(n.row.stage, b.row.stage) < 0
 }
 
-// unread are the parts of the state that the row would have needed.
-func (q question) unread(r row) (parts []string) {
-	if q.host == nil {
-		if len(r.needs) > 0 {
+// texts are the lines of evidence.
+func texts(all []evidence) (lines []string) {
+	for _, e := range all {
+		lines = append(lines, e.text)
+	}
+	return lines
+}
+
+// unreadOf are the parts of the state that the row would have needed.
+func unreadOf(s *host.Snapshot, r row) (parts []string) {
+	wants := slices.Concat(r.needs, r.minds)
+	if s == nil {
+		if len(wants) > 0 {
 			parts = []string{"the state of the machine"}
 		}
 		return parts
 	}
-	for _, u := range q.host.Unread {
-		if u.Part == host.PartAll || slices.Contains(r.needs, u.Part) {
+	for _, u := range s.Unread {
+		if u.Part == host.PartAll || slices.Contains(wants, u.Part) {
 			parts = append(parts, fmt.Sprintf("%s: %s", u.Part, u.Why))
 		}
 	}
@@ -111,13 +144,13 @@ func (q question) unread(r row) (parts []string) {
 }
 
 // unreadAtAll are all parts of the state that were not read: where nothing explains a loss, each may have mattered.
-func (q question) unreadAtAll() (parts []string) {
-	if q.host == nil {
+func unreadAtAll(s *host.Snapshot) (parts []string) {
+	if s == nil {
 		return []string{"the state of the machine"}
 	}
 	var whys []string
 	names := map[string][]string{}
-	for _, u := range q.host.Unread {
+	for _, u := range s.Unread {
 		if names[u.Why] == nil {
 			whys = append(whys, u.Why)
 		}
@@ -130,14 +163,14 @@ func (q question) unreadAtAll() (parts []string) {
 }
 
 // plainly says what was seen where nothing is known.
-func (q question) plainly() string {
-	switch d := q.Drop; {
-	case q.Fate == journey.Vanished:
-		last, _ := q.Last()
+func plainly(j journey.Journey) string {
+	switch d := j.Drop; {
+	case j.Fate == journey.Vanished:
+		last, _ := j.Last()
 		return fmt.Sprintf("last seen at %s on %s, then nothing more of it", last.Place, last.Dev)
 	case d == nil:
 		return "no known cause explains it"
-	case d.Reason != "" && d.Reason != "NOT_SPECIFIED":
+	case d.Reason != "" && d.Reason != site.NotSpecified:
 		return fmt.Sprintf("the kernel freed it in %s and gave the reason %s; no known cause explains it", d.Function, d.Reason)
 	default:
 		return fmt.Sprintf("the kernel freed it in %s and gave no reason; no known cause explains it", d.Function)

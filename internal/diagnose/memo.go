@@ -32,11 +32,11 @@ func rememberable(j journey.Journey) (k sameToRules, ok bool) {
 	if j.Drop == nil || j.Drop.NfHook == "" {
 		return k, false
 	}
-	q := question{Journey: j}
+	s := wasLost(j).Subject
 	k = sameToRules{
 		netns: placeOf(j), function: j.Drop.Function, reason: j.Drop.Reason, hook: j.Drop.NfHook + " " + j.Drop.Decider, dev: j.Drop.Dev,
-		direction: j.Direction, fate: j.Fate, src: q.now().Inner.Src, dst: q.now().Inner.Dst,
-		service: q.port(), port: q.asked().Port(), proto: j.Packet.Inner.Protocol, flags: uint8(j.Packet.TCPFlags), tunnelled: q.tunnelled(), gaps: j.Gaps > 0,
+		direction: j.Direction, fate: j.Fate, src: s.Now.Inner.Src, dst: s.Now.Inner.Dst,
+		service: s.port(), port: s.asked().Port(), proto: j.Packet.Inner.Protocol, flags: uint8(j.Packet.TCPFlags), tunnelled: s.Tunnelled, gaps: j.Gaps > 0,
 	}
 	if j.Outer != nil {
 		k.outerSrc, k.outerDst = j.Outer.Src, j.Outer.Dst
@@ -56,8 +56,9 @@ func (s *state) explain(j journey.Journey) Verdict {
 	if !ok {
 		return explain(j, s.host, s.rules)
 	}
-	q := question{Journey: j, host: s.host}
-	k.ct = q.tracking(q.hooked())
+	if s.host != nil {
+		k.ct = tracking(s.host, wasLost(j).hooked())
+	}
 	if v, known := s.said[k]; known {
 		v.Journey = j
 		return v

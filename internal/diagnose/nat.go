@@ -6,73 +6,66 @@ import (
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/ruleset"
+	"ipiptrace/internal/site"
 )
 
 // natRows are the causes that begin with another destination than the packet came with.
 func natRows() []row {
-	needs := []host.Part{host.PartNft, host.PartIPTables}
+	rules := []host.Part{host.PartNft, host.PartIPTables}
+	elsewhere := func(s Subject, st *State) bool { return s.redirected() && s.Plain == "" }
 	return []row{
 		{
-			code: "ip-forward-off", stage: routing, needs: append(append([]host.Part{host.PartSysctls}, needs...), lookups...),
-			seen: func(q question) sight {
-				if !q.redirected() {
-					return absent
-				}
-				return atNoRoute(q)
-			},
-			state: forwardState,
+			code: "ip-forward-off", stage: routing, needs: append([]host.Part{host.PartSysctls}, lookups...),
+			at:    maybe(site.NoInputRoute),
+			fits:  func(s Subject, _ *State) bool { return s.redirected() },
+			check: forwardState,
 		},
 		{
-			code: "redirected", stage: routing, needs: needs,
-			seen: func(q question) sight {
-				if _, byIPVS := q.sentPlain(); byIPVS {
-					return absent
-				}
-				if q.redirected() && (opensNoSocket(q) != absent || atNoRoute(q) != absent) {
-					return shown
-				}
-				return absent
-			},
-			state: redirectState,
-			bare:  redirection,
+			code: "redirected", stage: routing, minds: rules,
+			at: sure(site.NoInputRoute), fits: elsewhere, check: redirectState, bare: redirection,
+		},
+		{
+			code: "redirected", stage: routing, minds: rules,
+			at: sure(site.NoSocket), fits: func(s Subject, st *State) bool { return elsewhere(s, st) && s.begins() && !s.Tunnelled },
+			check: redirectState, bare: redirection,
 		},
 	}
 }
 
 // forwardState: a packet for another host, and its device does not let it be forwarded (IN_DEV_FORWARD).
-func forwardState(q question) *finding {
-	a := q.host.Route(q.flow())
-	name := "net/ipv4/conf/" + q.dev() + "/forwarding"
-	if on, ok := q.host.Sysctl(name); !ok || on != 0 || a.Type != "unicast" {
+func forwardState(s Subject, st *State) *finding {
+	a := st.Route(s.flow())
+	name := "net/ipv4/conf/" + s.Dev + "/forwarding"
+	if on, ok := st.Sysctl(name); !s.redirected() || !ok || on != 0 || a.Type != "unicast" {
 		return nil
 	}
-	f := redirection(q)
+	f := redirection(s)
 	f.summary += ", which is another host, and forwarding is off"
-	f.evidence = append(f.evidence, got(q.dst(), a), q.says(name), q.says("net/ipv4/ip_forward"))
+	f.evidence = append(f.evidence, got(s.dst(), a), st.says(name), st.says("net/ipv4/ip_forward"))
 	// The answers come by another device, and are forwarded, too.
-	f.fix = command.Of("sysctl -w net.ipv4.ip_forward=1")
+	f.fix, f.mend = command.Of("sysctl -w net.ipv4.ip_forward=1"), setSysctl(name, 1)
 	return &f
 }
 
 // redirectState finds the rule that gave the packet away.
-func redirectState(q question) *finding {
-	p := headers(q.Packet)
-	p.Hook, p.IIF = "prerouting", q.dev()
-	o := q.ruleset.Translate(p)
+func redirectState(s Subject, st *State) *finding {
+	p := headers(s.Packet)
+	p.Hook, p.IIF = "prerouting", s.Dev
+	o := st.rules.Translate(p)
 	if o.Rule == nil {
 		return nil
 	}
-	f := redirection(q)
-	f.summary = fmt.Sprintf("%s gives packets for %s to %s, which does not take them", where(*o.Rule), q.service(), q.asked())
+	f := redirection(s)
+	f.summary = fmt.Sprintf("%s gives packets for %s to %s, which does not take them", where(*o.Rule), s.service(), s.asked())
 	f.evidence = append(f.evidence, evidenceOf(*o.Rule)...)
 	f.fix = ruleset.Spare(*o.Rule, p)
 	return &f
 }
 
 // redirection is what the journey alone shows.
-func redirection(q question) finding {
+func redirection(s Subject) finding {
 	return finding{
-		summary:  fmt.Sprintf("NAT has given the packet for %s to %s", q.service(), q.asked()),
-		evidence: []string{fmt.Sprintf("destination %s at first sight, %s at the end", q.service(), q.asked())},
+		summary:  fmt.Sprintf("NAT has given the packet for %s to %s", s.service(), s.asked()),
+		evidence: []evidence{seen("destination %s at first sight, %s at the end", s.service(), s.asked())},
 	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
+	"ipiptrace/internal/site"
 )
 
 // optionRows are the causes in what the service has asked of its packets.
@@ -13,60 +14,61 @@ func optionRows() []row {
 	return []row{
 		{
 			code: "sk-lookup-drop", stage: transport, needs: append([]host.Part{host.PartLookups}, sockets...),
-			seen:  opensNoSocket,
-			state: lookupState,
+			at: []spot{{site.NoSocket, likely}}, fits: wantsSocket, check: lookupState,
 		},
 		{
 			code: "socket-filter-drop", stage: transport, needs: sockets,
-			seen: func(q question) sight {
-				return q.named("SOCKET_FILTER")
-			},
-			state: func(q question) *finding {
-				s := q.serving()
-				if s == nil || !s.Filter {
+			at: append(sure(site.SocketFilter), spot{site.SocketUnsaid, likely}),
+			check: func(s Subject, st *State) *finding {
+				sock := st.serving(s)
+				if sock == nil || !sock.Filter {
 					return nil
 				}
 				return &finding{
-					summary:  socketFilter + owner(*s),
-					evidence: []string{fmt.Sprintf("getsockopt SO_GET_FILTER on %s %s: there is one", q.proto(), s.Local)},
-					doubtful: true, // what it does with this packet is not in the state
+					summary:    socketFilter + owner(*sock),
+					evidence:   []evidence{by(host.PartSockets, "getsockopt SO_GET_FILTER on %s %s: there is one", s.proto(), sock.Local)},
+					consistent: true, doubtful: true, // what it does with this packet is not in the state
 				}
 			},
-			bare: func(question) finding { return finding{summary: socketFilter} },
+			bare: func(Subject) finding { return finding{summary: socketFilter} },
 		},
 		{
-			code: "tcp-auth", stage: transport, needs: append([]host.Part{host.PartCounters}, sockets...),
-			seen: func(q question) sight {
-				if q.proto() != "tcp" {
-					return absent
+			code: "tcp-auth", stage: transport, needs: sockets, looks: []host.Part{host.PartCounters},
+			at:   sure(site.TCPAuth),
+			fits: func(s Subject, _ *State) bool { return s.isTCP() },
+			check: func(s Subject, st *State) *finding {
+				if f := keysState(s, st); f != nil {
+					return f
 				}
-				return q.named("TCP_MD5NOTFOUND", "TCP_MD5UNEXPECTED", "TCP_MD5FAILURE", "TCP_AOFAILURE", "TCP_AONOTFOUND", "TCP_AOUNEXPECTED", "TCP_AOKEYNOTFOUND", "TCP_AUTH_HDR")
+				return unsignedState(s, st)
 			},
-			state: authState,
-			bare:  func(question) finding { return finding{summary: notSigned} },
+			bare: func(Subject) finding { return finding{summary: notSigned} },
+		},
+		{
+			code: "tcp-auth", stage: transport, needs: sockets, looks: []host.Part{host.PartCounters},
+			at:   []spot{{site.SocketUnsaid, likely}},
+			fits: func(s Subject, _ *State) bool { return s.isTCP() },
+			check: func(s Subject, st *State) *finding {
+				if f := keysState(s, st); f != nil || !st.Coarse {
+					return f
+				}
+				return unsignedState(s, st)
+			},
 		},
 		{
 			code: "min-ttl", stage: transport, needs: sockets,
-			seen: func(q question) sight {
-				switch {
-				case q.reason("TCP_MINTTL"):
-					return shown
-				case q.noReason() && q.Reject == nil && q.droppedIn("tcp_v4_rcv"):
-					return possible
-				}
-				return absent
-			},
-			state: func(q question) *finding {
-				s := q.serving()
-				if s == nil || q.Packet.Inner.TTL >= s.MinTTL {
+			at: append(sure(site.MinTTL), maybe(site.MinTTLUnsaid)...),
+			check: func(s Subject, st *State) *finding {
+				sock := st.serving(s)
+				if sock == nil || s.proto() != "tcp" || s.Packet.Inner.TTL >= sock.MinTTL {
 					return nil
 				}
 				return &finding{
-					summary:  fmt.Sprintf("%s%s", lowTTL, owner(*s)),
-					evidence: []string{fmt.Sprintf("getsockopt IP_MINTTL on %s: %d", s.Local, s.MinTTL), fmt.Sprintf("ttl %d at first sight", q.Packet.Inner.TTL)},
+					summary:  fmt.Sprintf("%s%s", lowTTL, owner(*sock)),
+					evidence: []evidence{by(host.PartSockets, "getsockopt IP_MINTTL on %s: %d", sock.Local, sock.MinTTL), seen("ttl %d at first sight", s.Packet.Inner.TTL)},
 				}
 			},
-			bare: func(question) finding { return finding{summary: lowTTL} },
+			bare: func(Subject) finding { return finding{summary: lowTTL} },
 		},
 	}
 }
@@ -78,63 +80,45 @@ const (
 )
 
 // lookupState: a program has a say, and the socket that the kernel would have found without it is there.
-func lookupState(q question) *finding {
-	s := q.serving()
-	if s == nil || len(q.host.Lookups) == 0 || q.directs() {
+func lookupState(s Subject, st *State) *finding {
+	sock := st.serving(s)
+	if sock == nil || len(st.Lookups) == 0 {
 		return nil
 	}
 	f := &finding{
-		summary:  fmt.Sprintf("the service listens on port %d%s, and a program that chooses sockets (BPF_SK_LOOKUP) lets no packet have it", q.port(), owner(*s)),
-		evidence: []string{fmt.Sprintf("ss -ln: %s %s", q.proto(), s.Local)},
-		doubtful: q.host.Coarse || len(q.host.Lookups) > 1,
+		summary:    fmt.Sprintf("the service listens on port %d%s, and a program that chooses sockets (BPF_SK_LOOKUP) lets no packet have it", s.port(), owner(*sock)),
+		evidence:   []evidence{by(host.PartSockets, "ss -ln: %s %s", s.proto(), sock.Local)},
+		consistent: true, // what it does with this packet is not in the state
+		doubtful:   st.Coarse || len(st.Lookups) > 1,
 	}
-	for _, l := range q.host.Lookups {
-		f.evidence = append(f.evidence, fmt.Sprintf("bpftool link: %d: netns prog %d, attach_type sk_lookup", l.Link, l.Program))
+	for _, l := range st.Lookups {
+		f.evidence = append(f.evidence, by(host.PartLookups, "bpftool link: %d: netns prog %d, attach_type sk_lookup", l.Link, l.Program))
 	}
-	if len(q.host.Lookups) == 1 {
-		f.fix = command.Of("bpftool link detach id %", command.Number(q.host.Lookups[0].Link))
+	if len(st.Lookups) == 1 {
+		f.fix = command.Of("bpftool link detach id %", command.Number(st.Lookups[0].Link))
+		f.mend = func(st *State) { st.whole.Lookups = nil }
 	}
 	return f
 }
 
-// authState: the service's socket has keys; where sockets do not say so, the kernel has counted segments without.
-func authState(q question) *finding {
-	s := q.serving()
-	if s != nil && s.MD5 {
-		return &finding{summary: notSigned + owner(*s), evidence: []string{fmt.Sprintf("ss -ltni 'sport = :%d': md5keys", q.port())}}
-	}
-	if q.reason("") && !q.host.Coarse {
+// keysState: the service's socket has keys.
+func keysState(s Subject, st *State) *finding {
+	sock := st.serving(s)
+	if sock == nil || !sock.MD5 {
 		return nil
 	}
+	return &finding{
+		consistent: true, // another peer may be the one that has to sign
+		summary:    notSigned + owner(*sock), evidence: []evidence{by(host.PartSockets, "ss -ltni 'sport = :%d': md5keys", s.port())},
+	}
+}
+
+// unsignedState: the kernel has counted segments without keys.
+func unsignedState(_ Subject, st *State) *finding {
 	for _, c := range []string{"TCPMD5NotFound", "TCPMD5Unexpected", "TCPMD5Failure"} {
-		if q.host.Counted("TcpExt."+c) > 0 {
-			return &finding{summary: notSigned, evidence: []string{q.counted("TcpExt." + c)}, doubtful: true}
+		if st.Counted("TcpExt."+c) > 0 {
+			return &finding{summary: notSigned, evidence: []evidence{st.counted("TcpExt." + c)}, consistent: true, doubtful: true}
 		}
 	}
 	return nil
-}
-
-// serving is the socket that the packet is for; nil if there is none.
-func (q question) serving() *host.Socket {
-	serving, _ := q.host.Serves(q.proto(), q.service(), q.link())
-	if len(serving) == 0 {
-		return nil
-	}
-	return &serving[0]
-}
-
-// named: the kernel gave one of the reasons; one that knows none may have had it.
-func (q question) named(reasons ...string) sight {
-	switch {
-	case q.reason(reasons...):
-		return shown
-	case q.unsaidAtSocket():
-		return possible
-	}
-	return absent
-}
-
-// unsaidAtSocket: a kernel that knows no reasons dropped the packet where it has many to refuse one for a socket.
-func (q question) unsaidAtSocket() bool {
-	return q.reason("") && q.Reject == nil && q.droppedIn("tcp_v4_rcv", "udp_queue_rcv_one_skb")
 }

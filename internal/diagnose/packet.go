@@ -2,10 +2,10 @@ package diagnose
 
 import (
 	"fmt"
-	"strings"
 
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
+	"ipiptrace/internal/site"
 )
 
 // packetRows are the causes in the packet itself.
@@ -13,88 +13,62 @@ func packetRows() []row {
 	return []row{
 		{
 			code: "bad-checksum", stage: transport, needs: []host.Part{host.PartCounters},
-			seen: func(q question) sight {
-				switch {
-				case q.reason("IP_CSUM", "TCP_CSUM", "UDP_CSUM", "ICMP_CSUM", "SKB_CSUM"), q.droppedIn("udp_recvmsg"):
-					return shown
-				case q.droppedIn("ip_rcv_core") && q.short():
-					return absent // its length is wrong, whatever was counted before
-				case q.reason("") && q.Reject == nil && q.droppedIn("tcp_v4_rcv", "tcp_v4_do_rcv", "__udp4_lib_rcv", "udp_rcv", "udp_queue_rcv_one_skb", "icmp_rcv", "ip_rcv_core"):
-					return possible
-				}
-				return absent
-			},
-			state: func(q question) *finding {
-				if q.reason("") && q.proto() != "" && !q.droppedIn("ip_rcv_core") && !q.served() {
+			at:    sure(site.Checksum),
+			check: checksumState,
+			bare:  badChecksum,
+		},
+		{
+			code: "bad-checksum", stage: transport, needs: []host.Part{host.PartCounters, host.PartSockets, host.PartLinks},
+			at: []spot{{site.ChecksumUnsaid, likely}},
+			check: func(s Subject, st *State) *finding {
+				if s.proto() != "" && !st.served(s) {
 					return nil // there is no socket for it either
 				}
-				for _, c := range []string{"Tcp.InCsumErrors", "Udp.InCsumErrors", "Icmp.InCsumErrors", "IpExt.InCsumErrors"} {
-					if q.host.Counted(c) > 0 && strings.HasPrefix(c, counterOf(q)) {
-						f := badChecksum(q)
-						f.doubtful = true // the packet's own fault is in no state
-						f.evidence = []string{q.counted(c)}
-						return &f
-					}
-				}
-				return nil
+				return checksumState(s, st)
 			},
-			bare: badChecksum,
+		},
+		{
+			code: "bad-checksum", stage: transport, needs: []host.Part{host.PartCounters},
+			at:    sure(site.IPChecksum),
+			check: headerSumState,
+			bare:  badHeaderSum,
+		},
+		{
+			code: "bad-checksum", stage: transport, needs: []host.Part{host.PartCounters},
+			at:    []spot{{site.HeaderUnsaid, likely}},
+			fits:  func(s Subject, _ *State) bool { return !s.short() }, // its length is wrong, whatever was counted before
+			check: headerSumState,
 		},
 		{
 			code: "malformed-packet", stage: outer,
-			seen: func(q question) sight {
-				switch {
-				case q.reason("IP_INHDR", "PKT_TOO_SMALL", "UNHANDLED_PROTO", "HDR_TRUNC", "SKB_UCOPY_FAULT", "IPV6DISABLED"):
-					if q.icmp(11, 0) {
-						return absent
-					}
-					return shown
-				case q.reason("") && q.droppedIn("ip_rcv_core") && q.short(), q.icmp(12, -1):
-					return shown
-				}
-				return absent
-			},
-			bare: func(q question) finding {
-				what := "inner"
-				if q.tunnelled() || q.Outer == nil {
-					what = "outer"
-				}
-				if q.Outer == nil {
-					what = "IP"
-				}
-				return finding{summary: fmt.Sprintf("the %s header does not fit the packet: whoever sent it, or something on its way, has damaged it", what)}
-			},
+			at:   sure(site.Header),
+			bare: malformed,
+		},
+		{
+			code: "malformed-packet", stage: outer,
+			at:   sure(site.HeaderUnsaid),
+			fits: func(s Subject, _ *State) bool { return s.short() },
+			bare: malformed,
 		},
 		{
 			code: "ttl-expired", stage: forwarding,
-			seen: func(q question) sight {
-				if q.icmp(11, 0) {
-					return shown
-				}
-				return absent
-			},
-			bare: func(q question) finding {
+			at: sure(site.TTL),
+			bare: func(s Subject) finding {
 				return finding{
-					summary:  fmt.Sprintf("the packet's TTL is used up: it came from %s with too few hops left, or goes in a circle", q.src()),
-					evidence: []string{fmt.Sprintf("ttl %d at first sight", q.Packet.Inner.TTL)},
+					summary:  fmt.Sprintf("the packet's TTL is used up: it came from %s with too few hops left, or goes in a circle", s.src()),
+					evidence: []evidence{seen("ttl %d at first sight", s.Packet.Inner.TTL)},
 				}
 			},
 		},
 		{
 			code: "mtu-exceeded", stage: forwarding, needs: []host.Part{host.PartSysctls},
-			seen: func(q question) sight {
-				if q.icmp(3, 4) || q.reason("PKT_TOO_BIG") {
-					return shown
-				}
-				return absent
-			},
-			state: func(q question) *finding {
-				discovers, ok := q.host.Sysctl(pmtuDisc)
-				if !q.droppedIn("ip_vs_tunnel_xmit") || !ok || discovers == 0 {
+			at: sure(site.TooBig),
+			check: func(s Subject, st *State) *finding {
+				if discovers, ok := st.Sysctl(pmtuDisc); !s.ByIPVS || !ok || discovers == 0 {
 					return nil
 				}
-				f := tooLong(q)
-				f.evidence = append(f.evidence, q.says(pmtuDisc))
+				f := tooLong(s)
+				f.evidence = append(f.evidence, st.says(pmtuDisc))
 				f.fix = command.Of("sysctl -w net.ipv4.vs.pmtu_disc=0")
 				return &f
 			},
@@ -102,95 +76,102 @@ func packetRows() []row {
 		},
 		{
 			code: "fragment-lost", stage: outer, needs: []host.Part{host.PartSysctls},
-			seen: func(q question) sight {
-				if q.reason("FRAG_REASM_TIMEOUT", "FRAG_TOO_FAR") || q.droppedIn("ip_expire", "ip_frag_queue", "inet_frag_rbtree_purge", "ip_frag_reinit", "inet_frag_destroy", "inet_frag_queue_insert", "ip_defrag") {
-					return shown
-				}
-				return absent
-			},
-			state: func(q question) *finding {
-				if f := overlapState(q); f != nil {
-					return f
-				}
-				f := lostFragment(q)
-				f.evidence = []string{q.says("net/ipv4/ipfrag_time"), q.says("net/ipv4/ipfrag_high_thresh")}
-				if high, ok := q.host.Sysctl("net/ipv4/ipfrag_high_thresh"); ok && high == 0 {
-					f.summary = "fragments are not put together: net.ipv4.ipfrag_high_thresh is 0"
-					f.fix = command.Of("sysctl -w net.ipv4.ipfrag_high_thresh=4194304")
-				}
-				return &f
-			},
-			bare: lostFragment,
+			at:    sure(site.Fragments),
+			check: fragmentState,
+			bare:  lostFragment,
+		},
+		{
+			code: "fragment-lost", stage: outer, needs: []host.Part{host.PartCounters},
+			at:    maybe(site.FragmentsPurged),
+			check: overlapState,
 		},
 	}
+}
+
+// checksumState: the packet's own fault is in no state, but the kernel counts such.
+func checksumState(s Subject, st *State) *finding {
+	return countedSum(badChecksum(s), st, map[uint8]string{protoTCP: "Tcp.", protoUDP: "Udp.", protoICMP: "Icmp."}[s.Packet.Inner.Protocol])
+}
+
+func headerSumState(s Subject, st *State) *finding { return countedSum(badHeaderSum(s), st, "IpExt.") }
+
+func countedSum(f finding, st *State, group string) *finding {
+	counter := group + "InCsumErrors"
+	if group == "" || st.Counted(counter) == 0 {
+		return nil
+	}
+	f.consistent, f.doubtful, f.evidence = true, true, []evidence{st.counted(counter)}
+	return &f
+}
+
+func malformed(s Subject) finding {
+	what := "inner"
+	if s.Tunnelled {
+		what = "outer"
+	}
+	if s.Outer == nil {
+		what = "IP"
+	}
+	return finding{summary: fmt.Sprintf("the %s header does not fit the packet: whoever sent it, or something on its way, has damaged it", what)}
 }
 
 // pmtuDisc names the setting by which IPVS minds that a packet must not be fragmented.
 const pmtuDisc = "net/ipv4/vs/pmtu_disc"
 
-func tooLong(q question) finding {
+func tooLong(s Subject) finding {
 	smaller := "let the client send smaller datagrams"
-	if q.Packet.Inner.Protocol == protoTCP {
+	if s.Packet.Inner.Protocol == protoTCP {
 		smaller = "let the real server announce a smaller MSS"
 	}
 	return finding{
-		summary:  fmt.Sprintf("the packet of %d bytes may not be fragmented and does not fit, with 20 bytes of outer header, into the way to the real server: %s, or make the MTU larger", q.Packet.Inner.Len, smaller),
-		evidence: []string{"ICMP 3/4 (fragmentation needed) to " + q.client().String()},
+		summary:  fmt.Sprintf("the packet of %d bytes may not be fragmented and does not fit, with 20 bytes of outer header, into the way to the real server: %s, or make the MTU larger", s.Packet.Inner.Len, smaller),
+		evidence: []evidence{seen("ICMP 3/4 (fragmentation needed) to %s", s.client())},
 	}
 }
 
+// fragmentState: whether one is missing is in no state, but whether any are put together is.
+func fragmentState(s Subject, st *State) *finding {
+	f := lostFragment(s)
+	f.consistent = true
+	f.evidence = []evidence{st.says("net/ipv4/ipfrag_time"), st.says("net/ipv4/ipfrag_high_thresh")}
+	if high, ok := st.Sysctl("net/ipv4/ipfrag_high_thresh"); ok && high == 0 {
+		f.consistent = false
+		f.summary = "fragments are not put together: net.ipv4.ipfrag_high_thresh is 0"
+		f.fix = command.Of("sysctl -w net.ipv4.ipfrag_high_thresh=4194304")
+	}
+	return &f
+}
+
 // overlapState: without a timeout fragments are given up if two of them overlap, or are too far apart.
-func overlapState(q question) *finding {
-	if !q.droppedIn("inet_frag_rbtree_purge") || q.host.Counted("IpExt.ReasmOverlaps") == 0 {
+func overlapState(s Subject, st *State) *finding {
+	if st.Counted("IpExt.ReasmOverlaps") == 0 {
 		return nil
 	}
 	return &finding{
-		summary:  fmt.Sprintf("two fragments of the packet from %s overlap, which no sound host makes (RFC 5722): the kernel frees all of them", q.src()),
-		evidence: []string{q.counted("IpExt.ReasmOverlaps")},
+		summary:  fmt.Sprintf("two fragments of the packet from %s overlap, which no sound host makes (RFC 5722): the kernel frees all of them", s.src()),
+		evidence: []evidence{st.counted("IpExt.ReasmOverlaps")},
 		doubtful: true, // another packet may have been counted
 	}
 }
 
-func lostFragment(q question) finding {
-	return finding{summary: fmt.Sprintf("a fragment of the packet from %s did not arrive in time: let fragments pass on the way, or keep the packets small enough", q.src())}
+func lostFragment(s Subject) finding {
+	return finding{summary: fmt.Sprintf("a fragment of the packet from %s did not arrive in time: let fragments pass on the way, or keep the packets small enough", s.src())}
 }
 
-func badChecksum(q question) finding {
-	what := map[uint8]string{protoTCP: "TCP", protoUDP: "UDP", protoICMP: "ICMP"}[q.Packet.Inner.Protocol]
+func badChecksum(s Subject) finding {
+	return wrongSum(map[uint8]string{protoTCP: "TCP", protoUDP: "UDP", protoICMP: "ICMP"}[s.Packet.Inner.Protocol])
+}
+
+func badHeaderSum(s Subject) finding {
 	switch {
-	case !q.reason("IP_CSUM") && !q.droppedIn("ip_rcv_core"):
-	case q.tunnelled():
-		what = "outer header's"
-	case q.Outer != nil:
-		what = "inner header's"
-	default:
-		what = "IP"
+	case s.Tunnelled:
+		return wrongSum("outer header's")
+	case s.Outer != nil:
+		return wrongSum("inner header's")
 	}
+	return wrongSum("IP")
+}
+
+func wrongSum(what string) finding {
 	return finding{summary: fmt.Sprintf("the %s checksum is wrong: whoever sent the packet, or something on its way, has damaged it", what)}
-}
-
-// served reports whether a socket is there for what the packet asks for.
-func (q question) served() bool {
-	serving, _ := q.host.Serves(q.proto(), q.asked(), q.link())
-	return len(serving) > 0
-}
-
-// counterOf is the group of counters of the packet's protocol.
-func counterOf(q question) string {
-	if q.droppedIn("ip_rcv_core") {
-		return "IpExt."
-	}
-	return map[uint8]string{protoTCP: "Tcp.", protoUDP: "Udp.", protoICMP: "Icmp."}[q.Packet.Inner.Protocol]
-}
-
-// short reports whether the header in view promises more bytes than there are.
-func (q question) short() bool {
-	p := q.Packet
-	if q.Outer != nil && q.tunnelled() {
-		return p.Outer != nil && uint32(q.Outer.Len) > p.SkbLen // it may have got its outer header since
-	}
-	if q.Outer != nil {
-		return uint32(p.Inner.Len)+20 > uint32(q.Outer.Len)
-	}
-	return uint32(p.Inner.Len) > p.SkbLen
 }

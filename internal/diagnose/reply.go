@@ -4,11 +4,10 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
-	"ipiptrace/tracer/event"
+	"ipiptrace/internal/site"
 )
 
 // replyRows are the causes on the way back to the client.
@@ -16,111 +15,87 @@ func replyRows() []row {
 	return []row{
 		{
 			code: "no-return-route", stage: replying, needs: lookups,
-			seen: func(q question) sight {
-				switch {
-				case q.ReplyLost && q.Astray == nil, q.reason("IP_OUTNOROUTES"):
-					return shown
-				case q.droppedIn(event.TCPConnRequest.String()):
-					return possible
-				case q.reply() && q.noReason() && q.droppedIn("__ip_queue_xmit", "ip_queue_xmit"):
-					return possible
-				}
-				return absent
+			at:    append(sure(site.NoReply, site.NoOutputRoute), maybe(site.RefusedSYN)...),
+			check: noReturnState,
+			bare: func(s Subject) finding {
+				return finding{summary: fmt.Sprintf("there is no route back to %s", s.client())}
 			},
-			state: noReturnState,
-			bare: func(q question) finding {
-				return finding{summary: fmt.Sprintf("there is no route back to %s", q.client())}
-			},
+		},
+		{
+			code: "no-return-route", stage: replying, needs: lookups,
+			at:    maybe(site.OutputRouteUnsaid),
+			fits:  func(s Subject, _ *State) bool { return s.Reply },
+			check: noReturnState,
 		},
 		{
 			code: "vip-wrong-prefix", stage: replying, needs: lookups,
-			seen: func(q question) sight {
-				if q.Astray != nil || droppedByTunnel(q) {
-					return possible
-				}
-				return absent
-			},
-			state: prefixState,
+			at:    maybe(site.Astray),
+			check: prefixState,
 		},
 		{
-			code: "reply-into-tunnel", stage: replying, needs: append([]host.Part{host.PartSockets}, lookups...),
-			seen: func(q question) sight {
-				switch {
-				case q.Astray != nil:
-					return shown
-				case droppedByTunnel(q):
-					return possible
-				}
-				return absent
-			},
-			state: astrayState,
-			bare: func(q question) finding {
+			code: "vip-wrong-prefix", stage: replying, needs: lookups,
+			at:    maybe(site.TunnelOutput),
+			fits:  func(s Subject, _ *State) bool { return s.Reply }, // the tunnel's device has no way for the answer that it was given
+			check: prefixState,
+		},
+		{
+			code: "reply-into-tunnel", stage: replying, needs: lookups, minds: []host.Part{host.PartSockets},
+			at:    sure(site.Astray),
+			check: astrayState,
+			bare: func(s Subject) finding {
 				return finding{
-					summary:  fmt.Sprintf("the answer to %s goes into the tunnel, and so to the client itself inside IPIP, which the client does not take", q.client()),
-					evidence: q.leftInside(),
+					summary:  fmt.Sprintf("the answer to %s goes into the tunnel, and so to the client itself inside IPIP, which the client does not take", s.client()),
+					evidence: s.leftInside(),
 				}
 			},
+		},
+		{
+			code: "reply-into-tunnel", stage: replying, needs: lookups, minds: []host.Part{host.PartSockets},
+			at:    maybe(site.TunnelOutput),
+			fits:  func(s Subject, _ *State) bool { return s.Reply },
+			check: astrayState,
 		},
 		{
 			code: "neighbour-failed", stage: replying, needs: append([]host.Part{host.PartNeighbours}, lookups...),
-			seen: func(q question) sight {
-				if q.reason("NEIGH_FAILED", "NEIGH_QUEUEFULL", "NEIGH_DEAD") || q.droppedIn("neigh_invalidate", "__neigh_event_send", "neigh_timer_handler") {
-					return shown
-				}
-				return absent
-			},
-			state: neighbourState,
-			bare: func(q question) finding {
-				return finding{summary: fmt.Sprintf("the next hop to %s does not answer ARP on %s", q.dst(), q.dev())}
+			at:    sure(site.Neighbour),
+			check: neighbourState,
+			bare: func(s Subject) finding {
+				return finding{summary: fmt.Sprintf("the next hop to %s does not answer ARP on %s", s.dst(), s.Dev)}
 			},
 		},
 		{
 			code: "qdisc-drop", stage: replying, needs: []host.Part{host.PartFilters, host.PartLinks},
-			seen: func(q question) sight {
-				switch {
-				case q.Drop == nil:
-					return absent
-				case hasPrefix(q.Drop.Reason, "QDISC_", "FQ_", "CODEL_", "TBF_", "NETEM_"):
-					return shown
-				case q.noReason() && q.droppedIn("__dev_queue_xmit", "kfree_skb_list_reason", "kfree_skb_list", "__tcf_kfree_skb_list", "__dev_xmit_skb", "netem_enqueue", "tbf_enqueue", "pfifo_enqueue", "bfifo_enqueue"):
-					return possible
-				}
-				return absent
-			},
-			state: qdiscState,
-			bare: func(q question) finding {
-				return finding{summary: fmt.Sprintf("the queueing discipline of %s drops the packet", q.dev())}
+			at:    append(sure(site.Qdisc), maybe(site.QdiscUnsaid)...),
+			check: qdiscState,
+			bare: func(s Subject) finding {
+				return finding{summary: fmt.Sprintf("the queueing discipline of %s drops the packet", s.Dev)}
 			},
 		},
 	}
 }
 
-func hasPrefix(s string, prefixes ...string) bool {
-	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
-}
-
-func noReturnState(q question) *finding {
-	client := q.client()
-	a := q.host.Route(q.back())
+func noReturnState(s Subject, st *State) *finding {
+	client := s.client()
+	a := st.Route(s.back())
 	if !a.Refused() {
 		return nil
 	}
 	f := &finding{
 		summary:  fmt.Sprintf("there is no route back to the client %s", client),
-		evidence: []string{got(client, a)},
+		evidence: []evidence{got(client, a)},
 	}
 	switch {
 	case a.Route != nil:
 		f.summary = fmt.Sprintf("the route back to the client %s is of the type %s", client, a.Type)
-		f.evidence = append(f.evidence, fmt.Sprintf("ip route show table %s: %s %s", tableName(a.Table), a.Type, a.Route.Dst))
-		f.fix = deleteRoute(*a.Route)
+		f.evidence = append(f.evidence, by(host.PartRoutes, "ip route show table %s: %s %s", tableName(a.Table), a.Type, a.Route.Dst))
+		f.fix, f.mend = deleteRoute(*a.Route), dropRoute(*a.Route)
 	case a.Rule != nil:
 		f.summary = fmt.Sprintf("the routing rule %d refuses packets to the client %s (%s)", a.Rule.Priority, client, a.Type)
-		f.fix = deleteRule(*a.Rule)
+		f.fix, f.mend = deleteRule(*a.Rule), dropRule(*a.Rule)
 	default:
-		if dev, net := connected(q.host, client); dev != "" {
-			f.evidence = append(f.evidence, fmt.Sprintf("ip addr show %s: %s, and no route for it", command.Device(dev), net))
-			f.fix = command.Of("ip route add % dev %", command.Prefix(net.Masked()), command.Device(dev))
+		if dev, net := connected(st.Snapshot, client); dev != "" {
+			f.evidence = append(f.evidence, by(host.PartAddrs, "ip addr show %s: %s, and no route for it", command.Device(dev), net))
+			f.fix, f.mend = command.Of("ip route add % dev %", command.Prefix(net.Masked()), command.Device(dev)), addRoute(net.Masked(), dev)
 		} else {
 			f.summary += ": add one, by the gateway of this network (ip route add default via GATEWAY)"
 		}
@@ -138,54 +113,49 @@ func connected(s *host.Snapshot, a netip.Addr) (dev string, net netip.Prefix) {
 	return "", net
 }
 
-// droppedByTunnel: the tunnel's device has no way for the answer that it was given.
-func droppedByTunnel(q question) bool {
-	return q.reply() && q.droppedIn("ip_tunnel_xmit", "ipip_tunnel_xmit", "ip_md_tunnel_xmit")
-}
-
 // astrayState finds what gives the answer to a tunnel that has no other end than the next hop: a rule, a route, or the
 // service's socket.
-func astrayState(q question) *finding {
-	f := &finding{evidence: q.leftInside()}
-	a := q.host.Route(q.back())
-	if l := q.host.LinkNamed(a.Dev); a.Route != nil && toNextHop(l) && (!a.Gateway.IsValid() || a.Gateway == q.client()) {
+func astrayState(s Subject, st *State) *finding {
+	f := &finding{evidence: s.leftInside()}
+	a := st.Route(s.back())
+	if l := st.LinkNamed(a.Dev); a.Route != nil && toNextHop(l) && (!a.Gateway.IsValid() || a.Gateway == s.client()) {
 		f.evidence = append(f.evidence,
-			fmt.Sprintf("ip route get %s from %s: dev %s", command.Address(q.client()), command.Address(q.vip()), command.Device(l.Name)),
-			fmt.Sprintf("ip rule: %d: %s", a.Rule.Priority, ruleWords(*a.Rule)), tunnelShown(*l))
-		f.summary = fmt.Sprintf("the route back to the client %s leads into the tunnel: %s ", q.client(), l.Name)
-		if q.Astray != nil {
+			by(host.PartRoutes, "ip route get %s from %s: dev %s", command.Address(s.client()), command.Address(s.vip()), command.Device(l.Name)),
+			by(host.PartRules, "ip rule: %d: %s", a.Rule.Priority, ruleWords(*a.Rule)), tunnelShown(*l))
+		f.summary = fmt.Sprintf("the route back to the client %s leads into the tunnel: %s ", s.client(), l.Name)
+		if s.Astray != nil {
 			f.summary += "sends the answer to the client itself, inside IPIP"
 		} else {
 			f.summary += "has no other end, and finds no way to the client"
 		}
-		f.fix = q.wayOut(a)
+		f.fix, f.mend = wayOut(s, st, a)
 		return f
 	}
-	serving, _ := q.host.Serves(q.proto(), q.service(), q.link())
-	if len(serving) == 0 || !toNextHop(q.link()) {
+	serving, _ := st.Serves(s.proto(), s.service(), st.link(s))
+	if len(serving) == 0 || !toNextHop(st.link(s)) {
 		return nil
 	}
-	s := serving[0]
+	sock := serving[0]
 	switch {
-	case s.Device == q.link().Index:
-		f.evidence = append(f.evidence, fmt.Sprintf("ss -ln: %s %s%%%s%s", q.proto(), s.Local, q.dev(), owner(s)), tunnelShown(*q.link()))
-	case q.host.Coarse && a.Type == "unicast" && a.Dev != q.dev():
+	case sock.Device == st.link(s).Index:
+		f.evidence = append(f.evidence, by(host.PartSockets, "ss -ln: %s %s%%%s%s", s.proto(), sock.Local, s.Dev, owner(sock)), tunnelShown(*st.link(s)))
+	case st.Coarse && a.Type == "unicast" && a.Dev != s.Dev:
 		// No route leads there: what is left is the socket, of which the state does not say the device.
-		f.evidence = append(f.evidence, got(q.client(), a), fmt.Sprintf("/proc/net/%s: %s%s", q.proto(), s.Local, owner(s)), "its device is in: ss -ln, behind %")
-		f.doubtful = true
+		f.evidence = append(f.evidence, got(s.client(), a), by(host.PartSockets, "/proc/net/%s: %s%s", s.proto(), sock.Local, owner(sock)), by(host.PartSockets, "its device is in: ss -ln, behind %%"))
+		f.consistent, f.doubtful = true, true
 	default:
 		return nil
 	}
-	f.summary = fmt.Sprintf("the service on port %d is bound to %s, so that its answers go into the tunnel, to the client itself inside IPIP: bind it to no device", q.port(), q.dev())
+	f.summary = fmt.Sprintf("the service on port %d is bound to %s, so that its answers go into the tunnel, to the client itself inside IPIP: bind it to no device", s.port(), s.Dev)
 	return f
 }
 
 // leftInside is what was seen of an answer that left by the tunnel.
-func (q question) leftInside() []string {
-	if q.Astray == nil {
+func (s Subject) leftInside() []evidence {
+	if s.Astray == nil {
 		return nil
 	}
-	return []string{fmt.Sprintf("the answer left inside IPIP, from %s to %s", q.Astray.Src, q.Astray.Dst)}
+	return []evidence{seen("the answer left inside IPIP, from %s to %s", s.Astray.Src, s.Astray.Dst)}
 }
 
 // toNextHop reports whether a device is a tunnel for IPIP that sends to the next hop, having no other end.
@@ -193,40 +163,41 @@ func toNextHop(l *host.Link) bool {
 	return l != nil && l.Tunnel != nil && l.Type == "ipip" && (!l.Tunnel.Remote.IsValid() || l.Tunnel.Remote.IsUnspecified())
 }
 
-func tunnelShown(l host.Link) string {
-	return fmt.Sprintf("ip -d link show %s: ipip remote %s local %s", command.Device(l.Name), anyAddr(l.Tunnel.Remote), anyAddr(l.Tunnel.Local))
+func tunnelShown(l host.Link) evidence {
+	return by(host.PartLinks, "ip -d link show %s: ipip remote %s local %s", command.Device(l.Name), anyAddr(l.Tunnel.Remote), anyAddr(l.Tunnel.Local))
 }
 
 // wayOut removes what gives the answer to the tunnel, if there is another way without it: the rule, if its table is there
 // for nothing else, or the route.
-func (q question) wayOut(a host.Answer) (fix command.Fix) {
+func wayOut(s Subject, st *State, a host.Answer) (fix command.Fix, mend func(*State)) {
 	leadsOut := func(left host.Snapshot) bool {
-		b := left.Route(q.back())
+		b := left.Route(s.back())
 		return b.Type == "unicast" && !toNextHop(left.LinkNamed(b.Dev))
 	}
-	others := slices.DeleteFunc(slices.Clone(q.host.Routes), func(r host.Route) bool { return sameRoute(r, *a.Route) })
-	withoutRule, withoutRoute := *q.host, *q.host
-	withoutRule.Rules = slices.DeleteFunc(slices.Clone(q.host.Rules), func(r host.Rule) bool { return r == *a.Rule })
+	others := slices.DeleteFunc(slices.Clone(st.Routes), func(r host.Route) bool { return sameRoute(r, *a.Route) })
+	withoutRule, withoutRoute := *st.Snapshot, *st.Snapshot
+	withoutRule.Rules = slices.DeleteFunc(slices.Clone(st.Rules), func(r host.Rule) bool { return r == *a.Rule })
 	withoutRoute.Routes = others
 	switch {
 	case !slices.ContainsFunc(others, func(r host.Route) bool { return r.Table == a.Table }) && leadsOut(withoutRule):
-		return deleteRule(*a.Rule)
+		return deleteRule(*a.Rule), dropRule(*a.Rule)
 	case leadsOut(withoutRoute):
-		return deleteRoute(*a.Route)
+		return deleteRoute(*a.Route), dropRoute(*a.Route)
 	}
-	return fix
+	return fix, nil
 }
 
 // prefixState: the VIP has a prefix, and with it a route to its clients into the tunnel.
-func prefixState(q question) *finding {
-	a := q.host.Route(q.back())
-	for _, l := range q.host.AddrOn(q.vip()) {
-		for _, x := range q.host.AddrsOf(l.Index) {
-			if x.Prefix.Addr() == q.vip() && x.Prefix.Bits() < 32 && l.Name == a.Dev {
+func prefixState(s Subject, st *State) *finding {
+	a := st.Route(s.back())
+	for _, l := range st.AddrOn(s.vip()) {
+		for _, x := range st.AddrsOf(l.Index) {
+			if x.Prefix.Addr() == s.vip() && x.Prefix.Bits() < 32 && l.Name == a.Dev {
 				return &finding{
 					summary:  fmt.Sprintf("the VIP is on %s as %s: that makes a route to its neighbours, the client among them, into the tunnel", l.Name, x.Prefix),
-					evidence: []string{fmt.Sprintf("ip addr show %s: %s", command.Device(l.Name), x.Prefix), got(q.client(), a)},
-					fix:      command.Of("ip addr del % dev %", command.Prefix(x.Prefix), command.Device(l.Name)).And(addAddress(q.vip(), l.Name)),
+					evidence: []evidence{by(host.PartAddrs, "ip addr show %s: %s", command.Device(l.Name), x.Prefix), got(s.client(), a)},
+					fix:      command.Of("ip addr del % dev %", command.Prefix(x.Prefix), command.Device(l.Name)).And(addAddress(s.vip(), l.Name)),
+					mend:     together(takeAddress(x.Prefix, l.Index), giveAddress(s.vip(), l.Name)),
 				}
 			}
 		}
@@ -242,28 +213,28 @@ func nextHop(hop, to netip.Addr) string {
 	return fmt.Sprintf("the next hop %s to %s", hop, to)
 }
 
-func neighbourState(q question) *finding {
-	to := q.dst()
-	f := host.Flow{Src: q.src(), Dst: to}
-	if !q.tunnelled() {
-		f = host.Flow{Src: q.Packet.Inner.Src, Dst: to, Proto: q.Packet.Inner.Protocol, Sport: q.Packet.SrcPort, Dport: q.Packet.DstPort}
+func neighbourState(s Subject, st *State) *finding {
+	to := s.dst()
+	f := host.Flow{Src: s.src(), Dst: to}
+	if !s.Tunnelled {
+		f = host.Flow{Src: s.Packet.Inner.Src, Dst: to, Proto: s.Packet.Inner.Protocol, Sport: s.Packet.SrcPort, Dport: s.Packet.DstPort}
 	}
-	a := q.host.Route(f)
+	a := st.Route(f)
 	hop := a.Gateway
 	if !hop.IsValid() {
 		hop = to
 	}
-	for _, n := range q.host.Neighbours {
-		l := q.host.Link(n.Link)
+	for _, n := range st.Neighbours {
+		l := st.Link(n.Link)
 		if n.Addr != hop || l == nil || n.State != "failed" && n.State != "incomplete" {
 			continue
 		}
 		out := &finding{
 			summary:  fmt.Sprintf("%s does not answer ARP on %s", nextHop(hop, to), l.Name),
-			evidence: []string{got(to, a), fmt.Sprintf("ip neigh show %s: %s", command.Address(hop), n.State)},
+			evidence: []evidence{got(to, a), by(host.PartNeighbours, "ip neigh show %s: %s", command.Address(hop), n.State)},
 		}
-		if a.Route != nil && hop != to && reachesWithout(q.host, *a.Route, f) {
-			out.fix = deleteRoute(*a.Route)
+		if a.Route != nil && hop != to && reachesWithout(st.Snapshot, *a.Route, f) {
+			out.fix, out.mend = deleteRoute(*a.Route), dropRoute(*a.Route)
 		}
 		return out
 	}
@@ -283,24 +254,24 @@ func sameRoute(a, b host.Route) bool {
 	return a.Table == b.Table && a.Dst == b.Dst && a.Priority == b.Priority && a.Type == b.Type
 }
 
-func qdiscState(q question) *finding {
-	l := q.link()
+func qdiscState(s Subject, st *State) *finding {
+	l := st.link(s)
 	if l == nil {
 		return nil
 	}
-	for _, d := range q.host.Qdiscs {
+	for _, d := range st.Qdiscs {
 		if d.Link != l.Index || d.Dropped == 0 || d.Parent == "ingress" {
 			continue
 		}
 		f := &finding{
 			summary:  fmt.Sprintf("the queueing discipline %s of %s drops packets", d.Kind, l.Name),
-			evidence: []string{fmt.Sprintf("tc -s qdisc show dev %s: %s %s, dropped %d", command.Device(l.Name), d.Kind, d.Handle, d.Dropped)},
+			evidence: []evidence{by(host.PartFilters, "tc -s qdisc show dev %s: %s %s, dropped %d", command.Device(l.Name), d.Kind, d.Handle, d.Dropped)},
 		}
 		if d.Loss > 0 {
-			f.evidence = append(f.evidence, fmt.Sprintf("loss %.4g%%", d.Loss))
+			f.evidence = append(f.evidence, by(host.PartFilters, "loss %.4g%%", d.Loss))
 		}
 		if d.Parent == "root" && d.Handle != "0:" {
-			f.fix = command.Of("tc qdisc del dev % root", command.Device(l.Name))
+			f.fix, f.mend = command.Of("tc qdisc del dev % root", command.Device(l.Name)), dropQdiscs(l.Index)
 		}
 		return f
 	}

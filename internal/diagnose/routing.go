@@ -6,14 +6,11 @@ import (
 
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
+	"ipiptrace/internal/site"
 )
 
-// inputRoute are the functions in which a packet that came in finds no way, and those that check its source.
-var (
-	noInputRoute = []string{"ip_error", "ip_route_input_slow", "ip_route_input_noref"}
-	sourceCheck  = []string{"ip_rcv_finish_core", "ip_rcv_finish", "ip_list_rcv_finish", "ip_sublist_rcv"}
-	lookups      = []host.Part{host.PartRoutes, host.PartRules, host.PartAddrs, host.PartLinks}
-)
+// lookups are the parts that a route is looked up with.
+var lookups = []host.Part{host.PartRoutes, host.PartRules, host.PartAddrs, host.PartLinks}
 
 // routingRows are the causes at the routing decision for a packet that came in.
 func routingRows() []row {
@@ -21,97 +18,72 @@ func routingRows() []row {
 	return []row{
 		{
 			code: "martian-source", stage: routing, needs: withSysctls,
-			seen: func(q question) sight {
-				switch {
-				case q.reason("IP_LOCAL_SOURCE", "IP_INVALID_SOURCE", "IP_LOCALNET", "IP_INVALID_DEST"):
-					return shown
-				case q.noReason() && q.droppedIn(sourceCheck...):
-					return possible
-				}
-				return absent
-			},
-			state: martianState,
-			bare: func(q question) finding {
-				return finding{summary: fmt.Sprintf("%s may not be the source of a packet that comes in", q.src())}
+			at:    append(sure(site.Martian), maybe(site.SourceCheckUnsaid)...),
+			check: martianState,
+			bare: func(s Subject) finding {
+				return finding{summary: fmt.Sprintf("%s may not be the source of a packet that comes in", s.src())}
 			},
 		},
 		{
 			code: "rp-filter", stage: routing, needs: withSysctls,
-			seen: func(q question) sight {
-				switch {
-				case q.reason("IP_RPFILTER"):
-					return shown
-				case q.noReason() && q.droppedIn(sourceCheck...):
-					return possible
-				}
-				return absent
-			},
-			state: rpFilterState,
-			bare: func(q question) finding {
-				return finding{summary: fmt.Sprintf("the reverse-path filter of %s drops packets from %s", q.dev(), q.src())}
+			at:    append(sure(site.ReversePath), maybe(site.SourceCheckUnsaid)...),
+			check: rpFilterState,
+			bare: func(s Subject) finding {
+				return finding{summary: fmt.Sprintf("the reverse-path filter of %s drops packets from %s", s.Dev, s.src())}
 			},
 		},
 		{
 			code: "source-route", stage: routing, needs: withSysctls,
-			seen: func(q question) sight {
-				if q.Packet.Options && !q.tunnelled() && q.noReason() && q.Reject == nil && q.droppedIn(sourceCheck...) {
-					return possible
-				}
-				return absent
-			},
-			state: sourceRouteState,
+			at:    maybe(site.SourceCheckUnsaid),
+			fits:  func(s Subject, _ *State) bool { return !s.Rejected },
+			check: sourceRouteState,
 		},
 		{
 			code: "route-reject", stage: routing, needs: lookups,
-			seen:  atNoRoute,
-			state: rejectState,
+			at:    maybe(site.NoInputRoute),
+			check: rejectState,
 		},
 		{
-			code: "vip-missing", stage: routing, needs: lookups,
-			seen: func(q question) sight {
-				switch {
-				case q.reply() || q.tunnelled() || q.redirected():
-					return absent
-				case q.icmp(11, 0) && q.droppedIn("ip_forward"):
-					return possible // it goes in a circle
-				}
-				return atNoRoute(q)
-			},
-			state: vipState,
+			code: "vip-missing", stage: routing, needs: lookups, looks: []host.Part{host.PartIPVS},
+			at:    maybe(site.NoInputRoute),
+			check: vipState,
+		},
+		{
+			// It goes in a circle.
+			code: "vip-missing", stage: routing, needs: lookups, looks: []host.Part{host.PartIPVS},
+			at:    maybe(site.TTL),
+			fits:  func(s Subject, _ *State) bool { return s.Forwarding },
+			check: vipState,
 		},
 	}
 }
 
-func atNoRoute(q question) sight {
-	if q.droppedIn(noInputRoute...) {
-		return possible
-	}
-	return absent
-}
-
-func martianState(q question) *finding {
-	src := q.src()
-	c, ok := q.host.CheckSource(q.flow())
+func martianState(s Subject, st *State) *finding {
+	src := s.src()
+	c, ok := st.CheckSource(s.flow())
 	switch {
-	case src.IsLoopback() || q.dst().IsLoopback() || src.IsMulticast() || src.IsUnspecified() || q.dst().IsUnspecified() || src == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+	case src.IsLoopback() || s.dst().IsLoopback() || src.IsMulticast() || src.IsUnspecified() || s.dst().IsUnspecified() || src == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return &finding{
-			summary:  fmt.Sprintf("%s → %s: such addresses do not come in by a device", src, q.dst()),
-			evidence: []string{fmt.Sprintf("source %s, destination %s", src, q.dst())},
+			summary:  fmt.Sprintf("%s → %s: such addresses do not come in by a device", src, s.dst()),
+			evidence: []evidence{seen("source %s, destination %s", src, s.dst())},
 		}
 	case ok && c.Why == "local":
 		f := &finding{
 			summary:  fmt.Sprintf("the packet's source %s is an address of this host: it is taken for forged", src),
-			evidence: []string{got(src, c.Back)},
+			evidence: []evidence{got(src, c.Back)},
 		}
-		for _, l := range q.host.AddrOn(src) {
-			f.evidence = append(f.evidence, fmt.Sprintf("ip addr show %s: %s", command.Device(l.Name), src))
-			if src != q.vip() {
-				f.fix = f.fix.Then("ip addr del %/% dev %", command.Address(src), command.Number(bits(q.host, l.Index, src)), command.Device(l.Name))
+		var mends []func(*State)
+		for _, l := range st.AddrOn(src) {
+			f.evidence = append(f.evidence, by(host.PartAddrs, "ip addr show %s: %s", command.Device(l.Name), src))
+			if src != s.vip() {
+				mends = append(mends, takeAddress(netip.PrefixFrom(src, bits(st.Snapshot, l.Index, src)), l.Index))
+				f.fix = f.fix.Then("ip addr del %/% dev %", command.Address(src), command.Number(bits(st.Snapshot, l.Index, src)), command.Device(l.Name))
 			}
 		}
-		if src == q.vip() {
+		if src == s.vip() {
 			f.summary = fmt.Sprintf("the director sends with the VIP %s as outer source, which is an address of this host, too: give its route to this host another source (ip route change … src)", src)
 		}
+		f.mend = together(mends...)
 		return f
 	}
 	return nil
@@ -127,59 +99,66 @@ func bits(s *host.Snapshot, link uint32, a netip.Addr) int {
 	return 32
 }
 
-func rpFilterState(q question) *finding {
-	flow := q.flow()
-	c, ok := q.host.CheckSource(flow)
+func rpFilterState(s Subject, st *State) *finding {
+	flow := s.flow()
+	c, ok := st.CheckSource(flow)
 	if !ok || c.OK || c.Why == "local" {
 		return nil
 	}
 	dev := flow.IIF
 	all, own := "net/ipv4/conf/all/rp_filter", "net/ipv4/conf/"+dev+"/rp_filter"
 	mode := map[int]string{1: "strict", 2: "loose"}[c.Mode]
-	f := &finding{evidence: []string{
-		q.says(all), q.says(own), fmt.Sprintf("effective: max(all, %s) = %d (%s)", dev, c.Mode, mode), got(flow.Src, c.Back),
+	f := &finding{evidence: []evidence{
+		st.says(all), st.says(own), by(host.PartSysctls, "effective: max(all, %s) = %d (%s)", dev, c.Mode, mode), got(flow.Src, c.Back),
 	}}
-	unnumbered := len(q.host.AddrsOf(q.host.LinkNamed(dev).Index)) == 0
+	unnumbered := len(st.AddrsOf(st.LinkNamed(dev).Index)) == 0
 	switch c.Why {
 	case "strict":
 		f.summary = fmt.Sprintf("reverse-path filter on %s is strict and %s", dev, wayBack(flow.Src, c.Back))
 	case "unnumbered":
 		f.summary = fmt.Sprintf("reverse-path filter on %s is loose, which drops all that comes by a device without an IPv4 address", dev)
-		f.evidence = append(f.evidence, fmt.Sprintf("ip -4 addr show %s: none", command.Device(dev)))
+		f.evidence = append(f.evidence, by(host.PartAddrs, "ip -4 addr show %s: none", command.Device(dev)))
 	default:
 		f.summary = fmt.Sprintf("reverse-path filter on %s is loose and there is no way back to %s", dev, flow.Src)
 	}
 	switch {
 	case !c.Back.Refused() && !unnumbered:
-		f.fix = command.Of("sysctl -w net.ipv4.conf.%.rp_filter=2", command.DeviceSetting(dev))
-	case !c.Back.Refused() && !q.tunnelled():
+		f.fix, f.mend = command.Of("sysctl -w net.ipv4.conf.%.rp_filter=2", command.DeviceSetting(dev)), setSysctl(own, 2)
+	case !c.Back.Refused() && !s.Tunnelled:
+		f.mend = together(setSysctl(own, 2), giveAddress(s.vip(), dev))
 		if c.Mode != 2 {
 			f.fix = command.Of("sysctl -w net.ipv4.conf.%.rp_filter=2", command.DeviceSetting(dev))
 		}
-		f.fix = f.fix.And(addAddress(q.vip(), dev))
+		f.fix = f.fix.And(addAddress(s.vip(), dev))
 	default:
 		// Without any way back no mode but 0 lets it in, and the larger of the two settings counts.
+		f.mend = together(setSysctl(all, 0), setSysctl(own, 0))
 		f.fix = command.Of("sysctl -w net.ipv4.conf.all.rp_filter=0").Then("sysctl -w net.ipv4.conf.%.rp_filter=0", command.DeviceSetting(dev))
 	}
 	return f
 }
 
 // sourceRouteState: both settings have to let such a packet in (IN_DEV_SOURCE_ROUTE).
-func sourceRouteState(q question) *finding {
-	f := &finding{summary: fmt.Sprintf("the packet has IP options by which its sender chooses its way (source route), and %s does not let such packets in", q.dev())}
+func sourceRouteState(s Subject, st *State) *finding {
+	if !s.Packet.Options || s.Tunnelled {
+		return nil
+	}
+	f := &finding{summary: fmt.Sprintf("the packet has IP options by which its sender chooses its way (source route), and %s does not let such packets in", s.Dev)}
 	const all = "net/ipv4/conf/all/accept_source_route"
-	if on, ok := q.host.Sysctl(all); ok && on == 0 {
-		f.evidence = append(f.evidence, q.says(all))
+	var mends []func(*State)
+	if on, ok := st.Sysctl(all); ok && on == 0 {
+		f.evidence, mends = append(f.evidence, st.says(all)), append(mends, setSysctl(all, 1))
 		f.fix = f.fix.Then("sysctl -w net.ipv4.conf.all.accept_source_route=1")
 	}
-	own := "net/ipv4/conf/" + q.dev() + "/accept_source_route"
-	if on, ok := q.host.Sysctl(own); ok && on == 0 {
-		f.evidence = append(f.evidence, q.says(own))
-		f.fix = f.fix.Then("sysctl -w net.ipv4.conf.%.accept_source_route=1", command.DeviceSetting(q.dev()))
+	own := "net/ipv4/conf/" + s.Dev + "/accept_source_route"
+	if on, ok := st.Sysctl(own); ok && on == 0 {
+		f.evidence, mends = append(f.evidence, st.says(own)), append(mends, setSysctl(own, 1))
+		f.fix = f.fix.Then("sysctl -w net.ipv4.conf.%.accept_source_route=1", command.DeviceSetting(s.Dev))
 	}
 	if len(f.evidence) == 0 {
 		return nil
 	}
+	f.mend = together(mends...)
 	return f
 }
 
@@ -191,21 +170,21 @@ func wayBack(to netip.Addr, a host.Answer) string {
 }
 
 // rejectState finds the rule or route that was made to refuse the packet.
-func rejectState(q question) *finding {
-	a := q.host.Route(q.flow())
+func rejectState(s Subject, st *State) *finding {
+	a := st.Route(s.flow())
 	if !a.Forbidden() {
 		return nil
 	}
-	f := &finding{evidence: []string{fmt.Sprintf("ip route get %s from %s iif %s: %s", command.Address(q.dst()), command.Address(q.src()), command.Device(q.dev()), a.Type)}}
+	f := &finding{evidence: []evidence{by(host.PartRoutes, "ip route get %s from %s iif %s: %s", command.Address(s.dst()), command.Address(s.src()), command.Device(s.Dev), a.Type)}}
 	if a.Route == nil {
 		f.summary = fmt.Sprintf("the routing rule %d refuses the packet (%s)", a.Rule.Priority, a.Type)
-		f.evidence = append(f.evidence, fmt.Sprintf("ip rule: %d: %s", a.Rule.Priority, ruleWords(*a.Rule)))
-		f.fix = deleteRule(*a.Rule)
+		f.evidence = append(f.evidence, by(host.PartRules, "ip rule: %d: %s", a.Rule.Priority, ruleWords(*a.Rule)))
+		f.fix, f.mend = deleteRule(*a.Rule), dropRule(*a.Rule)
 		return f
 	}
 	f.summary = fmt.Sprintf("a route of the type %s for %s refuses the packet", a.Type, a.Route.Dst)
-	f.evidence = append(f.evidence, fmt.Sprintf("ip route show table %s: %s %s", tableName(a.Table), a.Type, a.Route.Dst))
-	f.fix = deleteRoute(*a.Route)
+	f.evidence = append(f.evidence, by(host.PartRoutes, "ip route show table %s: %s %s", tableName(a.Table), a.Type, a.Route.Dst))
+	f.fix, f.mend = deleteRoute(*a.Route), dropRoute(*a.Route)
 	return f
 }
 
@@ -265,19 +244,19 @@ func addAddress(vip netip.Addr, dev string) command.Fix {
 }
 
 // vipState explains why the kernel does not take packets for the VIP as its own.
-func vipState(q question) *finding {
-	vip := q.vip()
-	a := q.host.Route(q.flow())
-	if q.host.Owns(vip) || a.Type == "local" || a.Forbidden() {
+func vipState(s Subject, st *State) *finding {
+	vip := s.vip()
+	a := st.Route(s.flow())
+	if s.Reply || s.Tunnelled || s.redirected() || st.Owns(vip) || a.Type == "local" || a.Forbidden() {
 		return nil
 	}
-	f := &finding{evidence: []string{got(vip, q.host.Route(host.Flow{Dst: vip}))}}
+	f := &finding{evidence: []evidence{got(vip, st.Route(host.Flow{Dst: vip}))}}
 	f.summary = fmt.Sprintf("the VIP %s is no address of this host", vip)
-	f.evidence = append(f.evidence, "ip -4 addr: "+addresses(q.host))
-	if l := q.link(); l != nil && l.Tunnel != nil {
-		f.fix = addAddress(vip, l.Name)
-	} else if q.isDirector() || l != nil && l.Type != "loopback" {
-		f.fix = addAddress(vip, "lo")
+	f.evidence = append(f.evidence, addressesOf(st.Snapshot))
+	if l := st.link(s); l != nil && l.Tunnel != nil {
+		f.fix, f.mend = addAddress(vip, l.Name), giveAddress(vip, l.Name)
+	} else if st.isDirector() || l != nil && l.Type != "loopback" {
+		f.fix, f.mend = addAddress(vip, "lo"), giveAddress(vip, "lo")
 	}
 	return f
 }

@@ -1,10 +1,12 @@
 package diagnose
 
 import (
+	"fmt"
+
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
-	"ipiptrace/internal/journey"
 	"ipiptrace/internal/ruleset"
+	"ipiptrace/internal/site"
 )
 
 // stage orders the causes as a packet meets them.
@@ -21,51 +23,135 @@ const (
 	forwarding                  // the director's work
 )
 
-// sight is how far a journey shows a cause.
+// sight is how far the end of a packet shows a cause.
 type sight uint8
 
 const (
-	// absent: the journey can't have ended so by this cause.
+	// absent: the packet can't have ended so by this cause.
 	absent sight = iota
-	// possible: the journey ended where this cause, among others, ends one: the state decides.
+	// possible: this cause, among others, ends packets there: the state must show the fault.
 	possible
+	// likely: of what ends packets there this cause is left, if the state does not contradict.
+	likely
 	// shown: the kernel was seen doing what only this cause makes it do.
 	shown
 )
 
-// question is what a row is asked.
-type question struct {
-	journey.Journey
-	// host is the state where the journey was lost; nil if it was not read.
-	host *host.Snapshot
-	// ruleset are the rules of that state; valid with it.
-	ruleset *ruleset.Ruleset
-	// rules evaluates netfilter's rules for the packet, once for all rows. It is only asked with a snapshot.
-	rules func() (ruleset.Packet, ruleset.Outcome)
+// spot is a site at which packets end by a cause, and how far that shows it.
+type spot struct {
+	site  site.Site
+	sight sight
 }
 
-// finding is what the state, or the journey alone, says about a cause.
-type finding struct {
-	summary  string
-	evidence []string
-	fix      command.Fix
-	// rule and candidates are set by the filters' rows.
-	rule       *ruleset.Rule
-	candidates []ruleset.Rule
-	// doubtful: the state is not enough to be sure, whatever was seen.
-	doubtful bool
+// sure and maybe are spots at which the site shows the cause, and at which the state must.
+func sure(sites ...site.Site) (all []spot) {
+	for _, s := range sites {
+		all = append(all, spot{s, shown})
+	}
+	return all
+}
+
+func maybe(sites ...site.Site) (all []spot) {
+	for _, s := range sites {
+		all = append(all, spot{s, possible})
+	}
+	return all
 }
 
 // row is one cause. Nil functions say nothing.
 type row struct {
 	code  string
 	stage stage
-	// needs are the parts of the state that state reads; what of them is unread lowers the certainty.
-	needs []host.Part
-	// seen is how far the journey shows the cause.
-	seen func(question) sight
-	// state is what the host's state says; nil if the cause is not in it. It is only asked with a snapshot.
-	state func(question) *finding
-	// bare is said if the journey shows the cause, and the state does not or was not read.
-	bare func(question) finding
+	// needs are the parts of the state without which check can say nothing; minds are those that may change what it says:
+	// unread, they lower the certainty; looks are those that it reads where there is something to read.
+	needs, minds, looks []host.Part
+	// at are the sites at which packets end by this cause.
+	at []spot
+	// fits is what else must be true of the packet; the State is nil if it was not read.
+	fits func(Subject, *State) bool
+	// check says what the state does to the packet; nil is that it is clear. It sees the parts that the row names.
+	check func(Subject, *State) *finding
+	// bare is said if the end shows the cause, and the state does not or was not read.
+	bare func(Subject) finding
+	// doc explains the cause to a person. Of several rows with one code the first has it.
+	doc Doc
+}
+
+// Answer is what a check says.
+type Answer uint8
+
+// The answers.
+const (
+	// Unread: what the check needs was not read.
+	Unread Answer = iota
+	// Clear: the state does nothing to the packet.
+	Clear
+	// Consistent: the state does not show that it loses the packet, nor that it does not: given that the packet was
+	// lost there, nothing contradicts.
+	Consistent
+	// Fault: with this state the packet is lost.
+	Fault
+)
+
+// finding is what the state, or the end of a packet alone, says about a cause.
+type finding struct {
+	summary  string
+	evidence []evidence
+	fix      command.Fix
+	// mend does to a State what fix does to the machine; nil if that can't be modelled.
+	mend func(*State)
+	// rule and candidates are set by the filters' rows.
+	rule       *ruleset.Rule
+	candidates []ruleset.Rule
+	// consistent: the state does not show the fault, it only does not contradict.
+	consistent bool
+	// doubtful: the state is not enough to be sure, whatever was seen.
+	doubtful bool
+}
+
+// evidence is one line, in the words of the tool that shows it, and the part of the state that it is from; the part is
+// empty for what was seen of the packet itself.
+type evidence struct {
+	part host.Part
+	text string
+}
+
+// by is evidence from a part of the state, seen is evidence from the packet.
+func by(part host.Part, format string, args ...any) evidence {
+	return evidence{part, fmt.Sprintf(format, args...)}
+}
+
+func seen(format string, args ...any) evidence { return evidence{text: fmt.Sprintf(format, args...)} }
+
+// sees is how far the end of a packet shows the cause.
+func (r row) sees(l lostPacket, st *State) sight {
+	best := absent
+	for _, s := range r.at {
+		if l.at.Has(s.site) {
+			best = max(best, s.sight)
+		}
+	}
+	if best != absent && r.fits != nil && !r.fits(l.Subject, st) {
+		return absent
+	}
+	return best
+}
+
+// ask asks the state about the packet, as far as the row may see it.
+func (r row) ask(s Subject, st *State) (Answer, *finding) {
+	if r.check == nil {
+		return Unread, nil
+	}
+	own := st.only(r)
+	if own == nil {
+		return Unread, nil
+	}
+	switch f := r.check(s, own); {
+	case f == nil:
+		return Clear, nil
+	case f.consistent:
+		return Consistent, f
+	default:
+		return Fault, f
+	}
 }

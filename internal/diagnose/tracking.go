@@ -10,20 +10,20 @@ import (
 
 // tracking is what connection tracking may have taken the packet for (nf_conntrack_in), as far as the table tells
 // that was read after the loss: an entry that is there now may have been made by a later packet. 0: not known.
-func (q question) tracking(p ruleset.Packet) ruleset.CT {
-	if q.host == nil || !q.host.Knows(host.PartConntrack) || p.Fragment {
+func tracking(h *host.Snapshot, p ruleset.Packet) ruleset.CT {
+	if h == nil || !h.Knows(host.PartConntrack) || p.Fragment {
 		return 0
 	}
 	src, dst := netip.AddrPortFrom(p.Src, p.Sport), netip.AddrPortFrom(p.Dst, p.Dport)
 	if !p.HasPorts {
 		src, dst = netip.AddrPortFrom(p.Src, 0), netip.AddrPortFrom(p.Dst, 0)
 	}
-	entry, back := q.host.Conntrack.Find(p.Proto, src, dst)
+	entry, back := h.Conntrack.Find(p.Proto, src, dst)
 	switch {
-	case entry == nil && q.host.Conntrack != nil && q.host.Conntrack.MoreConns > 0:
+	case entry == nil && h.Conntrack != nil && h.Conntrack.MoreConns > 0:
 		return 0
 	case p.Proto == protoTCP:
-		return q.trackingTCP(p, entry, back)
+		return trackingTCP(h, p, entry, back)
 	case p.Proto == protoICMP:
 		return trackingICMP(p, entry)
 	case entry == nil, !entry.Replied && !back:
@@ -36,7 +36,7 @@ func (q question) tracking(p ruleset.Packet) ruleset.CT {
 
 // trackingTCP follows tcp_new and nf_conntrack_tcp_packet. What is in the middle of a connection may also be out of
 // its window.
-func (q question) trackingTCP(p ruleset.Packet, entry *host.Connection, back bool) ruleset.CT {
+func trackingTCP(h *host.Snapshot, p ruleset.Packet, entry *host.Connection, back bool) ruleset.CT {
 	flags := event.TCPFlags(p.Flags)
 	syn := flags&(event.SYN|event.ACK|event.RST) == event.SYN
 	switch {
@@ -45,7 +45,7 @@ func (q question) trackingTCP(p ruleset.Packet, entry *host.Connection, back boo
 	case entry == nil && syn:
 		return ruleset.New
 	case entry == nil && flags&(event.SYN|event.FIN) == 0 && flags&event.ACK != 0:
-		return q.pickedUp()
+		return pickedUp(h)
 	case entry == nil:
 		return ruleset.Invalid
 	case back:
@@ -61,8 +61,8 @@ func (q question) trackingTCP(p ruleset.Packet, entry *host.Connection, back boo
 }
 
 // pickedUp is what a packet from the middle of a connection that is not known is.
-func (q question) pickedUp() ruleset.CT {
-	loose, ok := q.host.Sysctl("net/netfilter/nf_conntrack_tcp_loose")
+func pickedUp(h *host.Snapshot) ruleset.CT {
+	loose, ok := h.Sysctl("net/netfilter/nf_conntrack_tcp_loose")
 	switch {
 	case !ok:
 		return ruleset.New | ruleset.Invalid

@@ -64,8 +64,7 @@ func TestTheStateOfAPacketInConnectionTracking(t *testing.T) {
 			if p := &j.Packet; test.reply {
 				p.Inner.Src, p.Inner.Dst, p.SrcPort, p.DstPort, j.Direction, j.Outer = vip, client, 80, 30000, journey.Reply, nil
 			}
-			q := question{Journey: j, host: realServer(test.changes...)}
-			if got := q.filtered().CT; got != test.want {
+			if got := filteredPacket(wasLost(j).Subject, realServer(test.changes...)).CT; got != test.want {
 				t.Errorf("got %s, want %s", got, test.want)
 			}
 		})

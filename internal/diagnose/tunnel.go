@@ -7,6 +7,7 @@ import (
 
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
+	"ipiptrace/internal/site"
 )
 
 // Tunnel modes (IFLA_IPTUN_PROTO).
@@ -17,96 +18,58 @@ const (
 
 // tunnelRows are the causes at the outer header and the decapsulation.
 func tunnelRows() []row {
-	needs := []host.Part{host.PartLinks}
+	links := []host.Part{host.PartLinks}
 	return []row{
 		{
-			code: "outer-not-local", stage: outer, needs: []host.Part{host.PartRoutes, host.PartRules},
-			seen: func(q question) sight {
-				if q.tunnelled() && (q.reason("IP_INADDRERRORS") || q.noReason()) && q.droppedIn("ip_error") {
-					return possible
-				}
-				return absent
-			},
-			state: func(q question) *finding {
-				a := q.host.Route(q.flow())
-				if a.Type == "local" || a.Forbidden() {
+			code: "outer-not-local", stage: outer, needs: lookups,
+			at:   maybe(site.OuterNotLocal),
+			fits: func(s Subject, _ *State) bool { return s.Tunnelled },
+			check: func(s Subject, st *State) *finding {
+				a := st.Route(s.flow())
+				if !s.Tunnelled || a.Type == "local" || a.Forbidden() {
 					return nil
 				}
 				return &finding{
-					summary:  fmt.Sprintf("the outer destination %s is none of this host's addresses: the director has a wrong address for this real server", q.dst()),
-					evidence: []string{got(q.dst(), a), "ip -4 addr: " + addresses(q.host)},
+					summary:  fmt.Sprintf("the outer destination %s is none of this host's addresses: the director has a wrong address for this real server", s.dst()),
+					evidence: []evidence{got(s.dst(), a), addressesOf(st.Snapshot)},
 				}
 			},
 		},
 		{
-			code: "tunnel-module-missing", stage: tunnel, needs: append([]host.Part{host.PartModules, host.PartRoutes}, needs...),
-			seen: func(q question) sight {
-				switch {
-				case q.outerProto() != protoIPIP:
-					return absent
-				case q.tunnelled() && q.droppedIn("ip_local_deliver_finish", "ip_protocol_deliver_rcu"):
-					return shown
-				case q.droppedIn("tunnel4_rcv"):
-					return possible
-				}
-				return absent
-			},
-			state: func(q question) *finding {
-				if slices.Contains(q.host.Modules, "ipip") || len(tunnels(q.host)) > 0 {
+			code: "tunnel-module-missing", stage: tunnel, needs: []host.Part{host.PartModules, host.PartLinks}, looks: lookups,
+			at:    sure(site.NoProtocol),
+			fits:  func(s Subject, _ *State) bool { return s.Tunnelled && s.outerProto() == protoIPIP },
+			check: moduleState,
+			bare:  func(Subject) finding { return finding{summary: "no kernel module takes IPIP packets"} },
+		},
+		{
+			code: "tunnel-module-missing", stage: tunnel, needs: []host.Part{host.PartModules, host.PartLinks}, looks: lookups,
+			at:    maybe(site.NoTunnel),
+			fits:  func(s Subject, _ *State) bool { return s.outerProto() == protoIPIP },
+			check: moduleState,
+		},
+		{
+			code: "tunnel-endpoint-mismatch", stage: tunnel, needs: links,
+			at: maybe(site.NoTunnel, site.NoTunnelUnsaid), fits: inIPIP, check: mismatchState,
+		},
+		{
+			code: "tunnel-device-down", stage: tunnel, needs: links,
+			at: maybe(site.NoTunnel, site.NoTunnelUnsaid), fits: inIPIP, check: downState,
+		},
+		{
+			code: "tunnel-wrong-namespace", stage: tunnel, needs: []host.Part{host.PartAddrs, host.PartLinks}, looks: []host.Part{host.PartRoutes},
+			at:   maybe(site.NoInputRoute),
+			fits: func(s Subject, _ *State) bool { return s.strayed() },
+			check: func(s Subject, st *State) *finding {
+				l := st.link(s)
+				if l == nil || l.Tunnel == nil || !l.LinkNetns || !s.strayed() || st.Owns(s.vip()) {
 					return nil
 				}
-				f := &finding{
-					summary:  "the kernel module ipip is not loaded: nobody takes IPIP packets",
-					evidence: []string{"lsmod: no ipip", "ip link show type ipip: none"},
-					fix:      command.Of("modprobe ipip").Then("ip link set tunl0 up"),
-				}
-				if !q.host.Owns(q.vip()) {
-					f.fix = f.fix.And(addAddress(q.vip(), "tunl0"))
-				}
-				return f
-			},
-			bare: func(question) finding { return finding{summary: "no kernel module takes IPIP packets"} },
-		},
-		{
-			code: "tunnel-endpoint-mismatch", stage: tunnel, needs: needs,
-			seen:  atTunnel,
-			state: mismatchState,
-		},
-		{
-			code: "tunnel-device-down", stage: tunnel, needs: needs,
-			seen: atTunnel,
-			state: func(q question) *finding {
-				for _, l := range tunnels(q.host) {
-					if !l.Up && takes(l, q) {
-						return &finding{
-							summary:  fmt.Sprintf("the tunnel device %s is down", l.Name),
-							evidence: []string{fmt.Sprintf("ip link show %s: state DOWN", command.Device(l.Name))},
-							fix:      command.Of("ip link set % up", command.Device(l.Name)),
-						}
-					}
-				}
-				return nil
-			},
-		},
-		{
-			code: "tunnel-wrong-namespace", stage: tunnel, needs: append([]host.Part{host.PartAddrs}, needs...),
-			seen: func(q question) sight {
-				if _, ok := q.cameFrom(); ok {
-					return atNoRoute(q)
-				}
-				return absent
-			},
-			state: func(q question) *finding {
-				l := q.link()
-				if l == nil || l.Tunnel == nil || !l.LinkNetns || q.host.Owns(q.vip()) {
-					return nil
-				}
-				from, _ := q.cameFrom()
 				return &finding{
-					summary: fmt.Sprintf("the tunnel %s takes packets of another network namespace and hands them on in this one, which does not have the VIP %s: make the tunnel in the namespace in which the service runs", l.Name, q.vip()),
-					evidence: []string{
-						fmt.Sprintf("decapsulated from network namespace %d into %d", from, q.Drop.Netns),
-						fmt.Sprintf("ip -d link show %s: link-netnsid", command.Device(l.Name)), "ip -4 addr: " + addresses(q.host),
+					summary: fmt.Sprintf("the tunnel %s takes packets of another network namespace and hands them on in this one, which does not have the VIP %s: make the tunnel in the namespace in which the service runs", l.Name, s.vip()),
+					evidence: []evidence{
+						seen("decapsulated from network namespace %d into %d", s.From, s.Netns),
+						by(host.PartLinks, "ip -d link show %s: link-netnsid", command.Device(l.Name)), addressesOf(st.Snapshot),
 					},
 				}
 			},
@@ -114,93 +77,105 @@ func tunnelRows() []row {
 		{
 			// Nothing else of IPIP is freed there (IP_ECN_decapsulate).
 			code: "ecn-mismatch", stage: tunnel,
-			seen: func(q question) sight {
-				if q.droppedIn("ip_tunnel_rcv") && q.noReason() && q.Outer != nil && q.Outer.Protocol == protoIPIP {
-					return shown
-				}
-				return absent
-			},
-			bare: func(question) finding {
+			at:   sure(site.Decapsulation),
+			fits: func(s Subject, _ *State) bool { return s.Outer != nil && s.Outer.Protocol == protoIPIP },
+			bare: func(Subject) finding {
 				return finding{summary: "the outer header says that the packet met congestion (CE), and the inner one that its sender takes no word of that (Not-ECT): IPVS makes no such packet; what marks it on the way from the director must leave packets alone that are Not-ECT (RFC 3168)"}
 			},
 		},
 		{
-			code: "tunnel-mode-mismatch", stage: tunnel, needs: needs,
-			seen: func(q question) sight {
-				switch {
-				case !q.tunnelled():
-					return absent
-				case q.outerProto() == protoGRE && q.droppedIn("ip_local_deliver_finish", "ip_protocol_deliver_rcu", "gre_rcv"):
-					return shown
-				case q.outerProto() == protoUDP && q.droppedIn("__udp4_lib_rcv", "udp_rcv") && (q.reason("NO_SOCKET") || q.icmp(3, 3)):
-					return shown
-				}
-				return absent
-			},
-			state: otherTunnelState,
-			bare:  otherTunnel,
+			code: "tunnel-mode-mismatch", stage: tunnel, needs: links,
+			at:    sure(site.NoProtocol),
+			fits:  func(s Subject, _ *State) bool { return s.Tunnelled && s.outerProto() == protoGRE },
+			check: otherTunnelState, bare: otherTunnel,
 		},
 		{
-			code: "tunnel-mode-mismatch", stage: tunnel, needs: needs,
-			seen: func(q question) sight {
-				if q.tunnelled() && q.droppedIn("ipip_tunnel_rcv", "ipip_rcv", "tunnel4_rcv") {
-					return possible
-				}
-				return absent
-			},
-			state: func(q question) *finding {
-				for _, l := range tunnels(q.host) {
-					if l.Up && takes(l, q) && l.Tunnel.Proto != modeAny && l.Tunnel.Proto != modeIPIP {
+			code: "tunnel-mode-mismatch", stage: tunnel, needs: links,
+			at:    sure(site.NoSocket),
+			fits:  func(s Subject, _ *State) bool { return s.Tunnelled && s.outerProto() == protoUDP },
+			check: otherTunnelState, bare: otherTunnel,
+		},
+		{
+			code: "tunnel-mode-mismatch", stage: tunnel, needs: links,
+			at:   maybe(site.NoTunnel, site.TunnelPolicy),
+			fits: func(s Subject, _ *State) bool { return s.Tunnelled },
+			check: func(s Subject, st *State) *finding {
+				for _, l := range tunnels(st.Snapshot) {
+					if l.Up && takes(l, s) && l.Tunnel.Proto != modeAny && l.Tunnel.Proto != modeIPIP {
 						return &finding{
 							summary:  fmt.Sprintf("the tunnel %s takes another protocol than IPv4", l.Name),
-							evidence: []string{fmt.Sprintf("ip -d link show %s: mode %d, not 4 (ipip) or 0 (any)", command.Device(l.Name), l.Tunnel.Proto)},
-							fix:      remade(q.host, l),
+							evidence: []evidence{by(host.PartLinks, "ip -d link show %s: mode %d, not 4 (ipip) or 0 (any)", command.Device(l.Name), l.Tunnel.Proto)},
+							fix:      remade(st.Snapshot, l),
 						}
 					}
 				}
 				return nil
 			},
+			looks: []host.Part{host.PartAddrs},
 		},
 	}
 }
 
-// otherTunnels name the protocols beside IPIP by which a director tunnels, and who takes them here.
-var otherTunnels = map[uint8]struct{ name, takers string }{
-	protoGRE: {"GRE", "ip link show type gre"},
-	protoUDP: {"GUE", "ip fou show"},
-}
+// inIPIP reports whether the packet is in an IPIP header.
+func inIPIP(s Subject, _ *State) bool { return s.Tunnelled && s.outerProto() == protoIPIP }
 
-func otherTunnel(q question) finding {
-	return finding{
-		summary:  fmt.Sprintf("the director %s sends by %s, and nothing here takes that; on the director: ipvsadm -e … -i --tun-type ipip", q.src(), otherTunnels[q.outerProto()].name),
-		evidence: []string{fmt.Sprintf("outer protocol %d at first sight", q.outerProto())},
+func moduleState(s Subject, st *State) *finding {
+	if slices.Contains(st.Modules, "ipip") || len(tunnels(st.Snapshot)) > 0 {
+		return nil
 	}
+	f := &finding{
+		summary:  "the kernel module ipip is not loaded: nobody takes IPIP packets",
+		evidence: []evidence{by(host.PartModules, "lsmod: no ipip"), by(host.PartLinks, "ip link show type ipip: none")},
+		fix:      command.Of("modprobe ipip").Then("ip link set tunl0 up"),
+	}
+	if st.Knows(host.PartAddrs) && !st.Owns(s.vip()) {
+		f.fix = f.fix.And(addAddress(s.vip(), "tunl0"))
+	}
+	return f
 }
 
-// otherTunnelState: a tunnel for GRE that is up would be one for other addresses.
-func otherTunnelState(q question) *finding {
-	f := otherTunnel(q)
-	for _, l := range q.host.Links {
-		if q.outerProto() == protoGRE && l.Type == "gre" && l.Up {
-			return nil
+func downState(s Subject, st *State) *finding {
+	for i := range st.Links {
+		l := &st.Links[i]
+		if !isTunnel(*l) || l.Up || !takes(*l, s) {
+			continue
+		}
+		return &finding{
+			summary:  fmt.Sprintf("the tunnel device %s is down", l.Name),
+			evidence: []evidence{by(host.PartLinks, "ip link show %s: state DOWN", command.Device(l.Name))},
+			fix:      command.Of("ip link set % up", command.Device(l.Name)),
+			mend:     changeLink(l.Index, func(l *host.Link) { l.Up, l.Running = true, true }),
 		}
 	}
-	f.evidence = append(f.evidence, otherTunnels[q.outerProto()].takers+": none")
-	for _, l := range tunnels(q.host) {
-		f.evidence = append(f.evidence, fmt.Sprintf("ip -d link show %s: %s", command.Device(l.Name), l.Type))
+	return nil
+}
+
+// otherTunnels name the protocols beside IPIP by which a director tunnels.
+var otherTunnels = map[uint8]string{protoGRE: "GRE", protoUDP: "GUE"}
+
+func otherTunnel(s Subject) finding {
+	return finding{
+		summary:  fmt.Sprintf("the director %s sends by %s, and nothing here takes that; on the director: ipvsadm -e … -i --tun-type ipip", s.src(), otherTunnels[s.outerProto()]),
+		evidence: []evidence{seen("outer protocol %d at first sight", s.outerProto())},
+	}
+}
+
+// otherTunnelState: a tunnel for GRE that is up would be one for other addresses. Ports for GUE are not read.
+func otherTunnelState(s Subject, st *State) *finding {
+	f := otherTunnel(s)
+	f.consistent = true
+	if s.outerProto() == protoGRE {
+		for _, l := range st.Links {
+			if l.Type == "gre" && l.Up {
+				return nil
+			}
+		}
+		f.evidence = append(f.evidence, by(host.PartLinks, "ip link show type gre: none that is up"))
+	}
+	for _, l := range tunnels(st.Snapshot) {
+		f.evidence = append(f.evidence, by(host.PartLinks, "ip -d link show %s: %s", command.Device(l.Name), l.Type))
 	}
 	return &f
-}
-
-// cameFrom is the network namespace in which the packet still had its outer header, if it was lost without it in
-// another one.
-func (q question) cameFrom() (netns uint32, ok bool) {
-	for _, s := range q.Steps {
-		if s.Tunnelled && s.Netns != 0 {
-			netns = s.Netns
-		}
-	}
-	return netns, netns != 0 && q.Drop != nil && !q.tunnelled() && q.Drop.Netns != netns
 }
 
 // remade makes a tunnel anew, in the mode ipip: the kernel changes the mode of none that is there.
@@ -219,42 +194,37 @@ func remade(s *host.Snapshot, l host.Link) command.Fix {
 	return fix
 }
 
-// atTunnel: no device was found that takes the packet; the state tells why. IPsec's tunnel, and sit's, are asked after
-// IPIP's, and are silent.
-func atTunnel(q question) sight {
-	if q.droppedIn("tunnel4_rcv") || q.tunnelled() && q.outerProto() == protoIPIP && q.droppedIn("xfrm_input", "sit_tunnel_rcv", "ipip_rcv") {
-		return possible
-	}
-	return absent
-}
-
 // tunnels are the devices that may take IPIP, whatever is wrong with them.
 func tunnels(s *host.Snapshot) (all []host.Link) {
 	for _, l := range s.Links {
-		if l.Tunnel != nil && (l.Type == "ipip" || l.Type == "sit" && (l.Tunnel.Proto == modeAny || l.Tunnel.Proto == modeIPIP)) {
+		if isTunnel(l) {
 			all = append(all, l)
 		}
 	}
 	return all
 }
 
+func isTunnel(l host.Link) bool {
+	return l.Tunnel != nil && (l.Type == "ipip" || l.Type == "sit" && (l.Tunnel.Proto == modeAny || l.Tunnel.Proto == modeIPIP))
+}
+
 // takes reports whether a tunnel's addresses are those of the packet (ip_tunnel_lookup).
-func takes(l host.Link, q question) bool {
+func takes(l host.Link, s Subject) bool {
 	t := l.Tunnel
-	if q.Outer == nil {
+	if s.Outer == nil {
 		return true
 	}
 	any := func(a netip.Addr) bool { return !a.IsValid() || a.IsUnspecified() }
-	return (any(t.Local) || t.Local == q.Outer.Dst) && (any(t.Remote) || t.Remote == q.Outer.Src)
+	return (any(t.Local) || t.Local == s.Outer.Dst) && (any(t.Remote) || t.Remote == s.Outer.Src)
 }
 
-func mismatchState(q question) *finding {
-	if q.Outer == nil {
+func mismatchState(s Subject, st *State) *finding {
+	if s.Outer == nil {
 		return nil
 	}
 	var wrong []host.Link
-	for _, l := range tunnels(q.host) {
-		if l.Up && takes(l, q) {
+	for _, l := range tunnels(st.Snapshot) {
+		if l.Up && takes(l, s) {
 			return nil
 		}
 		if l.Up && l.Type == "ipip" {
@@ -265,23 +235,28 @@ func mismatchState(q question) *finding {
 		return nil
 	}
 	f := &finding{
-		summary: fmt.Sprintf("no tunnel is set up for packets from %s to %s", q.Outer.Src, q.Outer.Dst),
+		summary: fmt.Sprintf("no tunnel is set up for packets from %s to %s", s.Outer.Src, s.Outer.Dst),
 	}
 	for _, l := range wrong {
-		f.evidence = append(f.evidence, fmt.Sprintf("ip -d link show %s: ipip remote %s local %s", command.Device(l.Name), anyAddr(l.Tunnel.Remote), anyAddr(l.Tunnel.Local)))
+		f.evidence = append(f.evidence, by(host.PartLinks, "ip -d link show %s: ipip remote %s local %s", command.Device(l.Name), anyAddr(l.Tunnel.Remote), anyAddr(l.Tunnel.Local)))
 	}
-	if fallback := q.host.LinkNamed("tunl0"); fallback != nil && !fallback.Up {
-		f.evidence = append(f.evidence, "ip link show tunl0: state DOWN")
+	if fallback := st.LinkNamed("tunl0"); fallback != nil && !fallback.Up {
+		f.evidence = append(f.evidence, by(host.PartLinks, "ip link show tunl0: state DOWN"))
 	}
 	l := wrong[0]
 	local, remote := l.Tunnel.Local, l.Tunnel.Remote
-	if remote.IsValid() && remote != q.Outer.Src {
-		remote = q.Outer.Src
+	if remote.IsValid() && remote != s.Outer.Src {
+		remote = s.Outer.Src
 	}
-	if local.IsValid() && local != q.Outer.Dst {
-		local = q.Outer.Dst
+	if local.IsValid() && local != s.Outer.Dst {
+		local = s.Outer.Dst
 	}
 	f.fix = command.Of("ip tunnel change % mode ipip remote % local %", command.Device(l.Name), anyAddr(remote), anyAddr(local))
+	f.mend = changeLink(l.Index, func(l *host.Link) {
+		t := *l.Tunnel
+		t.Remote, t.Local = remote, local
+		l.Tunnel = &t
+	})
 	return f
 }
 
@@ -290,12 +265,4 @@ func anyAddr(a netip.Addr) command.Part {
 		return command.Say("any")
 	}
 	return command.Address(a)
-}
-
-func addresses(s *host.Snapshot) string {
-	var all []netip.Prefix
-	for _, a := range s.Addrs {
-		all = append(all, a.Prefix)
-	}
-	return list(all)
 }

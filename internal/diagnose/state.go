@@ -1,0 +1,155 @@
+package diagnose
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"ipiptrace/internal/command"
+	"ipiptrace/internal/host"
+	"ipiptrace/internal/ruleset"
+)
+
+// State is the state of the machine as one row may see it: the parts that it names. A nil State was not read.
+type State struct {
+	*host.Snapshot
+	// whole is all that was read; rules are netfilter's of it.
+	whole *host.Snapshot
+	rules *ruleset.Ruleset
+	// filtered evaluates netfilter's rules for the packet in question, once for all rows.
+	filtered func() (ruleset.Packet, ruleset.Outcome)
+}
+
+// only is the state as far as the row names its parts; nil if one that it needs was not read.
+func (st *State) only(r row) *State {
+	if st == nil {
+		return nil
+	}
+	for _, p := range r.needs {
+		if !st.whole.Knows(p) {
+			return nil
+		}
+	}
+	own := *st
+	own.Snapshot = st.whole.Only(slices.Concat(r.needs, r.minds, r.looks)...)
+	return &own
+}
+
+// link is the device on which the packet is; nil if it is not known.
+func (st *State) link(s Subject) *host.Link {
+	if st == nil {
+		return nil
+	}
+	return st.LinkNamed(s.Dev)
+}
+
+// isDirector reports whether there are virtual services.
+func (st *State) isDirector() bool {
+	return st != nil && st.IPVS != nil && len(st.IPVS.Services) > 0
+}
+
+// directs reports whether the packet should be sent on here: IPVS is there, it came as its client sent it, and the VIP
+// is not on a tunnel's device.
+func (st *State) directs(s Subject) bool {
+	return st != nil && st.whole.IPVS != nil && s.Outer == nil && !s.Reply && !st.behindTunnel(s)
+}
+
+// behindTunnel reports whether the VIP is on a tunnel's device, as on a real server.
+func (st *State) behindTunnel(s Subject) bool {
+	return slices.ContainsFunc(st.whole.AddrOn(s.vip()), func(l host.Link) bool { return l.Tunnel != nil })
+}
+
+// virtual is the IPVS service for the packet, nil if there is none.
+func (st *State) virtual(s Subject) *host.Service {
+	if st == nil || st.IPVS == nil {
+		return nil
+	}
+	for i := range st.IPVS.Services {
+		v := &st.IPVS.Services[i]
+		if v.Mark == 0 && v.Proto == s.Packet.Inner.Protocol && v.Addr.Addr() == s.vip() && (v.Addr.Port() == s.port() || v.Addr.Port() == 0) {
+			return v
+		}
+	}
+	return nil
+}
+
+// serving is the socket that the packet is for; nil if there is none.
+func (st *State) serving(s Subject) *host.Socket {
+	serving, _ := st.Serves(s.proto(), s.service(), st.link(s))
+	if len(serving) == 0 {
+		return nil
+	}
+	return &serving[0]
+}
+
+// served reports whether a socket is there for what the packet asks for, NAT considered.
+func (st *State) served(s Subject) bool {
+	serving, _ := st.Serves(s.proto(), s.asked(), st.link(s))
+	return len(serving) > 0
+}
+
+// setting is a sysctl as people write it.
+func setting(name string) string {
+	// A dot in a device's name is a slash there.
+	return strings.Map(func(r rune) rune {
+		switch r {
+		case '/':
+			return '.'
+		case '.':
+			return '/'
+		}
+		return r
+	}, name)
+}
+
+// says is a line of evidence about a sysctl.
+func (st *State) says(name string) evidence {
+	value, ok := st.Sysctls[name]
+	if !ok {
+		value = "(not there)"
+	}
+	return by(host.PartSysctls, "%s = %s", setting(name), value)
+}
+
+// counted is a line of evidence about a counter.
+func (st *State) counted(name string) evidence {
+	how := "%d"
+	if st.Compared {
+		how = "has risen by %d"
+	}
+	return by(host.PartCounters, "nstat -az %s: "+how, strings.ReplaceAll(name, ".", ""), st.Counted(name))
+}
+
+// got is what `ip route get` says.
+func got(to netip.Addr, a host.Answer) evidence {
+	s := fmt.Sprintf("ip route get %s: ", command.Address(to))
+	switch {
+	case a.Type == host.NoRoute:
+		s += "Network is unreachable"
+	case a.Type != "unicast":
+		s += a.Type
+	case a.Gateway.IsValid():
+		s += fmt.Sprintf("via %s dev %s", a.Gateway, a.Dev)
+	default:
+		s += "dev " + a.Dev
+	}
+	return evidence{host.PartRoutes, s}
+}
+
+// addressesOf is what `ip -4 addr` shows.
+func addressesOf(s *host.Snapshot) evidence {
+	var all []netip.Prefix
+	for _, a := range s.Addrs {
+		all = append(all, a.Prefix)
+	}
+	return by(host.PartAddrs, "ip -4 addr: %s", list(all))
+}
+
+func list[T fmt.Stringer](all []T) string {
+	words := make([]string, len(all))
+	for i, x := range all {
+		words[i] = x.String()
+	}
+	return strings.Join(words, ", ")
+}
