@@ -48,7 +48,7 @@ func explain(j journey.Journey, s *host.Snapshot, rules *ruleset.Ruleset) Verdic
 	}
 	f := best.finding
 	v.Cause = &Cause{
-		Code: best.row.code, Certainty: Inferred, Summary: f.summary, Evidence: texts(f.evidence), Fix: f.fix.Commands(), Unread: unreadOf(s, best.row),
+		Code: best.row.code, Certainty: Inferred, Summary: f.summary, Evidence: texts(s, f.evidence), Fix: f.fix.Commands(), Unread: unreadOf(s, best.row),
 	}
 	if why := f.fix.Refused(); why != "" {
 		v.Cause.Summary += "; no command: " + why
@@ -118,10 +118,13 @@ func (n named) before(b named) bool {
 	return cmp.Compare(n.row.stage, b.row.stage) < 0
 }
 
-// texts are the lines of evidence.
-func texts(all []evidence) (lines []string) {
+// texts are the lines of evidence from what was read: of a part that was not, nothing is said. Rules are there or not;
+// of a ruleset that was read in part those that were are shown.
+func texts(s *host.Snapshot, all []evidence) (lines []string) {
 	for _, e := range all {
-		lines = append(lines, e.text)
+		if e.part == "" || s.Knows(e.part) || e.part == host.PartNft || e.part == host.PartIPTables {
+			lines = append(lines, e.text)
+		}
 	}
 	return lines
 }

@@ -227,7 +227,7 @@ func TestNoEvidenceIsEmpty(t *testing.T) {
 		t.Errorf("nothing says %q", want)
 	}
 	blank := ruleset.Rule{Backend: "iptables-legacy", Chain: "INPUT", Number: 2, Text: " "}
-	if got := texts(evidenceOf(blank)); !slices.Equal(got, []string{"chain INPUT: rule 2, which has no text"}) {
+	if got := texts(nil, evidenceOf(blank)); !slices.Equal(got, []string{"chain INPUT: rule 2, which has no text"}) {
 		t.Errorf("%q", got)
 	}
 }

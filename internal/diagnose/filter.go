@@ -22,11 +22,27 @@ func filterRows() []row {
 			code: "firewall-reject", stage: filter, minds: rules, looks: looks,
 			at:    []spot{{site.Hook, likely}},
 			check: func(s Subject, st *State) *finding { return firewallState(s, st, true) },
+			doc: Doc{
+				Where:   inFilters,
+				Means:   "A rule rejects the packet and answers it.",
+				Kernel:  "As firewall-drop, after ICMP 3/x or an RST. An ICMP error about the outer packet goes to the director, which passes it on to the client.",
+				Confirm: []string{"nft -a list ruleset | grep reject", "iptables-save | grep REJECT"},
+				Fix:     []string{"nft delete rule FAMILY TABLE CHAIN handle HANDLE", "firewall-cmd --add-protocol=ipencap"},
+				Prevent: "firewalld's default zone rejects: put tunl0 and the director's protocol into a zone of their own.",
+			},
 		},
 		{
 			code: "firewall-drop", stage: filter, minds: rules, looks: looks,
 			at:    []spot{{site.Hook, likely}},
 			check: func(s Subject, st *State) *finding { return firewallState(s, st, false) },
+			doc: Doc{
+				Where:   inFilters,
+				Means:   "A rule of nftables or iptables, or a chain's policy, drops the packet.",
+				Kernel:  "nf_hook_slow, on newer kernels nft_do_chain; NETFILTER_DROP. The hook is in drop.nf_hook, the rule in drop.rule.",
+				Confirm: []string{"nft -a list ruleset", "iptables-save -c"},
+				Fix:     []string{"nft delete rule FAMILY TABLE CHAIN handle HANDLE", "iptables -D CHAIN RULE"},
+				Prevent: "Accept IPIP from the director (ip protocol 4), and the service on tunl0 (not eth0): the decapsulated packet comes by tunl0.",
+			},
 		},
 		{
 			code: "conntrack-full", stage: filter, needs: []host.Part{host.PartConntrack},
@@ -45,6 +61,14 @@ func filterRows() []row {
 					},
 				}
 			},
+			doc: Doc{
+				Where:   inFilters,
+				Means:   "The table of tracked connections is full.",
+				Kernel:  "nf_hook_slow, NETFILTER_DROP, in prerouting or output; the kernel log has \"nf_conntrack: table full\".",
+				Confirm: []string{"sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max", "cat /proc/net/stat/nf_conntrack  # drop"},
+				Fix:     []string{"sysctl -w net.netfilter.nf_conntrack_max=LARGER"},
+				Prevent: "notrack for IPIP and for the VIP: the real server sees both directions on different devices and needs no tracking.",
+			},
 		},
 		{
 			code: "queue-drop", stage: filter,
@@ -52,12 +76,28 @@ func filterRows() []row {
 			bare: func(Subject) finding {
 				return finding{summary: "a rule sends the packet to NF_QUEUE, and no program takes it from there: start the program, or let the rule bypass it (queue bypass)"}
 			},
+			doc: Doc{
+				Where:   inFilters,
+				Means:   "A rule hands the packet to a program (NF_QUEUE), and no program takes it.",
+				Kernel:  "nf_queue, NOT_SPECIFIED.",
+				Confirm: []string{"cat /proc/net/netfilter/nfnetlink_queue  # empty", "nft list ruleset | grep queue"},
+				Fix:     []string{"# Start the program, or let the rule bypass it (nft: queue flags bypass to N; iptables: --queue-bypass)"},
+				Prevent: "bypass in every queue rule.",
+			},
 		},
 		{
 			code: "xfrm-policy", stage: filter, needs: []host.Part{host.PartXFRM},
 			at:    append(sure(site.XFRMPolicy), maybe(site.TunnelPolicyUnsaid, site.SocketUnsaid)...),
 			check: xfrmState,
 			bare:  func(Subject) finding { return finding{summary: "an IPsec policy (xfrm) refuses the packet"} },
+			doc: Doc{
+				Where:   inFilters,
+				Means:   "An IPsec policy refuses the packet.",
+				Kernel:  "ipip_tunnel_rcv (outer), tcp_v4_rcv XFRM_POLICY or, without a socket, NO_SOCKET without an RST.",
+				Confirm: []string{"ip xfrm policy", "cat /proc/net/xfrm_stat"},
+				Fix:     []string{"ip xfrm policy delete dir in index INDEX"},
+				Prevent: "A policy that allows the director's packets, with a smaller priority number.",
+			},
 		},
 		{
 			// A packet that IPsec refuses finds its socket, and is not answered.
@@ -75,6 +115,14 @@ func filterRows() []row {
 			at:    append(sure(site.CgroupEgress), spot{site.SocketFilter, likely}, spot{site.SocketFilterUnsaid, likely}, spot{site.SocketUnsaid, likely}),
 			check: cgroupState,
 			bare:  func(Subject) finding { return finding{summary: "a program at a cgroup drops what leaves"} },
+			doc: Doc{
+				Where:   inFilters,
+				Means:   "A program at a cgroup drops what its processes receive or send.",
+				Kernel:  "tcp_v4_rcv or udp_queue_rcv_one_skb, SOCKET_FILTER; ip_finish_output, BPF_CGROUP_EGRESS.",
+				Confirm: []string{"bpftool cgroup tree", "systemctl show UNIT -p IPAddressDeny -p IPAddressAllow"},
+				Fix:     []string{"bpftool cgroup detach CGROUP cgroup_inet_ingress id ID", "systemctl edit UNIT  # IPAddressAllow="},
+				Prevent: "systemd's IPAddressDeny= is made of this: change the unit.",
+			},
 		},
 		{
 			code: "cgroup-drop", stage: filter, needs: []host.Part{host.PartCgroups},
@@ -86,6 +134,14 @@ func filterRows() []row {
 			at: sure(site.SecurityModule),
 			bare: func(Subject) finding {
 				return finding{summary: "a security module (SELinux, AppArmor) refuses the packet: its log says which policy (ausearch -m avc)"}
+			},
+			doc: Doc{
+				Where:   inFilters,
+				Means:   "A security module (SELinux, AppArmor, Smack) refuses the packet.",
+				Kernel:  "SECURITY_HOOK on the newest kernels, SOCKET_FILTER or NETFILTER_DROP on others.",
+				Confirm: []string{"ausearch -m avc -ts recent", "journalctl -k | grep -i denied"},
+				Fix:     []string{"# Allow it in the module's policy (audit2allow)."},
+				Prevent: "Test the policy in permissive mode first.",
 			},
 		},
 		{

@@ -20,6 +20,14 @@ func linkRows() []row {
 			bare: func(s Subject) finding {
 				return finding{summary: fmt.Sprintf("an XDP program on %s drops the packet", s.Dev)}
 			},
+			doc: Doc{
+				Where:   inFilters,
+				Means:   "An XDP program drops the packet.",
+				Kernel:  "do_xdp_generic or veth_xdp_rcv_skb; in a driver's XDP the packet never becomes one of the kernel's, and nothing is seen.",
+				Confirm: []string{"ip -d link show eth0  # prog/xdp", "bpftool net"},
+				Fix:     []string{"ip link set dev eth0 xdpgeneric off  # or xdpdrv"},
+				Prevent: "Look for who loads it.",
+			},
 		},
 		{
 			code: "tc-drop", stage: link, needs: []host.Part{host.PartFilters, host.PartLinks},
@@ -27,6 +35,14 @@ func linkRows() []row {
 			check: tcState,
 			bare: func(s Subject) finding {
 				return finding{summary: fmt.Sprintf("a tc filter on %s drops the packet", s.Dev)}
+			},
+			doc: Doc{
+				Where:   inFilters,
+				Means:   "A tc filter drops the packet.",
+				Kernel:  "__netif_receive_skb_core, TC_INGRESS; __dev_queue_xmit, TC_EGRESS.",
+				Confirm: []string{"tc -s filter show dev eth0 ingress", "tc -s filter show dev eth0 egress"},
+				Fix:     []string{"tc filter del dev eth0 ingress pref PREF"},
+				Prevent: "Look for who put it there (Cilium, a DDoS filter): it will come back.",
 			},
 		},
 		{
@@ -52,12 +68,28 @@ func linkRows() []row {
 			bare: func(Subject) finding {
 				return finding{summary: "the queue of packets that wait for a CPU is full; net.core.netdev_max_backlog says how long it may get"}
 			},
+			doc: Doc{
+				Where:   onHost,
+				Means:   "The queue of packets that wait for a CPU is full.",
+				Kernel:  "enqueue_to_backlog, CPU_BACKLOG.",
+				Confirm: []string{"cat /proc/net/softnet_stat  # second column, for each CPU"},
+				Fix:     []string{"sysctl -w net.core.netdev_max_backlog=2000"},
+				Prevent: "Spread the load: RSS or RPS over more CPUs.",
+			},
 		},
 		{
 			code: "wrong-mac", stage: link, needs: []host.Part{host.PartLinks},
 			at:    sure(site.OtherHost),
 			check: macState,
 			bare:  func(s Subject) finding { return finding{summary: wrongMAC(s)} },
+			doc: Doc{
+				Where:   beforeTunnel,
+				Means:   "The frame is addressed to another Ethernet address: somebody has a wrong neighbour entry for this host.",
+				Kernel:  "ip_rcv_core, OTHERHOST; only on a device in promiscuous mode, others never show such a frame to the kernel.",
+				Confirm: []string{"ip neigh show RIP  # on the director", "ip link show eth0  # the real address"},
+				Fix:     []string{"ip neigh del RIP dev eth0  # on the director"},
+				Prevent: "No permanent neighbour entries; after an address moves, announce it (arping -U).",
+			},
 		},
 		{
 			// Without reasons: IP sees the frames of others on a device that takes them all.

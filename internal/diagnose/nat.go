@@ -19,10 +19,30 @@ func natRows() []row {
 			at:    maybe(site.NoInputRoute),
 			fits:  func(s Subject, _ *State) bool { return s.redirected() },
 			check: forwardState,
+			doc: Doc{
+				Where:   inRouting,
+				Means:   "The packet would have to be forwarded, and forwarding is off. A real server in tunnel mode does not need forwarding: only what DNAT sends on does.",
+				Kernel:  "ip_error, IP_INADDRERRORS, behind a change of the destination in prerouting.",
+				Confirm: []string{"sysctl net.ipv4.conf.tunl0.forwarding", "ip route get DESTINATION from CLIENT iif tunl0"},
+				Fix:     []string{"sysctl -w net.ipv4.ip_forward=1  # the answers come by another device, and are forwarded, too"},
+				Prevent: "Forward only where a container or a virtual machine has the service.",
+			},
 		},
 		{
 			code: "redirected", stage: routing, minds: rules,
 			at: sure(site.NoInputRoute), fits: elsewhere, check: redirectState, bare: redirection,
+			doc: Doc{
+				Where:   inRouting,
+				Means:   "DNAT, REDIRECT or TPROXY has given the packet to somebody else.",
+				Kernel:  "The destination changes in prerouting; then the packet is delivered elsewhere, forwarded, or lost: tcp_v4_rcv or udp_rcv, NO_SOCKET; ip_error.",
+				Confirm: []string{"nft list ruleset | grep -E 'dnat|redirect|tproxy'", "iptables -t nat -S"},
+				Fix: []string{
+					"nft insert rule FAMILY TABLE CHAIN ip daddr VIP tcp dport PORT accept  # before the rule, in its chain",
+					"iptables -t nat -I CHAIN -d VIP -p tcp --dport PORT -j ACCEPT",
+					"# docker: publish on RIP alone (-p RIP:80:80)",
+				},
+				Prevent: "Publish ports on an address, never on all.",
+			},
 		},
 		{
 			code: "redirected", stage: routing, minds: rules,

@@ -15,6 +15,14 @@ func optionRows() []row {
 		{
 			code: "sk-lookup-drop", stage: transport, needs: append([]host.Part{host.PartLookups}, sockets...),
 			at: []spot{{site.NoSocket, likely}}, fits: wantsSocket, check: lookupState,
+			doc: Doc{
+				Where:   atSocket,
+				Means:   "A program that chooses sockets (BPF_SK_LOOKUP) lets no packet have the service's.",
+				Kernel:  "As no-listener: inet_lookup asks the program before it looks for a listener.",
+				Confirm: []string{"bpftool link  # netns … attach_type sk_lookup", "ss -lntup 'sport = :PORT'"},
+				Fix:     []string{"bpftool link detach id ID"},
+				Prevent: "Whoever attached it has to let the VIP pass.",
+			},
 		},
 		{
 			code: "socket-filter-drop", stage: transport, needs: sockets,
@@ -31,6 +39,14 @@ func optionRows() []row {
 				}
 			},
 			bare: func(Subject) finding { return finding{summary: socketFilter} },
+			doc: Doc{
+				Where:   inFilters,
+				Means:   "A filter that the service has put on its own socket drops the packet.",
+				Kernel:  "tcp_v4_rcv or udp_queue_rcv_one_skb, SOCKET_FILTER.",
+				Confirm: []string{"ss -lntup 'sport = :PORT'  # whose socket it is"},
+				Fix:     []string{"# Change the program that owns the socket (SO_ATTACH_FILTER, SO_ATTACH_BPF)."},
+				Prevent: "None on this host.",
+			},
 		},
 		{
 			code: "tcp-auth", stage: transport, needs: sockets, looks: []host.Part{host.PartCounters},
@@ -43,6 +59,14 @@ func optionRows() []row {
 				return unsignedState(s, st)
 			},
 			bare: func(Subject) finding { return finding{summary: notSigned} },
+			doc: Doc{
+				Where:   atSocket,
+				Means:   "The segment is not signed as the socket asks for (TCP-MD5, TCP-AO).",
+				Kernel:  "tcp_v4_rcv, TCP_MD5NOTFOUND, TCP_MD5UNEXPECTED, TCP_MD5FAILURE, TCP_AO…; no RST.",
+				Confirm: []string{"nstat -az | grep -E 'TCPMD5|TCPAO'"},
+				Fix:     []string{"# Give both ends the same key for each other's address: the client's, not the director's."},
+				Prevent: "None on this host.",
+			},
 		},
 		{
 			code: "tcp-auth", stage: transport, needs: sockets, looks: []host.Part{host.PartCounters},
@@ -69,6 +93,14 @@ func optionRows() []row {
 				}
 			},
 			bare: func(Subject) finding { return finding{summary: lowTTL} },
+			doc: Doc{
+				Where:   atSocket,
+				Means:   "The packet's TTL is below what the service asks for (IP_MINTTL).",
+				Kernel:  "tcp_v4_rcv, TCP_MINTTL (6.1: NOT_SPECIFIED).",
+				Confirm: []string{"nstat -az TcpExtTCPMinTTLDrop"},
+				Fix:     []string{"# One less in the program: IPVS takes one hop from the inner packet."},
+				Prevent: "Count the director as a hop.",
+			},
 		},
 	}
 }

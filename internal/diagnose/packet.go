@@ -16,6 +16,14 @@ func packetRows() []row {
 			at:    sure(site.Checksum),
 			check: checksumState,
 			bare:  badChecksum,
+			doc: Doc{
+				Where:   inPacket,
+				Means:   "A checksum in the packet is wrong.",
+				Kernel:  "ip_rcv_core, IP_CSUM; tcp_v4_rcv, TCP_CSUM; UDP and ICMP alike. 5.10 has no reasons: the counters tell.",
+				Confirm: []string{"nstat -az | grep Csum", "ethtool -k eth0 | grep checksum"},
+				Fix:     []string{"ethtool -K eth0 rx off tx off  # on the host whose offload is broken"},
+				Prevent: "A driver or hypervisor without the bug; then the offloads on again.",
+			},
 		},
 		{
 			code: "bad-checksum", stage: transport, needs: []host.Part{host.PartCounters, host.PartSockets, host.PartLinks},
@@ -43,6 +51,14 @@ func packetRows() []row {
 			code: "malformed-packet", stage: outer,
 			at:   sure(site.Header),
 			bare: malformed,
+			doc: Doc{
+				Where:   inPacket,
+				Means:   "A header does not fit the packet: wrong version, wrong length, or cut off.",
+				Kernel:  "ip_rcv_core, IP_INHDR or PKT_TOO_SMALL; on the tunnel's device it is the inner header.",
+				Confirm: []string{"nstat -az IpInHdrErrors IpExtInTruncatedPkts", "tcpdump -ni eth0 -vv proto 4"},
+				Fix:     []string{"# Look at who sends it: on the wire it is as it is here."},
+				Prevent: "None on this host.",
+			},
 		},
 		{
 			code: "malformed-packet", stage: outer,
@@ -59,6 +75,14 @@ func packetRows() []row {
 					evidence: []evidence{seen("ttl %d at first sight", s.Packet.Inner.TTL)},
 				}
 			},
+			doc: Doc{
+				Where:   inPacket,
+				Means:   "The packet's TTL is used up.",
+				Kernel:  "ip_forward or ip_vs_tunnel_xmit, with ICMP 11/0 (NOT_SPECIFIED, IP_INHDR).",
+				Confirm: []string{"traceroute -n VIP", "ipiptrace --vip VIP  # the same packet again and again: it goes in a circle"},
+				Fix:     []string{"# If it goes in a circle: the VIP is missing on the real server while forwarding is on (explain vip-missing)."},
+				Prevent: "net.ipv4.ip_forward=0 on real servers: the tunnel does not need it.",
+			},
 		},
 		{
 			code: "mtu-exceeded", stage: forwarding, needs: []host.Part{host.PartSysctls},
@@ -73,12 +97,32 @@ func packetRows() []row {
 				return &f
 			},
 			bare: tooLong,
+			doc: Doc{
+				Where:   inPacket,
+				Means:   "With the outer header the packet is larger than the way to the real server, and may not be fragmented.",
+				Kernel:  "ip_vs_tunnel_xmit, with ICMP 3/4 to the client.",
+				Confirm: []string{"ip route get RIP  # on the director: mtu", "tcpdump -ni eth0 'icmp[0] = 3 and icmp[1] = 4'"},
+				Fix: []string{
+					"ip route change default via GATEWAY advmss 1440  # on the real server: TCP's segments fit then",
+					"sysctl -w net.ipv4.vs.pmtu_disc=0  # on the director: all fits then, in fragments, of which one lost loses the whole",
+					"# or an MTU of 1520 between director and real server: the best one",
+				},
+				Prevent: "Never filter ICMP 3/4: with net.ipv4.vs.pmtu_disc=1 (the default) it alone tells the sender; with 0 fragments have to pass instead (explain fragment-lost).",
+			},
 		},
 		{
 			code: "fragment-lost", stage: outer, needs: []host.Part{host.PartSysctls},
 			at:    sure(site.Fragments),
 			check: fragmentState,
 			bare:  lostFragment,
+			doc: Doc{
+				Where:   inPacket,
+				Means:   "A fragment did not arrive, and the others waited in vain.",
+				Kernel:  "ip_expire, FRAG_REASM_TIMEOUT (6.12; before that NOT_SPECIFIED), ICMP 11/1 after ipfrag_time; nothing before that.",
+				Confirm: []string{"nstat -az IpReasmFails IpReasmTimeout", "tcpdump -ni eth0 'ip[6:2] & 0x3fff != 0'"},
+				Fix:     []string{"# Let fragments pass in firewalls on the way", "ip route change default via GATEWAY advmss 1440  # on the real server: smaller segments"},
+				Prevent: "net.ipv4.vs.pmtu_disc=1 on the director (the default): what its sender marks with DF is not fragmented then, but refused with ICMP 3/4, and lost for good where that is filtered (explain mtu-exceeded). With 0 everything passes, in fragments, of which one lost loses the whole.",
+			},
 		},
 		{
 			code: "fragment-lost", stage: outer, needs: []host.Part{host.PartCounters},

@@ -20,6 +20,14 @@ func replyRows() []row {
 			bare: func(s Subject) finding {
 				return finding{summary: fmt.Sprintf("there is no route back to %s", s.client())}
 			},
+			doc: Doc{
+				Where:   inReply,
+				Means:   "There is no route back to the client: no answer can be made.",
+				Kernel:  "A SYN is refused in tcp_conn_request and then consumed, without an RST; a datagram is delivered and its answer fails in the system call (reply lost).",
+				Confirm: []string{"ip route get CLIENT from VIP", "nstat -az IpOutNoRoutes TcpExtListenDrops"},
+				Fix:     []string{"ip route add default via GATEWAY dev eth0"},
+				Prevent: "The reply takes the real server's own way, not the director's: it needs a default route.",
+			},
 		},
 		{
 			code: "no-return-route", stage: replying, needs: lookups,
@@ -31,6 +39,14 @@ func replyRows() []row {
 			code: "vip-wrong-prefix", stage: replying, needs: lookups,
 			at:    maybe(site.Astray),
 			check: prefixState,
+			doc: Doc{
+				Where:   inRouting,
+				Means:   "The VIP was given with a prefix: that makes a route to the clients into the tunnel.",
+				Kernel:  "The reply is freed in ip_tunnel_xmit, NOT_SPECIFIED.",
+				Confirm: []string{"ip -4 addr show tunl0  # not /32", "ip route get CLIENT  # dev tunl0"},
+				Fix:     []string{"ip addr del VIP/24 dev tunl0; ip addr add VIP/32 dev tunl0"},
+				Prevent: "Always /32.",
+			},
 		},
 		{
 			code: "vip-wrong-prefix", stage: replying, needs: lookups,
@@ -48,6 +64,14 @@ func replyRows() []row {
 					evidence: s.leftInside(),
 				}
 			},
+			doc: Doc{
+				Where:   inReply,
+				Means:   "The answer leaves by the tunnel's device: inside IPIP, addressed to the client itself, which takes none.",
+				Kernel:  "Nothing is dropped here: the SYN is delivered (reply lost), the SYN/ACK forwarded; the client answers ICMP 3/2 or 3/3 to the real server. If the way of the outer packet is the tunnel, too: ip_tunnel_xmit, NOT_SPECIFIED.",
+				Confirm: []string{"ip route get CLIENT from VIP  # dev tunl0", "ss -lntu 'sport = :PORT'  # %tunl0 behind the address", "tcpdump -ni eth0 'ip proto 4 and src RIP'"},
+				Fix:     []string{"ip rule del pref PREF from VIP lookup TABLE", "ip route del CLIENT dev tunl0", "# Bind the service to no device, not to tunl0 either."},
+				Prevent: "The tunnel is a way in only: no route and no rule leads into it.",
+			},
 		},
 		{
 			code: "reply-into-tunnel", stage: replying, needs: lookups, minds: []host.Part{host.PartSockets},
@@ -62,6 +86,14 @@ func replyRows() []row {
 			bare: func(s Subject) finding {
 				return finding{summary: fmt.Sprintf("the next hop to %s does not answer ARP on %s", s.dst(), s.Dev)}
 			},
+			doc: Doc{
+				Where:   inReply,
+				Means:   "The next hop does not answer ARP.",
+				Kernel:  "neigh_invalidate, NEIGH_FAILED, about 3 s after the packet came to wait; then ICMP 3/1 to the sender.",
+				Confirm: []string{"ip neigh show  # FAILED or INCOMPLETE", "arping -I eth0 NEXT-HOP"},
+				Fix:     []string{"ip route replace DESTINATION via ANOTHER-GATEWAY", "# or bring the next hop up"},
+				Prevent: "net.ipv4.conf.all.arp_announce=2: a gateway may ignore requests whose sender is the VIP.",
+			},
 		},
 		{
 			code: "qdisc-drop", stage: replying, needs: []host.Part{host.PartFilters, host.PartLinks},
@@ -69,6 +101,14 @@ func replyRows() []row {
 			check: qdiscState,
 			bare: func(s Subject) finding {
 				return finding{summary: fmt.Sprintf("the queueing discipline of %s drops the packet", s.Dev)}
+			},
+			doc: Doc{
+				Where:   inReply,
+				Means:   "The queueing discipline of the device has no room for the packet, or was told to lose some.",
+				Kernel:  "__dev_queue_xmit, QDISC_DROP; 6.1 kfree_skb_list_reason; newer kernels name the discipline.",
+				Confirm: []string{"tc -s qdisc show dev eth0  # dropped"},
+				Fix:     []string{"tc qdisc del dev eth0 root  # back to the default", "tc qdisc change dev eth0 root KIND limit LARGER  # or more room"},
+				Prevent: "Watch the counter: a full queue is a link that is too slow.",
 			},
 		},
 	}

@@ -23,6 +23,14 @@ func routingRows() []row {
 			bare: func(s Subject) finding {
 				return finding{summary: fmt.Sprintf("%s may not be the source of a packet that comes in", s.src())}
 			},
+			doc: Doc{
+				Where:   inRouting,
+				Means:   "The packet's source is an address of this host itself, or one that can't be a source.",
+				Kernel:  "ip_rcv_finish_core, since 6.13 IP_LOCAL_SOURCE, IP_INVALID_SOURCE or IP_LOCALNET, before that NOT_SPECIFIED.",
+				Confirm: []string{"ip -4 addr | grep SOURCE", "sysctl -w net.ipv4.conf.all.log_martians=1; dmesg"},
+				Fix:     []string{"ip addr del SOURCE/PREFIX dev DEVICE", "ip route replace RIP via GATEWAY src DIP  # on the director, if the outer source is the VIP"},
+				Prevent: "The VIP as /32 on lo, on the director.",
+			},
 		},
 		{
 			code: "rp-filter", stage: routing, needs: withSysctls,
@@ -31,22 +39,54 @@ func routingRows() []row {
 			bare: func(s Subject) finding {
 				return finding{summary: fmt.Sprintf("the reverse-path filter of %s drops packets from %s", s.Dev, s.src())}
 			},
+			doc: Doc{
+				Where:   inRouting,
+				Means:   "The reverse-path filter drops the packet: the way back to its source leads out of another device, or there is none.",
+				Kernel:  "ip_rcv_finish_core, IP_RPFILTER. What counts is max(conf.all, conf.DEVICE); conf.default does nothing for devices that are there. Connections that were there before survive (early demux).",
+				Confirm: []string{"sysctl net.ipv4.conf.all.rp_filter net.ipv4.conf.tunl0.rp_filter", "ip route get CLIENT  # another device than tunl0", "nstat -az TcpExtIPReversePathFilter"},
+				Fix:     []string{"sysctl -w net.ipv4.conf.tunl0.rp_filter=2  # loose; tunl0 must have an IPv4 address", "sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.tunl0.rp_filter=0  # or off: the greater of the two counts"},
+				Prevent: "/etc/sysctl.d/: net.ipv4.conf.all.rp_filter=0, net.ipv4.conf.tunl0.rp_filter=2 (or 0), and 1 on the devices that face the outside. A device takes net.ipv4.conf.default.rp_filter when it is made: a tunl0 that comes later has that, unless ipip is loaded before (/etc/modules-load.d/).",
+			},
 		},
 		{
 			code: "source-route", stage: routing, needs: withSysctls,
 			at:    maybe(site.SourceCheckUnsaid),
 			fits:  func(s Subject, _ *State) bool { return !s.Rejected },
 			check: sourceRouteState,
+			doc: Doc{
+				Where:   inRouting,
+				Means:   "The packet's sender has chosen its way by an IP option (source route), which this host does not allow.",
+				Kernel:  "ip_rcv_options: ip_rcv_finish_core, NOT_SPECIFIED, no ICMP.",
+				Confirm: []string{"sysctl net.ipv4.conf.all.accept_source_route net.ipv4.conf.tunl0.accept_source_route  # both count", "tcpdump -nvi tunl0 'ip[0] & 0xf > 5'"},
+				Fix:     []string{"sysctl -w net.ipv4.conf.all.accept_source_route=1"},
+				Prevent: "Hardly anybody needs such packets: find out who sends them.",
+			},
 		},
 		{
 			code: "route-reject", stage: routing, needs: lookups,
 			at:    maybe(site.NoInputRoute),
 			check: rejectState,
+			doc: Doc{
+				Where:   inRouting,
+				Means:   "A route or a rule of the type blackhole, unreachable or prohibit refuses the packet.",
+				Kernel:  "ip_error, IP_INADDRERRORS with forwarding off; with forwarding on ICMP 3/1 or 3/13 for unreachable and prohibit.",
+				Confirm: []string{"ip rule", "ip route get VIP from CLIENT iif tunl0"},
+				Fix:     []string{"ip rule del pref PREF", "ip route del blackhole PREFIX table TABLE"},
+				Prevent: "Look for who made it: routing daemons make blackhole routes for what they announce.",
+			},
 		},
 		{
 			code: "vip-missing", stage: routing, needs: lookups, looks: []host.Part{host.PartIPVS},
 			at:    maybe(site.NoInputRoute),
 			check: vipState,
+			doc: Doc{
+				Where:   inRouting,
+				Means:   "The VIP is no address of this host, or on a device that is down.",
+				Kernel:  "ip_error, IP_INADDRERRORS, no ICMP, with forwarding off; with forwarding on the packet goes back to the director, in a circle.",
+				Confirm: []string{"ip route get VIP  # not local", "ip -4 addr | grep VIP"},
+				Fix:     []string{"ip addr add VIP/32 dev tunl0"},
+				Prevent: "Configure it with tunl0. It must not be on eth0, and arp_ignore=1, arp_announce=2 on all.",
+			},
 		},
 		{
 			// It goes in a circle.

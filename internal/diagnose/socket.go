@@ -17,11 +17,27 @@ func socketRows() []row {
 			code: "listener-wrong-device", stage: transport, needs: append([]host.Part{host.PartSysctls}, sockets...),
 			at: []spot{{site.NoSocket, likely}}, fits: wantsSocket,
 			check: func(s Subject, st *State) *finding { return nearState(s, st, "device") },
+			doc: Doc{
+				Where:   atSocket,
+				Means:   "The service is bound to another device than the one by which the packet comes: tunl0.",
+				Kernel:  "As no-listener: the device of a decapsulated packet is the tunnel.",
+				Confirm: []string{"ss -lntu 'sport = :PORT'  # %DEVICE behind the address"},
+				Fix:     []string{"# Bind the service to no device; in a VRF: net.ipv4.tcp_l3mdev_accept=1. Bound to tunl0 it gets its packets, and its answers get lost (explain reply-into-tunnel)."},
+				Prevent: "No SO_BINDTODEVICE.",
+			},
 		},
 		{
 			code: "listener-wrong-address", stage: transport, needs: sockets,
 			at: maybe(site.NoSocket), fits: wantsSocket,
 			check: func(s Subject, st *State) *finding { return nearState(s, st, "address") },
+			doc: Doc{
+				Where:   atSocket,
+				Means:   "The service listens, but on another address than the VIP.",
+				Kernel:  "As no-listener.",
+				Confirm: []string{"ss -lntu 'sport = :PORT'  # the local address"},
+				Fix:     []string{"# Bind the service to 0.0.0.0 or to the VIP."},
+				Prevent: "A service that binds to addresses starts after they are there, or with net.ipv4.ip_nonlocal_bind=1.",
+			},
 		},
 		{
 			code: "no-listener", stage: transport, needs: sockets,
@@ -37,6 +53,14 @@ func socketRows() []row {
 				}
 			},
 			bare: func(s Subject) finding { return finding{summary: noListener(s)} },
+			doc: Doc{
+				Where:   atSocket,
+				Means:   "Nobody listens on the service's port.",
+				Kernel:  "tcp_v4_rcv, NO_SOCKET, and an RST; UDP: __udp4_lib_rcv (udp_rcv on 7.x) and ICMP 3/3.",
+				Confirm: []string{"ss -lntu 'sport = :PORT'"},
+				Fix:     []string{"# Start the service."},
+				Prevent: "Let the director check its real servers' health.",
+			},
 		},
 		{
 			code: "accept-queue-full", stage: transport, needs: sockets, looks: []host.Part{host.PartCounters},
@@ -44,6 +68,14 @@ func socketRows() []row {
 			check: acceptState,
 			bare: func(s Subject) finding {
 				return finding{summary: fmt.Sprintf("the queue of connections that wait for the service on port %d to accept them is full", s.port())}
+			},
+			doc: Doc{
+				Where:   atSocket,
+				Means:   "Connections that are complete wait for the service to accept them, and there is no room for more.",
+				Kernel:  "tcp_conn_request refuses the SYN, the kernel consumes it, no reason; the last ACK: tcp_v4_rcv, TCP_LISTEN_OVERFLOW on newer kernels.",
+				Confirm: []string{"ss -ltn 'sport = :PORT'  # Recv-Q above Send-Q", "nstat -az TcpExtListenOverflows"},
+				Fix:     []string{"# Find out why the program does not accept (threads, files, a hang)."},
+				Prevent: "A larger backlog in the program, and net.core.somaxconn at least as large.",
 			},
 		},
 		{
@@ -63,6 +95,14 @@ func socketRows() []row {
 					mend:     setSysctl("net/ipv4/tcp_syncookies", 1),
 				}
 			},
+			doc: Doc{
+				Where:   atSocket,
+				Means:   "Too many handshakes are not complete, and SYN cookies are off.",
+				Kernel:  "tcp_conn_request refuses the SYN, the kernel consumes it, no reason.",
+				Confirm: []string{"ss -tn state syn-recv | wc -l", "sysctl net.ipv4.tcp_syncookies", "nstat -az TcpExtTCPReqQFullDrop"},
+				Fix:     []string{"sysctl -w net.ipv4.tcp_syncookies=1"},
+				Prevent: "Leave SYN cookies on. Handshakes that never complete: replies do not reach the clients.",
+			},
 		},
 		{
 			code: "syn-cookie-invalid", stage: transport, needs: sockets, looks: []host.Part{host.PartCounters},
@@ -78,12 +118,28 @@ func socketRows() []row {
 					evidence:   []evidence{by(host.PartCounters, "nstat -az TcpExtSyncookiesFailed: %d", st.Counters["TcpExt.SyncookiesFailed"])},
 				}
 			},
+			doc: Doc{
+				Where:   atSocket,
+				Means:   "A segment belongs to no connection of the listener, and is no valid SYN cookie.",
+				Kernel:  "tcp_v4_do_rcv, TCP_FLAGS on newer kernels, and an RST.",
+				Confirm: []string{"nstat -az TcpExtSyncookiesFailed", "ipvsadm -Lnc | grep CLIENT  # on the director: did it move to another real server?"},
+				Fix:     []string{"# None here: the client begins again."},
+				Prevent: "Persistence, or connection synchronisation between directors.",
+			},
 		},
 		{
 			code: "receive-buffer-full", stage: transport, needs: sockets,
 			at:    sure(site.ReceiveBuffer),
 			check: bufferState,
 			bare:  bufferFull,
+			doc: Doc{
+				Where:   atSocket,
+				Means:   "The program does not read fast enough, and its socket's buffer is full.",
+				Kernel:  "udp_queue_rcv_one_skb, SOCKET_RCVBUFF; TCP: TCP_ZEROWINDOW, SOCKET_BACKLOG.",
+				Confirm: []string{"ss -uamn 'sport = :PORT'  # Recv-Q, and d for drops", "nstat -az UdpRcvbufErrors"},
+				Fix:     []string{"# Find out why the program does not read."},
+				Prevent: "SO_RCVBUF in the program and net.core.rmem_max for bursts.",
+			},
 		},
 		{
 			code: "receive-buffer-full", stage: transport, needs: sockets,
@@ -102,12 +158,28 @@ func socketRows() []row {
 			bare: func(Subject) finding {
 				return finding{summary: "the segment's timestamp is older than that of what the connection had before (PAWS, RFC 7323)"}
 			},
+			doc: Doc{
+				Where:   atSocket,
+				Means:   "The segment's timestamp is older than what the connection has seen: several hosts share an address and port.",
+				Kernel:  "tcp_validate_incoming, TCP_RFC7323_PAWS; TIME_WAIT: tcp_v4_rcv.",
+				Confirm: []string{"nstat -az TcpExtPAWSEstab"},
+				Fix:     []string{"# At the clients' NAT: one timestamp offset for each connection."},
+				Prevent: "Timestamps with random offsets (net.ipv4.tcp_timestamps=1, the default).",
+			},
 		},
 		{
 			code: "tcp-out-of-window", stage: transport,
 			at: sure(site.Window),
 			bare: func(Subject) finding {
 				return finding{summary: "the segment lies outside of what the connection expects: its client began anew, or two hosts use one address"}
+			},
+			doc: Doc{
+				Where:   atSocket,
+				Means:   "The segment lies outside of what the connection expects.",
+				Kernel:  "tcp_validate_incoming, TCP_INVALID_SEQUENCE and others; before 5.17 without an event of its own.",
+				Confirm: []string{"nstat -az TcpExtTCPChallengeACK", "ss -tn dst CLIENT"},
+				Fix:     []string{"# None here: old connections end by themselves."},
+				Prevent: "The director must not move a connection to a real server that still has an old one of the same port.",
 			},
 		},
 	}

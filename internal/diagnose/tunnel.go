@@ -34,6 +34,14 @@ func tunnelRows() []row {
 					evidence: []evidence{got(s.dst(), a), addressesOf(st.Snapshot)},
 				}
 			},
+			doc: Doc{
+				Where:   beforeTunnel,
+				Means:   "The outer destination is none of this host's addresses: the director has a wrong address for the real server.",
+				Kernel:  "ip_error, IP_INADDRERRORS, no ICMP, with forwarding off; with forwarding on the packet is sent on.",
+				Confirm: []string{"ip route get OUTER-DESTINATION  # not local", "ipvsadm -Ln  # on the director: the address of the destination"},
+				Fix:     []string{"ipvsadm -d -t VIP:PORT -r WRONG; ipvsadm -a -t VIP:PORT -r RIP -i  # on the director"},
+				Prevent: "Take the addresses of real servers from one source in keepalived's configuration.",
+			},
 		},
 		{
 			code: "tunnel-module-missing", stage: tunnel, needs: []host.Part{host.PartModules, host.PartLinks}, looks: lookups,
@@ -41,6 +49,14 @@ func tunnelRows() []row {
 			fits:  func(s Subject, _ *State) bool { return s.Tunnelled && s.outerProto() == protoIPIP },
 			check: moduleState,
 			bare:  func(Subject) finding { return finding{summary: "no kernel module takes IPIP packets"} },
+			doc: Doc{
+				Where:   beforeTunnel,
+				Means:   "The kernel module ipip is not loaded: nobody takes IPIP packets.",
+				Kernel:  "ip_local_deliver_finish, IP_NOPROTO, ICMP 3/2; where sit or another module keeps tunnel4 loaded: tunnel4_rcv, ICMP 3/3.",
+				Confirm: []string{"lsmod | grep ipip  # nothing", "ip link show type ipip  # nothing"},
+				Fix:     []string{"modprobe ipip", "ip link set tunl0 up", "ip addr add VIP/32 dev tunl0"},
+				Prevent: "echo ipip > /etc/modules-load.d/ipip.conf",
+			},
 		},
 		{
 			code: "tunnel-module-missing", stage: tunnel, needs: []host.Part{host.PartModules, host.PartLinks}, looks: lookups,
@@ -51,10 +67,32 @@ func tunnelRows() []row {
 		{
 			code: "tunnel-endpoint-mismatch", stage: tunnel, needs: links,
 			at: maybe(site.NoTunnel, site.NoTunnelUnsaid), fits: inIPIP, check: mismatchState,
+			doc: Doc{
+				Where:   beforeTunnel,
+				Means:   "Tunnels are there, but none for these two outer addresses.",
+				Kernel:  "tunnel4_rcv, NOT_SPECIFIED, ICMP 3/3. With tunl0 up it takes what no other tunnel does, and rp_filter of tunl0 counts.",
+				Confirm: []string{"ip -d link show type ipip  # local and remote"},
+				Fix: []string{
+					"ip tunnel change TUNNEL mode ipip remote DIRECTOR local RIP",
+					"# or, for any director, make it anew (a tunnel with a remote can't be changed to one without) and give it the VIP again:",
+					"ip link del TUNNEL; ip link add TUNNEL type ipip local RIP; ip link set TUNNEL up; ip addr add VIP/32 dev TUNNEL",
+					"# or let tunl0 take what no other tunnel does:",
+					"ip link set tunl0 up",
+				},
+				Prevent: "A tunnel without a remote, if there are several directors.",
+			},
 		},
 		{
 			code: "tunnel-device-down", stage: tunnel, needs: links,
 			at: maybe(site.NoTunnel, site.NoTunnelUnsaid), fits: inIPIP, check: downState,
+			doc: Doc{
+				Where:   beforeTunnel,
+				Means:   "The tunnel's device is down: no tunnel takes the packet.",
+				Kernel:  "tunnel4_rcv, NOT_SPECIFIED, ICMP 3/3: the client sees a refused connection, as if nobody listened.",
+				Confirm: []string{"ip link show tunl0  # no UP between the angle brackets"},
+				Fix:     []string{"ip link set tunl0 up"},
+				Prevent: "Bring it up where the VIP is configured (networkd, ifupdown), not by hand.",
+			},
 		},
 		{
 			code: "tunnel-wrong-namespace", stage: tunnel, needs: []host.Part{host.PartAddrs, host.PartLinks}, looks: []host.Part{host.PartRoutes},
@@ -73,6 +111,14 @@ func tunnelRows() []row {
 					},
 				}
 			},
+			doc: Doc{
+				Where:   beforeTunnel,
+				Means:   "The tunnel's device is in another network namespace: the inner packet goes on there, without the VIP.",
+				Kernel:  "Decapsulated, then ip_error in the other namespace.",
+				Confirm: []string{"ip -d link show type ipip  # in each namespace: link-netnsid"},
+				Fix:     []string{"ip link add lvs0 type ipip local RIP; ip link set lvs0 up; ip addr add VIP/32 dev lvs0  # in the namespace in which the service runs"},
+				Prevent: "net.core.fb_tunnels_only_for_init_net decides where tunl0 exists.",
+			},
 		},
 		{
 			// Nothing else of IPIP is freed there (IP_ECN_decapsulate).
@@ -82,12 +128,33 @@ func tunnelRows() []row {
 			bare: func(Subject) finding {
 				return finding{summary: "the outer header says that the packet met congestion (CE), and the inner one that its sender takes no word of that (Not-ECT): IPVS makes no such packet; what marks it on the way from the director must leave packets alone that are Not-ECT (RFC 3168)"}
 			},
+			doc: Doc{
+				Where:   beforeTunnel,
+				Means:   "The outer header says that the packet met congestion (CE), and the inner one that its sender takes no word of that (Not-ECT).",
+				Kernel:  "ip_tunnel_rcv (IP_ECN_decapsulate, RFC 6040), NOT_SPECIFIED, no ICMP; rx_frame_errors of the tunnel's device.",
+				Confirm: []string{"ip -s -s link show tunl0  # frame errors", "tcpdump -nvi eth0 proto 4  # tos 0x3 outside, 0x0 inside"},
+				Fix:     []string{"# Between director and real server: whoever sets CE must leave packets alone that are Not-ECT (RFC 3168)."},
+				Prevent: "IPVS copies the field from the inner header to the outer one: nothing else may write it but for ECT.",
+			},
 		},
 		{
 			code: "tunnel-mode-mismatch", stage: tunnel, needs: links,
 			at:    sure(site.NoProtocol),
 			fits:  func(s Subject, _ *State) bool { return s.Tunnelled && s.outerProto() == protoGRE },
 			check: otherTunnelState, bare: otherTunnel,
+			doc: Doc{
+				Where:   beforeTunnel,
+				Means:   "The tunnel takes another protocol than IPv4 (mplsip), or the director sends by GRE or GUE.",
+				Kernel:  "ipip_tunnel_rcv, NOT_SPECIFIED, no ICMP, no counter; GRE: ip_local_deliver_finish, IP_NOPROTO, ICMP 3/2, or gre_rcv; GUE: __udp4_lib_rcv, NO_SOCKET, ICMP 3/3.",
+				Confirm: []string{"ip -d link show TUNNEL  # mode", "ipvsadm -Ln --tun-info  # on the director"},
+				Fix: []string{
+					"# The mode of a tunnel that is there can't be changed; its addresses go with it, so the VIP is given again:",
+					"ip link del TUNNEL; ip link add TUNNEL type ipip local RIP; ip link set TUNNEL up; ip addr add VIP/32 dev TUNNEL",
+					"# or, if the director sends by GRE or GUE:",
+					"ipvsadm -e -t VIP:PORT -r RIP:PORT -i --tun-type ipip  # on the director",
+				},
+				Prevent: "Leave the mode out when the tunnel is made: ipip is the default.",
+			},
 		},
 		{
 			code: "tunnel-mode-mismatch", stage: tunnel, needs: links,
