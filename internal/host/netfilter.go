@@ -47,6 +47,8 @@ type NftSet struct {
 	// Flags are "constant", "interval", "timeout", "dynamic".
 	Flags []string        `json:"flags,omitempty"`
 	Elem  json.RawMessage `json:"elem,omitempty"`
+	// Unread is why its elements were not read; empty if Elem has them all.
+	Unread string `json:"unread,omitempty"`
 }
 
 // IPTables is a table of iptables-legacy or of iptables-nft, in the form of iptables-save.

@@ -80,7 +80,7 @@ func (r *Ruleset) set(t *host.NftTable, s *set) *set {
 		of := t.Sets[i]
 		named.volatile = slices.Contains(of.Flags, "timeout") || slices.Contains(of.Flags, "dynamic") || r.written(t, s.name)
 		named.text = of.Elem
-		named.known = len(of.Elem) == 0 || first(of.Elem) == '[' || string(of.Elem) == "null"
+		named.known = of.Unread == "" && (len(of.Elem) == 0 || first(of.Elem) == '[' || string(of.Elem) == "null")
 	}
 	r.sets[setOf{t, s.name}] = named
 	return named

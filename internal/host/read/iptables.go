@@ -20,6 +20,9 @@ import (
 // errChanged says that what iptables-save shows is not what the kernel has: it has changed, or is not shown as it is.
 var errChanged = errors.New("the rules are not those that the kernel has")
 
+// errNotShown: which tables are iptables-nft's is seen in nftables.
+var errNotShown = errors.New("iptables-nft: nftables was not read")
+
 // iptables reads what iptables-save shows, of tables that are there: it makes those that are not.
 func (r *reader) iptables() error {
 	names, err := os.ReadFile(r.files.net("ip_tables_names"))
@@ -40,7 +43,7 @@ func (r *reader) iptablesLegacy(name string) (err error) {
 		if tables, err = r.save(legacyPrograms, name); err != nil {
 			return err
 		}
-		entries, err := legacyEntries(name)
+		entries, err := r.entries(name)
 		if err != nil {
 			return fmt.Errorf("iptables-legacy %s: %w", name, err)
 		}
@@ -93,6 +96,9 @@ func entriesOf(t host.IPTables) uint32 {
 
 // iptablesNft reads the tables of iptables-nft. Each must have as many rules in each chain as nft has shown.
 func (r *reader) iptablesNft() (err error) {
+	if !r.s.Knows(host.PartNft) {
+		return errNotShown
+	}
 	for range attempts {
 		var all []host.IPTables
 		if all, err = r.savedNft(); !errors.Is(err, errChanged) {
@@ -100,7 +106,8 @@ func (r *reader) iptablesNft() (err error) {
 			return err
 		}
 		if err := r.nft(); err != nil {
-			return err
+			r.s.Unread = append(r.s.Unread, host.Unread{Part: host.PartNft, Why: plain(err)})
+			return errNotShown
 		}
 	}
 	return err

@@ -36,15 +36,28 @@ func (r *reader) output(paths []string, args ...string) (text []byte, err error)
 	return text, err
 }
 
-// execute runs a program of this machine, for runTime at most, with an empty environment.
-func execute(ctx context.Context, paths, args []string, take func(io.Reader) error) error {
+// execute runs programs of this machine, each for so long at most, with an empty environment.
+func execute(limit time.Duration) runner {
+	return func(ctx context.Context, paths, args []string, take func(io.Reader) error) error {
+		limited, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		err := executed(limited, paths, args, take)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err() // it was killed for that
+		case limited.Err() != nil:
+			return fmt.Errorf("%s took longer than %v", paths[0], limit)
+		}
+		return err
+	}
+}
+
+func executed(ctx context.Context, paths, args []string, take func(io.Reader) error) error {
 	i := slices.IndexFunc(paths, func(p string) bool { _, err := os.Stat(p); return err == nil })
 	if i < 0 {
 		return fmt.Errorf("%s is not installed", paths[0])
 	}
-	limited, cancel := context.WithTimeout(ctx, runTime)
-	defer cancel()
-	cmd := exec.CommandContext(limited, paths[i], args...)
+	cmd := exec.CommandContext(ctx, paths[i], args...)
 	cmd.Env = []string{"LC_ALL=C"}
 	var stderr complaint
 	cmd.Stderr, cmd.WaitDelay = &stderr, time.Second
@@ -55,15 +68,11 @@ func execute(ctx context.Context, paths, args []string, take func(io.Reader) err
 	if err != nil {
 		return err
 	}
-	defer context.AfterFunc(limited, func() { out.Close() })() // its child may hold the other end
+	defer context.AfterFunc(ctx, func() { out.Close() })() // its child may hold the other end
 	taken := take(out)
 	_, _ = io.Copy(io.Discard, out)
 	err = cmd.Wait()
 	switch {
-	case ctx.Err() != nil:
-		return ctx.Err() // it was killed for that
-	case limited.Err() != nil:
-		return fmt.Errorf("%s took longer than %v", paths[i], runTime)
 	case err != nil && len(stderr) > 0:
 		return fmt.Errorf("%s: %w: %s", paths[i], err, stderr)
 	case err != nil:

@@ -1,6 +1,7 @@
 package read
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"os"
@@ -22,7 +23,7 @@ func fixture(t *testing.T, name string) (tables []host.NftTable, text string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if tables, err = nftTables(asJSON); err != nil {
+	if tables, err = nftTables(bytes.NewReader(asJSON)); err != nil {
 		t.Fatal(err)
 	}
 	return tables, string(listing)

@@ -37,6 +37,9 @@ type reader struct {
 	options Options
 	files   root
 	run     runner
+	// sets is countSets, entries legacyEntries: only the kernel itself says it.
+	sets    func(context.Context) ([]nftSet, error)
+	entries func(table string) (uint32, error)
 	rt      *netlink.Handle
 	modules []string
 	bpf     []linkInfo // what bpfLinks has read
@@ -49,7 +52,7 @@ type part struct {
 	read func(*reader) error
 }
 
-// parts are in the order of reading: what changes fastest comes first.
+// parts are in the order of reading: what changes fastest comes first, what may take all the time there is comes last.
 var parts = []part{
 	{host.PartCounters, (*reader).counters},
 	{host.PartSockets, (*reader).sockets},
@@ -60,13 +63,13 @@ var parts = []part{
 	{host.PartRoutes, (*reader).routes},
 	{host.PartRules, (*reader).rules},
 	{host.PartSysctls, (*reader).sysctls},
-	{host.PartNft, (*reader).nft},
-	{host.PartIPTables, (*reader).iptables},
 	{host.PartIPVS, (*reader).ipvs},
 	{host.PartXFRM, (*reader).xfrm},
 	{host.PartFilters, (*reader).filters},
 	{host.PartCgroups, (*reader).cgroups},
 	{host.PartLookups, (*reader).lookups},
+	{host.PartNft, (*reader).nft},
+	{host.PartIPTables, (*reader).iptables},
 }
 
 // Snapshot reads a namespace. What can't be read is said in the snapshot; with a ctx that is done, all that was left.
@@ -89,21 +92,26 @@ func read(ctx context.Context, s *host.Snapshot, files root, o Options) error {
 	if err := rt.SetSocketTimeout(time.Second); err != nil {
 		return err
 	}
-	r := &reader{ctx: ctx, options: o, files: files, run: execute, rt: rt, s: s}
+	r := &reader{ctx: ctx, options: o, files: files, run: execute(runTime), sets: countSets, entries: legacyEntries, rt: rt, s: s}
 	if r.modules, err = files.loadedModules(); err != nil {
 		s.Unread = append(s.Unread, host.Unread{Part: host.PartModules, Why: plain(err)})
 	}
 	s.Modules = r.modules
+	r.read(parts)
+	return nil
+}
+
+// read reads parts, as far as there is time, and says of each that could not be read why.
+func (r *reader) read(parts []part) {
 	for _, p := range parts {
-		err := ctx.Err()
+		err := r.ctx.Err()
 		if err == nil {
 			err = p.read(r)
 		}
 		if err != nil {
-			s.Unread = append(s.Unread, host.Unread{Part: p.name, Why: plain(err)})
+			r.s.Unread = append(r.s.Unread, host.Unread{Part: p.name, Why: plain(err)})
 		}
 	}
-	return nil
 }
 
 // plain is an error in a few words.
