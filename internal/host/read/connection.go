@@ -23,9 +23,6 @@ const (
 
 // conntrack reads the table's size, its counters and what is in it of the VIPs.
 func (r *reader) conntrack() error {
-	if !r.has("nf_conntrack") {
-		return nil
-	}
 	c := &host.Conntrack{}
 	for _, f := range []struct {
 		name string
@@ -33,7 +30,7 @@ func (r *reader) conntrack() error {
 	}{{"nf_conntrack_count", &c.Count}, {"nf_conntrack_max", &c.Max}} {
 		text, err := os.ReadFile(r.files.path("/proc/sys/net/netfilter", f.name))
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // the module is there and not in use here
+			return nil // it is not there, or not in use here
 		}
 		if err != nil {
 			return err

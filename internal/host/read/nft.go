@@ -53,8 +53,8 @@ func (f *flags) UnmarshalJSON(b []byte) error {
 
 // nft reads the rulesets of nftables, iptables-nft's included: what they are from JSON, their text from a listing.
 func (r *reader) nft() error {
-	if !r.has("nf_tables") {
-		return nil
+	if there, err := r.modules.has("nf_tables"); !there {
+		return err
 	}
 	sets, err := r.sets(r.ctx)
 	if err != nil {

@@ -11,9 +11,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 
@@ -41,7 +39,7 @@ type reader struct {
 	sets    func(context.Context) ([]nftSet, error)
 	entries func(table string) (uint32, error)
 	rt      *netlink.Handle
-	modules []string
+	modules modules
 	bpf     []linkInfo // what bpfLinks has read
 	s       *host.Snapshot
 }
@@ -93,10 +91,10 @@ func read(ctx context.Context, s *host.Snapshot, files root, o Options) error {
 		return err
 	}
 	r := &reader{ctx: ctx, options: o, files: files, run: execute(runTime), sets: countSets, entries: legacyEntries, rt: rt, s: s}
-	if r.modules, err = files.loadedModules(); err != nil {
+	if r.modules, err = files.modules(); err != nil {
 		s.Unread = append(s.Unread, host.Unread{Part: host.PartModules, Why: plain(err)})
 	}
-	s.Modules = r.modules
+	s.Modules = r.modules.names
 	r.read(parts)
 	return nil
 }
@@ -125,39 +123,6 @@ func plain(err error) string {
 		return "there was no time left"
 	}
 	return strings.ReplaceAll(err.Error(), "\n", "; ") // errors.Join has a line for each
-}
-
-// has reports whether a module is loaded, or built in. A kernel that loads none may be asked for anything.
-func (r *reader) has(module string) bool {
-	if slices.Contains(r.modules, module) {
-		return true
-	}
-	_, err := os.Stat(r.files.path("/proc/modules"))
-	return errors.Is(err, os.ErrNotExist)
-}
-
-// loadedModules are those that are loaded, those that are built in and have settings, and what the running kernel's
-// modules.builtin lists besides.
-func (files root) loadedModules() ([]string, error) {
-	var names []string
-	entries, err := os.ReadDir(files.path("/sys/module"))
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return append(names, files.builtIn()...), err
-}
-
-func (files root) builtIn() (names []string) {
-	release, err := os.ReadFile(files.path("/proc/sys/kernel/osrelease"))
-	if err != nil {
-		return nil
-	}
-	list, _ := os.ReadFile(files.path("/lib/modules/" + strings.TrimSpace(string(release)) + "/modules.builtin"))
-	for path := range strings.Lines(string(list)) {
-		name := strings.TrimSuffix(filepath.Base(strings.TrimSpace(path)), ".ko")
-		names = append(names, strings.ReplaceAll(name, "-", "_"))
-	}
-	return names
 }
 
 // Namespace is a way into a network namespace.

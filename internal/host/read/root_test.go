@@ -7,8 +7,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"ipiptrace/internal/host"
 )
 
 // rootOf is a root with these files.
@@ -44,18 +42,31 @@ func TestANamespaceIsFoundByNameOrProcess(t *testing.T) {
 	}
 }
 
-// TestModulesAreThoseThatAreLoadedOrBuiltIn reads a kernel with one of each.
+// TestModulesAreThoseThatAreLoadedOrBuiltIn reads kernels of which less and less can be read.
 func TestModulesAreThoseThatAreLoadedOrBuiltIn(t *testing.T) {
 	files := rootOf(t, map[string]string{
 		"/proc/modules": "ipip 20480 0 - Live 0x0\n", "/sys/module/ipip/refcnt": "0\n", "/proc/sys/kernel/osrelease": "6.1.0-test\n",
 		"/lib/modules/6.1.0-test/modules.builtin": "kernel/net/ipv4/tunnel4.ko\nkernel/net/netfilter/xt-odd.ko\n",
 	})
-	modules, err := files.loadedModules()
-	r := reader{files: files, modules: modules, s: &host.Snapshot{}}
-	if got := strings.Join(modules, " "); err != nil || got != "ipip tunnel4 xt_odd" || !r.has("tunnel4") || r.has("sit") {
-		t.Errorf("%v: %s", err, got)
-	}
-	if err := os.Remove(files.path("/proc/modules")); err != nil || !r.has("sit") {
-		t.Errorf("%v: a kernel that loads no modules may be asked for anything", err)
+	for _, c := range []struct{ gone, names, sit, err string }{
+		{"", "ipip tunnel4 xt_odd", "absent", ""},
+		{"/lib", "ipip", "unknown", ""},
+		{"/sys", "ipip", "unknown", "no such file"},
+		{"/proc", "", "there", "no such file"},
+	} {
+		if c.gone != "" {
+			if err := os.RemoveAll(files.path(c.gone)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m, err := files.modules()
+		there, unsure := m.has("sit")
+		sit := map[bool]string{true: "there", false: "absent"}[there]
+		if unsure != nil {
+			sit = "unknown"
+		}
+		if got := strings.Join(m.names, " "); got != c.names || sit != c.sit || (err == nil) != (c.err == "") {
+			t.Errorf("without %s: %s, sit is %s: %v; %v", c.gone, got, sit, unsure, err)
+		}
 	}
 }

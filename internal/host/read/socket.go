@@ -33,7 +33,8 @@ func (r *reader) sockets() error {
 	var errs []error
 	for _, proto := range []string{"tcp", "udp"} {
 		all, err := []host.Socket(nil), errNotAsked
-		if r.has("inet_diag") && r.has(proto+"_diag") {
+		generic, _ := r.modules.has("inet_diag")
+		if own, _ := r.modules.has(proto + "_diag"); generic && own {
 			all, err = diagnosed(proto)
 		}
 		if err != nil {

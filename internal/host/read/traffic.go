@@ -18,8 +18,8 @@ import (
 
 // xfrm reads the policies if somebody has made any by netlink: else the kernel would load a module for us.
 func (r *reader) xfrm() error {
-	if !r.has("xfrm_user") {
-		return nil
+	if there, err := r.modules.has("xfrm_user"); !there {
+		return err
 	}
 	all, err := netlink.XfrmPolicyList(unix.AF_INET)
 	for _, p := range all {
