@@ -53,16 +53,34 @@ func (s *Snapshot) Effective(dev, setting string) (value int, ok bool) {
 	return max(all, own), ok && has
 }
 
-// Flow is what the kernel looks a route up with. Zero fields are any, or none.
+// Flow is what the kernel looks a route up with (struct flowi4). Zero fields are none, but for UID: 0 is root, and what
+// comes in has no other.
 type Flow struct {
 	Src, Dst netip.Addr
-	// IIF is the device that the packet came by, empty for one that is sent from here; OIF what it is bound to.
-	IIF, OIF     string
+	// IIF is the device that the packet came by, empty for one that is sent from here; OIF what it is bound to. Either
+	// may be a VRF, or a member of one.
+	IIF, OIF string
+	// VRF is the VRF in which the packet is looked up, where neither IIF nor OIF says it.
+	VRF          string
 	Mark         uint32
 	TOS          uint8
 	Proto        uint8
 	Sport, Dport uint16
+	UID          uint32
+	// Unknown are the fields that nobody knows: a rule that asks for one of them may apply, or not.
+	Unknown Field
 }
+
+// Field is one that a rule may ask for, or several.
+type Field uint8
+
+// The fields of a Flow that may be unknown.
+const (
+	FieldMark Field = 1 << iota
+	FieldTOS
+	FieldUID
+	FieldPorts
+)
 
 // Answer is what a lookup found, as `ip route get` says it.
 type Answer struct {
@@ -70,12 +88,25 @@ type Answer struct {
 	Route *Route
 	// Rule is the policy rule that decided, also one that refuses by itself.
 	Rule *Rule
-	// Type is the route's, or the rule's: "unicast", "local", "blackhole", "unreachable", "prohibit"; "none" if nothing matched.
+	// Type is the route's, or the rule's: "unicast", "local", "blackhole", "unreachable", "prohibit"; NoRoute if nothing
+	// matched; Undecided if that cannot be said, with Unread.
 	Type string
+	// Unread is why nothing can be said, "rule 100: attribute 31".
+	Unread string
 	// Dev and Gateway are where a unicast packet goes next; Gateway is invalid on the link itself. With several
 	// hops they are the first one's, and Hops has all.
 	Dev     string
 	Gateway netip.Addr
 	Hops    []Hop
 	Table   uint32
+	// Unused are the routes that would have come before in the tables that were asked, and lead by no device that is alive.
+	Unused []Unused
+}
+
+// Unused is a route that matches and that the kernel does not use.
+type Unused struct {
+	Route *Route
+	// Dev is the device by which it leads, NoCarrier that this one is up and has no carrier; else it is down.
+	Dev       string
+	NoCarrier bool
 }

@@ -118,6 +118,8 @@ type Link struct {
 	// Master is the index of the bridge or VRF that it belongs to, MasterKind that device's type.
 	Master     uint32 `json:"master,omitempty"`
 	MasterKind string `json:"master_kind,omitempty"`
+	// Table is the routing table of a VRF (IFLA_VRF_TABLE).
+	Table uint32 `json:"table,omitempty"`
 	// Tunnel is there with ipip, sit, gre, vti devices.
 	Tunnel *Tunnel `json:"tunnel,omitempty"`
 	// XDP are the attached XDP programs.
@@ -184,7 +186,10 @@ type Route struct {
 type Hop struct {
 	Link    uint32     `json:"link,omitempty"`
 	Gateway netip.Addr `json:"gateway,omitzero"`
-	// Dead: the kernel does not use it, its device being down (RTNH_F_DEAD, RTNH_F_LINKDOWN).
+	// LinkDown: its device has no carrier (RTNH_F_LINKDOWN). The kernel uses it all the same, unless it is Dead, too.
+	LinkDown bool `json:"linkdown,omitempty"`
+	// Dead: the kernel does not use it (RTNH_F_DEAD): its device is down, or has no carrier and
+	// ignore_routes_with_linkdown is set.
 	Dead   bool   `json:"dead,omitempty"`
 	Onlink bool   `json:"onlink,omitempty"`
 	Weight uint32 `json:"weight,omitempty"`
@@ -199,20 +204,33 @@ type Rule struct {
 	OIF      string       `json:"oif,omitempty"`
 	Mark     uint32       `json:"mark,omitempty"`
 	Mask     uint32       `json:"mask,omitempty"`
-	TOS      uint8        `json:"tos,omitempty"`
-	Invert   bool         `json:"invert,omitempty"`
-	// Action is "lookup", "goto", "nop", "blackhole", "unreachable", "prohibit".
+	// TOS is compared with the bits 0x1c of a packet's (IPTOS_RT_MASK); DSCP, of Linux 6.13, with those of DSCPMask, 0 for any.
+	TOS      uint8 `json:"tos,omitempty"`
+	DSCP     uint8 `json:"dscp,omitempty"`
+	DSCPMask uint8 `json:"dscp_mask,omitempty"`
+	Invert   bool  `json:"invert,omitempty"`
+	// Action is "lookup", "goto", "nop", "blackhole", "unreachable", "prohibit"; empty if it is not known.
 	Action string `json:"action"`
 	Table  uint32 `json:"table,omitempty"`
 	Goto   uint32 `json:"goto,omitempty"`
 	// Suppress is suppress_prefixlength, -1 for none.
 	Suppress int `json:"suppress"`
-	// IPProto, Sport and Dport are 0 for any; a range has both ends.
-	IPProto uint8     `json:"ipproto,omitempty"`
-	Sport   [2]uint16 `json:"sport,omitzero"`
-	Dport   [2]uint16 `json:"dport,omitzero"`
+	// IPProto, Sport and Dport are 0 for any; a range has both ends. A mask that is not 0 says which bits of a port
+	// are compared with the first of the range (Linux 6.15).
+	IPProto   uint8     `json:"ipproto,omitempty"`
+	Sport     [2]uint16 `json:"sport,omitzero"`
+	Dport     [2]uint16 `json:"dport,omitzero"`
+	SportMask uint16    `json:"sport_mask,omitempty"`
+	DportMask uint16    `json:"dport_mask,omitempty"`
+	// UIDFirst and UIDEnd bound the owners of sockets; UIDEnd is behind the last, 0 for any.
+	UIDFirst uint32 `json:"uid_first,omitempty"`
+	UIDEnd   uint32 `json:"uid_end,omitempty"`
+	// TunID is the key of a packet that came by a tunnel's "external" device, 0 for any.
+	TunID uint64 `json:"tun_id,omitempty"`
 	// L3mdev: the table is that of the VRF that the packet belongs to.
 	L3mdev bool `json:"l3mdev,omitempty"`
+	// Unread is what of the rule is not understood, "attribute 31". Whether it applies to a packet is not known then.
+	Unread string `json:"unread,omitempty"`
 }
 
 // Neighbour is an entry of the ARP table.

@@ -39,6 +39,9 @@ func linkOf(l netlink.Link, kinds map[int]string) host.Link {
 	if a.RawFlags&unix.IFF_LOOPBACK != 0 {
 		to.Type = "loopback"
 	}
+	if v, ok := l.(*netlink.Vrf); ok {
+		to.Table = v.Table
+	}
 	if s := a.Statistics; s != nil {
 		to.RxDropped, to.RxErrors, to.RxFrameErr, to.TxDropped = s.RxDropped, s.RxErrors, s.RxFrameErrors, s.TxDropped
 	}

@@ -13,12 +13,12 @@ import (
 var (
 	perDevice = []string{
 		"rp_filter", "accept_local", "route_localnet", "forwarding", "arp_ignore", "arp_announce", "arp_filter",
-		"src_valid_mark", "accept_source_route", "disable_policy", "disable_xfrm",
+		"src_valid_mark", "accept_source_route", "disable_policy", "disable_xfrm", "ignore_routes_with_linkdown", "send_redirects",
 	}
 	settings = []string{
 		"net/ipv4/ip_forward", "net/ipv4/ip_default_ttl", "net/ipv4/ip_no_pmtu_disc", "net/ipv4/ip_nonlocal_bind",
 		"net/ipv4/tcp_syncookies", "net/ipv4/tcp_max_syn_backlog", "net/ipv4/tcp_abort_on_overflow", "net/ipv4/tcp_l3mdev_accept",
-		"net/ipv4/udp_l3mdev_accept", "net/ipv4/tcp_mtu_probing", "net/ipv4/tcp_timestamps", "net/ipv4/tcp_rmem", "net/ipv4/udp_mem",
+		"net/ipv4/udp_l3mdev_accept", "net/ipv4/tcp_fwmark_accept", "net/ipv4/fwmark_reflect", "net/ipv4/tcp_mtu_probing", "net/ipv4/tcp_timestamps", "net/ipv4/tcp_rmem", "net/ipv4/udp_mem",
 		"net/ipv4/udp_rmem_min", "net/ipv4/icmp_ratelimit", "net/ipv4/icmp_ratemask", "net/ipv4/ipfrag_high_thresh",
 		"net/ipv4/ipfrag_low_thresh", "net/ipv4/ipfrag_time", "net/ipv4/ipfrag_max_dist",
 		"net/core/somaxconn", "net/core/netdev_max_backlog", "net/core/rmem_max", "net/core/rmem_default",
