@@ -63,7 +63,7 @@ test-unit: go ## pure packages, goldens, CLI scripts; needs Go only
 
 test-native: go tools ## real packets of this machine's kernel, tracepoints only; needs root
 	$(call say,native tests)
-	@go test $(TESTFLAGS) -tags native -run '^TestNative' -count 1 ./cmd/ipiptrace ./internal/ruleset
+	@go test $(TESTFLAGS) -tags native -run '^TestNative' -count 1 ./cmd/ipiptrace ./internal/host/read ./internal/ruleset
 
 # $1 is the kernel.
 IN_GUEST = bin/boot --kernel $(1) --file bin/ipiptrace:/bin/ipiptrace --file bin/e2e:/bin/e2e \
