@@ -32,6 +32,26 @@ type NftChain struct {
 	Rules    []NftRule `json:"rules,omitempty"`
 }
 
+// NfHook is a hook and what it runs, first things first (nfnetlink_hook, from 5.14 on).
+type NfHook struct {
+	// Family is "ip", "bridge" or "netdev", Hook one of those of NftChain, Device is that of a hook of netdev.
+	Family string     `json:"family"`
+	Hook   string     `json:"hook"`
+	Device string     `json:"device,omitempty"`
+	Calls  []NfCallee `json:"calls,omitempty"`
+}
+
+// NfCallee is what a hook calls: a base chain of nftables, or a function of the kernel's.
+type NfCallee struct {
+	Priority int `json:"priority"`
+	// Family, Table and Chain are those of a base chain.
+	Family string `json:"family,omitempty"`
+	Table  string `json:"table,omitempty"`
+	Chain  string `json:"chain,omitempty"`
+	// Function is the kernel's: "nft_do_chain_inet", "ipt_do_table", "ipv4_conntrack_in".
+	Function string `json:"function,omitempty"`
+}
+
 // NftRule is a rule as nft shows it.
 type NftRule struct {
 	Handle uint64 `json:"handle"`

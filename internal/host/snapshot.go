@@ -62,6 +62,9 @@ type Snapshot struct {
 
 	Nft      []NftTable `json:"nft,omitempty"`
 	IPTables []IPTables `json:"iptables,omitempty"`
+	// Hooks are those of netfilter at which several chains have one priority, if the kernel has said in which order it runs
+	// them.
+	Hooks []NfHook `json:"nf_hooks,omitempty"`
 
 	Sockets []Socket `json:"sockets,omitempty"`
 	// Coarse: the sockets were read where neither devices nor the limits of accept queues are said.

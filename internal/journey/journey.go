@@ -133,8 +133,9 @@ type Drop struct {
 	Netns uint32
 	// Tunnelled: it had an outer header by then; a director may have given it that since the last step.
 	Tunnelled bool
-	// NfHook is the netfilter hook that decided, empty if it was not netfilter.
-	NfHook string
+	// NfHook is the netfilter hook that decided, empty if it was not netfilter. Bridged: it is one of the family bridge.
+	NfHook  string
+	Bridged bool
 	// Decider is who decided, if the function that freed is not it and that was seen: in a hook "ip_vs_in"; in TCP,
 	// where the kernel gives no reason, "tcp_paws_discard" or "tcp_sequence".
 	Decider string

@@ -1,6 +1,7 @@
 package journey
 
 import (
+	"slices"
 	"strings"
 
 	"ipiptrace/tracer/event"
@@ -33,22 +34,35 @@ var hookCallers = map[string]string{
 // ip_vs_tunnel_xmit and what it calls are below nf_hook_slow too, but those drops are not netfilter's.
 var netfilterFunctions = []string{"nf_", "nft_", "nfqnl_", "ipt_", "xt_", "ebt_", "br_nf_"}
 
+// bridgeCallers run hooks of the family bridge. br_nf_… are br_netfilter's, and run those of IPv4.
+var bridgeCallers = []string{"br_handle_frame", "br_pass_frame_up", "__br_forward", "br_forward_finish"}
+
 // nfHook is the netfilter hook that decided over a drop, empty if it was not netfilter.
 func nfHook(d event.Drop) string {
+	hook, _ := hookOf(d)
+	return hook
+}
+
+// hookOf is that hook, and whether it is one of the family bridge.
+func hookOf(d event.Drop) (hook string, bridged bool) {
 	if d.Reason != "NETFILTER_DROP" && !hasAnyPrefix(function(d.Function), netfilterFunctions) {
-		return ""
+		return "", false
 	}
 	slow := false
-	for _, symbol := range d.Stack {
+	for i, symbol := range d.Stack {
 		f := function(symbol)
 		if slow || d.Reason == "NETFILTER_DROP" {
 			if hook, ok := hookCallers[f]; ok {
-				return hook
+				own := func(symbol string) bool { return function(symbol) == "br_dev_xmit" }
+				if f == "__br_forward" && slices.ContainsFunc(d.Stack[i:], own) {
+					hook = "output" // of the machine itself, by the bridge
+				}
+				return hook, slices.Contains(bridgeCallers, f)
 			}
 		}
 		slow = slow || f == "nf_hook_slow" || f == "nf_hook_slow_list"
 	}
-	return ""
+	return "", false
 }
 
 // ruledBy takes that a rule of nftables drops the packet. It will be freed next, so this is no step of its way.

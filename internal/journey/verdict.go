@@ -30,7 +30,8 @@ func (a *Assembler) freed(f *flight, e event.Event) {
 		a.retire(f, bySight) // its journey was before the run, or is over
 		return
 	}
-	drop := &Drop{Drop: d, Dev: f.dev, Netns: f.netns, Tunnelled: f.tunnelled, NfHook: nfHook(d), Decider: event.Refusal(e.Aux).Function()}
+	drop := &Drop{Drop: d, Dev: f.dev, Netns: f.netns, Tunnelled: f.tunnelled, Decider: event.Refusal(e.Aux).Function()}
+	drop.NfHook, drop.Bridged = hookOf(d)
 	drop.Function = function(d.Function)
 	if drop.NfHook != "" {
 		drop.Rule = f.ruleFor(e)

@@ -62,6 +62,10 @@ const priorityConntrack = -200
 // beginTracking: before its connection is looked up a packet has none, and rules take that for invalid. On lo it
 // has kept the one that it left with.
 func (e *evaluation) beginTracking() {
+	if e.p.Bridged { // whether bridges track connections is not read (nf_conntrack_bridge)
+		e.ct = anyCT
+		return
+	}
 	switch e.p.Hook {
 	case "ingress":
 		e.ct = Invalid
@@ -76,7 +80,7 @@ func (e *evaluation) beginTracking() {
 // track brings the packet to a priority.
 func (e *evaluation) track(priority int) {
 	switch {
-	case e.p.Hook != "prerouting" && e.p.Hook != "output" || priority < priorityConntrack:
+	case e.p.Bridged, e.p.Hook != "prerouting" && e.p.Hook != "output", priority < priorityConntrack:
 	case priority == priorityConntrack:
 		e.ct = anyCT
 	case e.untracked == yes:

@@ -15,7 +15,7 @@ var legacyPriorities = map[string]int{"raw": -300, "mangle": -150, "nat": -100, 
 // iptablesBases are the chains of a table that the packet's hook runs: one, or none.
 func (e *evaluation) iptablesBases(t *host.IPTables) []base {
 	c := find(t, strings.ToUpper(e.p.Hook))
-	if c == nil {
+	if c == nil || e.p.Bridged {
 		return nil
 	}
 	priority := legacyPriorities[t.Table]
@@ -26,9 +26,25 @@ func (e *evaluation) iptablesBases(t *host.IPTables) []base {
 	if c.Policy == "DROP" {
 		policy = &Rule{Backend: t.Backend, Family: "ip", Table: t.Table, Chain: c.Name, Policy: "drop"}
 	}
-	return []base{{priority, t.Table == "nat", func(reach match) match {
+	return []base{{e.madeAs(t, c), priority, t.Table == "nat", func(reach match) match {
 		return e.base(reach, policy, func(reach match) match { return e.iptables(t, c, reach) })
 	}}}
+}
+
+// madeAs is the chain as nftables has it, if iptables-nft made it.
+func (e *evaluation) madeAs(t *host.IPTables, c *host.IPTablesChain) identity {
+	is := identity{family: "ip", table: t.Table, chain: c.Name, legacy: t.Backend == "iptables-legacy"}
+	for _, table := range e.s.Nft {
+		if is.legacy || !table.IPTables || table.Name != t.Table || table.Family != "ip" {
+			continue
+		}
+		for _, chain := range table.Chains {
+			if chain.Name == c.Name {
+				is.handle = chain.Handle
+			}
+		}
+	}
+	return is
 }
 
 func find(t *host.IPTables, name string) *host.IPTablesChain {

@@ -9,7 +9,7 @@ import (
 
 // nftBases are the chains of a table that the packet's hook runs. What iptables-nft made is evaluated as iptables.
 func (e *evaluation) nftBases(t *host.NftTable) (bases []base) {
-	if t.Dormant || t.IPTables || t.Family != "ip" && t.Family != "inet" && t.Family != "netdev" {
+	if t.Dormant || t.IPTables || !slices.Contains(e.p.families(), t.Family) {
 		return nil
 	}
 	for i := range t.Chains {
@@ -21,11 +21,26 @@ func (e *evaluation) nftBases(t *host.NftTable) (bases []base) {
 		if c.Policy == "drop" {
 			policy = &Rule{Backend: "nft", Family: t.Family, Table: t.Name, Chain: c.Name, Policy: "drop"}
 		}
-		bases = append(bases, base{c.Priority, c.Type == "nat", func(reach match) match {
+		is := identity{family: t.Family, table: t.Name, chain: c.Name}
+		if len(c.Devices) == 0 { // devices may have been added since
+			is.handle = c.Handle
+		}
+		bases = append(bases, base{is, c.Priority, c.Type == "nat", func(reach match) match {
 			return e.base(reach, policy, func(reach match) match { return e.nft(t, c, reach) })
 		}})
 	}
 	return bases
+}
+
+// families are those of tables whose chains the packet's hook runs. Chains of inet have an ingress, too.
+func (p Packet) families() []string {
+	switch {
+	case p.Hook == "ingress", p.Hook == "egress":
+		return []string{"netdev", "inet"}
+	case p.Bridged:
+		return []string{"bridge"}
+	}
+	return []string{"ip", "inet"}
 }
 
 func (e *evaluation) device() string {

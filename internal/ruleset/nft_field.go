@@ -67,6 +67,10 @@ func (e *evaluation) meta(key string) field {
 		return e.dev(p.IIF, p.hasIIF(), key == "iif")
 	case "oifname", "oif":
 		return e.dev(p.OIF, p.hasOIF(), key == "oif")
+	case "ibrname", "bri_iifname":
+		return e.dev(e.masterOf(p.IIF), e.p.Bridged && p.hasIIF(), false)
+	case "obrname", "bri_oifname":
+		return e.dev(e.masterOf(p.OIF), e.p.Bridged && p.hasOIF(), false)
 	case "l4proto":
 		return field{known: true, number: uint64(p.Proto), names: protocolNumbers}
 	case "nfproto":
@@ -83,6 +87,16 @@ func (e *evaluation) meta(key string) field {
 		return field{known: l != nil && l.Tunnel != nil && p.Hook != "ingress", names: packetNames}
 	}
 	return field{}
+}
+
+// masterOf is the bridge that a port belongs to.
+func (e *evaluation) masterOf(port string) string {
+	if l := e.s.LinkNamed(port); l != nil && l.Master != 0 {
+		if master := e.s.Link(l.Master); master != nil {
+			return master.Name
+		}
+	}
+	return ""
 }
 
 // dev is a device; must says that a packet at this hook has one: without a name it is not known which.

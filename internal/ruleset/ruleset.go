@@ -17,6 +17,8 @@ import (
 type Packet struct {
 	// Hook is "ingress", "prerouting", "input", "forward", "output", "postrouting" or "egress".
 	Hook string
+	// Bridged: a bridge has the frame, and it is a hook of the family bridge.
+	Bridged bool
 	// IIF and OIF are the devices it came by and leaves by, empty if it has none.
 	IIF, OIF string
 	Src, Dst netip.Addr
@@ -203,6 +205,8 @@ func (p Packet) before() []string {
 		return []string{"prerouting", "forward"}
 	case p.Hook == "postrouting":
 		return []string{"output"}
+	case p.Hook == "egress" && p.IIF != "":
+		return []string{"prerouting", "forward", "postrouting"}
 	case p.Hook == "egress":
 		return []string{"output", "postrouting"}
 	}
@@ -211,6 +215,7 @@ func (p Packet) before() []string {
 
 // base is a chain that a hook runs. run says how surely the packet goes on to the next one.
 type base struct {
+	identity
 	priority int
 	// nat: only a connection's first packet sees it.
 	nat bool
@@ -228,7 +233,13 @@ func (e *evaluation) hook() {
 			n++
 		}
 		e.track(bases[0].priority)
-		reach = e.atOnce(bases[:n], reach)
+		ordered, ok := e.inOrder(bases[:n])
+		if !ok {
+			reach = e.atOnce(ordered, reach)
+		}
+		for i := 0; ok && i < n; i++ {
+			reach = e.atOnce(ordered[i:i+1], reach)
+		}
 		bases = bases[n:]
 	}
 	e.track(1 << 30)
@@ -248,7 +259,7 @@ func (e *evaluation) bases() (bases []base) {
 	return bases
 }
 
-// atOnce runs chains of one priority: which of them is first depends on when they were made, and nothing tells that.
+// atOnce runs chains of which it is not known which is the first.
 func (e *evaluation) atOnce(bases []base, reach match) (next match) {
 	next = reach
 	before, droppers := len(e.found), 0

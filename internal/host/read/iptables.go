@@ -33,7 +33,9 @@ func (r *reader) iptables() error {
 	for _, name := range strings.Fields(string(names)) {
 		errs = append(errs, r.iptablesLegacy(name))
 	}
-	return errors.Join(append(errs, r.iptablesNft())...)
+	errs = append(errs, r.iptablesNft())
+	r.hooks()
+	return errors.Join(errs...)
 }
 
 // iptablesLegacy reads a table, as many rules as the kernel says it has.
