@@ -3,7 +3,7 @@
 #ifndef IPIPTRACE_DEVICE_H
 #define IPIPTRACE_DEVICE_H
 
-#include "emit.h"
+#include "known.h"
 
 static __always_inline void count_other(const struct packet *p)
 {
@@ -37,7 +37,24 @@ struct spot {
 	__u32 ifindex;
 	__u32 netns;
 	const unsigned char *ip; /* its IP header */
+	bool tapped; /* a tap may get its sk_buff */
 };
+
+/* This CPU takes a packet in. */
+static __always_inline void take_in(struct sk_buff *skb, const struct spot *at,
+				    const struct track *t)
+{
+	struct call *call;
+
+	begin(0, skb, t);
+	if (!at->tapped)
+		return;
+	call = begin(PLACE_CLONED, skb, t);
+	if (call)
+		call->head = (__u64)BPF_CORE_READ(skb, head);
+	if (!taps)
+		taps = 1;
+}
 
 /* A packet is given an identity, or the one it has is confirmed. */
 static __always_inline int meet(struct sk_buff *skb, const struct spot *at, __u32 place)
@@ -77,6 +94,7 @@ static __always_inline int meet(struct sk_buff *skb, const struct spot *at, __u3
 	fresh.ifindex = at->ifindex;
 	fresh.netns = at->netns;
 	fresh.tunnelled = !!(p.flags & PACKET_TUNNELLED);
+	fresh.tapped = at->tapped;
 	fresh.last = place;
 	if (config.netns && fresh.netns != config.netns) {
 		if (still) {
@@ -96,7 +114,7 @@ static __always_inline int meet(struct sk_buff *skb, const struct spot *at, __u3
 		*t = fresh;
 		if (!changed) {
 			emit(key, &fresh, &s);
-			begin(0, skb, &fresh);
+			take_in(skb, at, &fresh);
 			return 0;
 		}
 	} else {
@@ -117,7 +135,7 @@ static __always_inline int meet(struct sk_buff *skb, const struct spot *at, __u3
 	}
 	emit_packet(skb, at->dev, &p, &fresh, &s);
 	if (!(p.flags & PACKET_QUOTED))
-		begin(0, skb, &fresh);
+		take_in(skb, at, &fresh);
 	return 0;
 }
 
@@ -128,6 +146,9 @@ static __always_inline int meet_typed(struct sk_buff *skb, const unsigned char *
 	struct spot at = {
 		.dev = dev, .ifindex = dev->ifindex, .netns = dev->nd_net.net->ns.inum, .ip = ip
 	};
+
+	if (place == PLACE_NETIF_RECEIVE_SKB)
+		at.tapped = dev->ptype_specific.next != &dev->ptype_specific;
 
 	return meet(skb, &at, place);
 }

@@ -3,7 +3,7 @@
 #ifndef IPIPTRACE_DROP_H
 #define IPIPTRACE_DROP_H
 
-#include "emit.h"
+#include "known.h"
 
 struct drop_record {
 	struct event event;
@@ -178,6 +178,8 @@ int BPF_KPROBE(kprobe_tcp_drop, struct sk_buff *skb)
 }
 
 /*
+ * What a tap may have says where it is freed: by the tap it is nothing.
+ *
  * Kernels that say so much (inet_frag_destroy, SKB_CONSUMED) free the fragments of a datagram that will never be
  * whole as if they had done their work: user space knows where that is.
  */
@@ -192,8 +194,8 @@ int consume_skb(__u64 *ctx)
 
 	if (!t)
 		return 0;
-	if (config.has_location && is_fragment(&p))
-		emit_drop(ctx, skb, t, &s, ctx[1]);
+	if (t->tapped || (config.has_location && is_fragment(&p)))
+		emit_drop(ctx, skb, t, &s, config.has_location ? ctx[1] : 0);
 	else
 		emit((__u64)skb, t, &s);
 	forget((__u64)skb);

@@ -130,31 +130,4 @@ static __always_inline bool returns_from(const struct call *call, __u64 stack)
 	return stack - call->stack <= 2 * sizeof(__u64);
 }
 
-/* One place that only says: the packet was here. begins: see struct watched. */
-static __always_inline int see_begin(struct sk_buff *skb, __u32 place, __u32 aux, struct sock *sk,
-				     bool begins)
-{
-	struct sighting s = { .place = place, .aux = aux };
-	struct track *t = known(skb);
-	struct call *call;
-
-	if (!t)
-		return 0;
-	t->last = place;
-	emit((__u64)skb, t, &s);
-	if (!begins)
-		return 0;
-	call = begin(place, skb, t);
-	if (call && sk && !config.has_reason) {
-		call->sk = (__u64)sk;
-		call->drops = BPF_CORE_READ(sk, sk_drops.counter);
-	}
-	return 0;
-}
-
-static __always_inline int see(struct sk_buff *skb, __u32 place, __u32 aux, struct sock *sk)
-{
-	return see_begin(skb, place, aux, sk, instance.begins);
-}
-
 #endif

@@ -23,6 +23,12 @@ enum place {
 	PLACE_NET_DEV_XMIT = 4, /* value: what the driver returned, 0 = taken */
 	PLACE_GRO_MERGED = 5, /* value: enum gro_result; peer: the packet it became part of, if known */
 
+	/*
+	 * The packet goes on in this sk_buff, a clone; peer: the one that it came in, which a tap may have. Said at the
+	 * first place that sees the clone.
+	 */
+	PLACE_CLONED = 6,
+
 	/* IP */
 	PLACE_IP_RCV = 10, /* ip_rcv_core: every IPv4 packet, single or in a list */
 	PLACE_IP_ROUTE_INPUT = 11, /* value: what ip_route_input_noref returned, 0 = routed */
@@ -71,7 +77,7 @@ enum place {
 
 	/* the end */
 	PLACE_KFREE_SKB = 60, /* value: enum skb_drop_reason of this kernel, 0 where it has none; aux: enum tcp_refusal */
-	PLACE_CONSUME_SKB = 61, /* of a fragment with a drop section, where the kernel says so much */
+	PLACE_CONSUME_SKB = 61, /* with a drop section: of a fragment, where the kernel says so much; of what a tap may have */
 	PLACE_TCP_DROP = 63, /* a drop without an event of its own: seen as PLACE_KFREE_SKB */
 	PLACE_LEFT_NETNS = 62, /* with --netns: first seen in another namespace; ends the journey */
 

@@ -6,7 +6,7 @@
 #ifndef IPIPTRACE_IP_H
 #define IPIPTRACE_IP_H
 
-#include "emit.h"
+#include "known.h"
 
 /*
  * The argument of that number. The verifier knows the number: the other cases do not exist for it.

@@ -11,6 +11,7 @@
 #include "maps.h"
 #include "track.h"
 #include "emit.h"
+#include "known.h"
 
 #include "device.h"
 #include "ip.h"

@@ -45,8 +45,14 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
+struct list_head {
+	struct list_head *next; /* itself if the list is empty */
+};
+
 struct net_device {
 	char name[16];
+	struct list_head
+		ptype_specific; /* who wants packets of one protocol that come in by this device */
 	int ifindex;
 	possible_net_t nd_net;
 };
@@ -61,6 +67,7 @@ struct sk_buff {
 	unsigned int len; /* of the whole packet from data on */
 	unsigned int data_len; /* of that in page fragments, not in the linear part */
 	struct sk_buff *prev; /* in a queue */
+	struct sock *sk; /* who has it, or may have it (early demux) */
 	__u16 network_header; /* offset from head */
 	__u16 transport_header;
 	unsigned int end; /* offset from head: skb_shared_info begins there (64-bit kernels) */
@@ -91,6 +98,7 @@ struct sk_buff_head {
 struct sock {
 	struct sock_common __sk_common;
 	struct sk_buff_head sk_receive_queue;
+	__u16 sk_type; /* as in socket(2) */
 	__u16 sk_protocol; /* a bit field before 5.6 */
 	atomic_t sk_drops; /* tcp_drop counts here before it frees */
 };
@@ -156,6 +164,8 @@ struct nf_hook_state {
 #pragma clang attribute pop
 
 #define AF_INET 2
+#define AF_PACKET 17
+#define SOCK_RAW 3
 #define IPPROTO_ICMP 1
 #define IPPROTO_IPIP 4
 #define IPPROTO_TCP 6

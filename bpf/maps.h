@@ -18,7 +18,8 @@ struct track {
 	struct ends ends; /* as last looked at */
 	__u32 ifindex; /* where it was last seen */
 	__u32 netns;
-	__u16 tunnelled; /* it had an outer header when last looked at */
+	__u8 tunnelled; /* it had an outer header when last looked at */
+	__u8 tapped; /* it came in by a device of which a tap may have it */
 	__u16 last; /* enum place */
 };
 
@@ -45,6 +46,7 @@ struct call {
 	__u32 answered; /* tcp_conn_request: the SYN/ACK was handed on */
 	__u64 stack; /* where softirqs and tasks both call: where this call's return address lies */
 	__u64 expr; /* nftables: the expression */
+	__u64 head; /* PLACE_CLONED, the packet last taken in whose sk_buff a tap may have: where its data lie */
 };
 
 #define CALLS 64 /* places below 64 can have their return watched; 0 is the packet last taken in */
@@ -86,6 +88,12 @@ struct counts counters;
  * is to end, what is still coming would keep the ring from ever being empty.
  */
 __u32 ready;
+
+/*
+ * Set once a packet came in by a device that somebody listens on for one protocol: from then on a sk_buff that is not
+ * known may be a clone of one that is.
+ */
+__u32 taps;
 
 /*
  * The number of tracked packets; too high where ends were silent, never too low. User space ends the run by a number

@@ -6,7 +6,7 @@
 #ifndef IPIPTRACE_NETFILTER_H
 #define IPIPTRACE_NETFILTER_H
 
-#include "emit.h"
+#include "known.h"
 
 /* The hook number became a byte in 5.17 (commit 6802db48fc27): read as many bytes as this kernel has. */
 static __always_inline __u32 hook_of(struct nf_hook_state *state)

@@ -395,41 +395,4 @@ static __always_inline struct call *call_of(__u32 place)
 	return bpf_map_lookup_elem(&calls, &place);
 }
 
-/*
- * The packet at a place that only knows its address. No comparison: an address that found a new owner
- * passed a place that parses on its way here.
- */
-static __always_inline struct track *known(struct sk_buff *skb)
-{
-	return find((__u64)skb);
-}
-
-/*
- * The same where the address may have come back with something that is no packet of ours, or none at all.
- * p is what the packet looks like now; `changed` is set if NAT has been at it.
- */
-static __always_inline struct track *known_as(struct sk_buff *skb, struct packet *p, bool *changed)
-{
-	struct track *t = find((__u64)skb), now = {};
-
-	if (!t)
-		return NULL;
-	if (parse(p, BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header))) {
-		name(&now, p);
-		*changed = !same_ends(&t->ends, &now.ends);
-		if (is_still(t, &now, true, p->inner.protocol))
-			return t;
-	}
-	forget((__u64)skb);
-	return NULL;
-}
-
-static __always_inline struct track *known_for_sure(struct sk_buff *skb)
-{
-	struct packet p = {};
-	bool changed;
-
-	return known_as(skb, &p, &changed);
-}
-
 #endif

@@ -155,7 +155,7 @@ func (d *decoder) drop(b []byte, reason uint32) *event.Drop {
 
 // freeing are the functions through which a packet is freed: the stack of a drop begins behind them, and
 // behind what the tracing itself has put there.
-var freeing = []string{"kfree_skb", "kfree_skb_reason", "sk_skb_reason_drop", "__sk_skb_reason_drop", "kfree_skb_list_reason", "__kfree_skb"}
+var freeing = []string{"kfree_skb", "kfree_skb_reason", "consume_skb", "sk_skb_reason_drop", "__sk_skb_reason_drop", "kfree_skb_list_reason", "__kfree_skb"}
 
 func sinceFree(stack []string) []string {
 	frees := func(symbol string) bool {

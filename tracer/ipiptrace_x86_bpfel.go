@@ -22,6 +22,7 @@ type ipiptraceCall struct {
 	Answered uint32
 	Stack    uint64
 	Expr     uint64
+	Head     uint64
 }
 
 type ipiptraceCounts struct {
@@ -68,7 +69,8 @@ type ipiptraceTrack struct {
 	}
 	Ifindex   uint32
 	Netns     uint32
-	Tunnelled uint16
+	Tunnelled uint8
+	Tapped    uint8
 	Last      uint16
 }
 
@@ -146,6 +148,7 @@ const (
 	ipiptraceVarPlaceType             = "place_type"
 	ipiptraceVarReady                 = "ready"
 	ipiptraceVarSectionTypeType       = "section_type_type"
+	ipiptraceVarTaps                  = "taps"
 	ipiptraceVarTcpRefusalType        = "tcp_refusal_type"
 )
 
@@ -262,6 +265,7 @@ type ipiptraceVariableSpecs struct {
 	PlaceType        *ebpf.VariableSpec `ebpf:"place_type"`
 	Ready            *ebpf.VariableSpec `ebpf:"ready"`
 	SectionTypeType  *ebpf.VariableSpec `ebpf:"section_type_type"`
+	Taps             *ebpf.VariableSpec `ebpf:"taps"`
 	TcpRefusalType   *ebpf.VariableSpec `ebpf:"tcp_refusal_type"`
 }
 
@@ -317,6 +321,7 @@ type ipiptraceVariables struct {
 	PlaceType        *ebpf.Variable `ebpf:"place_type"`
 	Ready            *ebpf.Variable `ebpf:"ready"`
 	SectionTypeType  *ebpf.Variable `ebpf:"section_type_type"`
+	Taps             *ebpf.Variable `ebpf:"taps"`
 	TcpRefusalType   *ebpf.Variable `ebpf:"tcp_refusal_type"`
 }
 

@@ -34,7 +34,7 @@ func (a *Assembler) board(e event.Event, k key) *flight {
 		if f != nil {
 			f.forks(e, k)
 			f.keys = append(f.keys, k)
-			f.undecided = false
+			f.undecided, f.unfollowed = false, false
 			a.byKey[k], a.bySkb[k.skb] = f, k
 			return f
 		}

@@ -98,8 +98,12 @@ func (f *flight) isAside(k key) bool { return slices.Contains(f.aside, k) }
 
 // tapFrees notes that a tap has freed the sk_buff that a packet came in. If a clone was dropped, that was the packet.
 func (a *Assembler) tapFrees(f *flight, e event.Event) {
-	if _, left := a.release(f, e); left == 0 && f.lostCopy != nil && f.leaving == staying {
+	switch _, left := a.release(f, e); {
+	case left > 0 || f.leaving != staying:
+	case f.lostCopy != nil:
 		a.schedule(f, droppedInClone)
+	default:
+		f.unfollowed = true
 	}
 }
 

@@ -93,6 +93,8 @@ type flight struct {
 	// fork is when it was copied last, aside are the copies that are no part of its way.
 	fork  *fork
 	aside []key
+	// unfollowed: it goes on in a clone that was not seen, a tap having had the sk_buff that it came in.
+	unfollowed bool
 
 	// What will become of it if nothing more is seen.
 	prospect prospect

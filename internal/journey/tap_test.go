@@ -78,6 +78,10 @@ func TestATapIsNotThePacket(t *testing.T) {
 			k.packet(1, request(event.ACK, 1001, 5001, 52)).traced().consumed("packet_rcv")
 			k.silence(6 * time.Second)
 		}, fate: Unknown},
+		"that a tap frees a SYN says nothing of it, either": {run: tracepointTier, does: func(k *kernel) {
+			k.packet(1, syn()).traced().consumed("packet_rcv")
+			k.silence(6 * time.Second)
+		}, fate: Unknown},
 		"a raw socket for IPIP has no room, and the packet goes on": {does: func(k *kernel) {
 			s := k.packet(1, syn()).in(ipip()).on("eth0", nsRealServer).at(event.NetifReceiveSkb, event.IPRcv, event.IPLocalDeliver)
 			s.copy().kfree("raw_rcv_skb", "SOCKET_RCVBUFF")

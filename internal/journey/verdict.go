@@ -238,7 +238,7 @@ func (a *Assembler) silent(f *flight, gaps int) {
 		a.end(f, Dropped, bySilence)
 	case gaps > 0:
 		a.end(f, Unknown, bySilence)
-	case f.undecided || a.blind(f) || a.mayBeMerged(f):
+	case f.undecided || f.unfollowed || a.blind(f) || a.mayBeMerged(f):
 		f.gaps++ // the place that decides was not watched
 		a.end(f, Unknown, bySilence)
 	default:
@@ -311,7 +311,7 @@ func (a *Assembler) evidence(f *flight) (Fate, bool) {
 	if f.packet.Inner.Protocol != protoTCP || !f.packet.HasPorts || !f.arrived || f.leaving != staying {
 		return "", false
 	}
-	if f.undecided {
+	if f.undecided || f.unfollowed && f.isSYN() {
 		return Delivered, f.synAnswered()
 	}
 	w := f.flow.ways[f.way]
