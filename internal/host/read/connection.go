@@ -94,7 +94,7 @@ func (r *reader) ipvs() error {
 		return err
 	}
 	r.s.IPVS = v
-	if err := r.detailed(); err != nil {
+	if err := r.kernel.services(v); err != nil {
 		return err
 	}
 	return r.ipvsConnections()

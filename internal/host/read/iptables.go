@@ -45,7 +45,7 @@ func (r *reader) iptablesLegacy(name string) (err error) {
 		if tables, err = r.save(legacyPrograms, name); err != nil {
 			return err
 		}
-		entries, err := r.entries(name)
+		entries, err := r.kernel.entries(name)
 		if err != nil {
 			return fmt.Errorf("iptables-legacy %s: %w", name, err)
 		}

@@ -34,7 +34,7 @@ const (
 var tunTypes = []string{"ipip", "gue", "gre"}
 
 // detailed asks IPVS by generic netlink for what /proc/net/ip_vs leaves out.
-func (r *reader) detailed() error {
+func detailed(v *host.IPVS) error {
 	family, err := netlink.GenlFamilyGet("IPVS")
 	if err != nil {
 		return err
@@ -48,7 +48,7 @@ func (r *reader) detailed() error {
 		if word16(a[svcFamily]) != unix.AF_INET {
 			continue
 		}
-		s := r.service(a)
+		s := serviceOf(v, a)
 		if s == nil {
 			continue
 		}
@@ -65,16 +65,16 @@ func (r *reader) detailed() error {
 	}
 	daemons, err := ipvsDump(family.ID, ipvsGetDaemon, nil)
 	for _, d := range daemons {
-		r.s.IPVS.Backup = r.s.IPVS.Backup || word32(nested(d, cmdDaemon)[daemonState]) == daemonBackup
+		v.Backup = v.Backup || word32(nested(d, cmdDaemon)[daemonState]) == daemonBackup
 	}
 	return err
 }
 
 type attributes map[uint16][]byte
 
-// service is the one of /proc/net/ip_vs that the attributes are about; nil if it has come since.
-func (r *reader) service(a attributes) *service {
-	i := slices.IndexFunc(r.s.IPVS.Services, func(s host.Service) bool {
+// serviceOf is the one of /proc/net/ip_vs that the attributes are about; nil if it has come since.
+func serviceOf(v *host.IPVS, a attributes) *service {
+	i := slices.IndexFunc(v.Services, func(s host.Service) bool {
 		if mark := word32(a[svcMark]); mark != 0 || s.Mark != 0 {
 			return s.Mark == mark
 		}
@@ -83,7 +83,7 @@ func (r *reader) service(a attributes) *service {
 	if i < 0 {
 		return nil
 	}
-	return &service{&r.s.IPVS.Services[i]}
+	return &service{&v.Services[i]}
 }
 
 type service struct{ *host.Service }

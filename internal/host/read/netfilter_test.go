@@ -31,9 +31,11 @@ func says(outputs map[string]string) runner {
 func ruled(t *testing.T, run runner, sets ...nftSet) *reader {
 	return &reader{
 		ctx: t.Context(), run: run, modules: modules{names: []string{"nf_tables"}}, s: &host.Snapshot{},
-		files:   rootOf(t, map[string]string{"/proc/modules": "", "/proc/thread-self/net/ip_tables_names": "filter\n"}),
-		sets:    func(context.Context) ([]nftSet, error) { return sets, nil },
-		entries: func(string) (uint32, error) { return 4, nil },
+		files: rootOf(t, map[string]string{"/proc/modules": "", "/proc/thread-self/net/ip_tables_names": "filter\n"}),
+		kernel: kernel{
+			sets:    func(context.Context) ([]nftSet, error) { return sets, nil },
+			entries: func(string) (uint32, error) { return 4, nil },
+		},
 	}
 }
 

@@ -56,7 +56,7 @@ func (r *reader) nft() error {
 	if there, err := r.modules.has("nf_tables"); !there {
 		return err
 	}
-	sets, err := r.sets(r.ctx)
+	sets, err := r.kernel.sets(r.ctx)
 	if err != nil {
 		return fmt.Errorf("count the elements of sets: %w", err)
 	}

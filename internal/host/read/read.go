@@ -35,9 +35,7 @@ type reader struct {
 	options Options
 	files   root
 	run     runner
-	// sets is countSets, entries legacyEntries: only the kernel itself says it.
-	sets    func(context.Context) ([]nftSet, error)
-	entries func(table string) (uint32, error)
+	kernel  kernel
 	rt      *netlink.Handle
 	modules modules
 	bpf     []linkInfo // what bpfLinks has read
@@ -90,7 +88,7 @@ func read(ctx context.Context, s *host.Snapshot, files root, o Options) error {
 	if err := rt.SetSocketTimeout(time.Second); err != nil {
 		return err
 	}
-	r := &reader{ctx: ctx, options: o, files: files, run: execute(runTime), sets: countSets, entries: legacyEntries, rt: rt, s: s}
+	r := &reader{ctx: ctx, options: o, files: files, run: execute(runTime), kernel: running(), rt: rt, s: s}
 	if r.modules, err = files.modules(); err != nil {
 		s.Unread = append(s.Unread, host.Unread{Part: host.PartModules, Why: plain(err)})
 	}

@@ -35,7 +35,7 @@ func (r *reader) sockets() error {
 		all, err := []host.Socket(nil), errNotAsked
 		generic, _ := r.modules.has("inet_diag")
 		if own, _ := r.modules.has(proto + "_diag"); generic && own {
-			all, err = diagnosed(proto)
+			all, err = r.kernel.sockets(proto)
 		}
 		if err != nil {
 			all, err = r.listed(proto)
@@ -259,7 +259,7 @@ func (r *reader) owners() {
 			for _, i := range at[link] {
 				s := &r.s.Sockets[i]
 				if number, err := strconv.Atoi(name); err == nil && len(s.Owners) == 0 {
-					askOptions(s, pid, number)
+					r.kernel.options(s, pid, number)
 				}
 				owner := host.Process{PID: pid, Name: r.files.comm(p)}
 				if !slices.Contains(s.Owners, owner) {

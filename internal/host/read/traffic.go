@@ -144,6 +144,28 @@ func (r *reader) cgroups() error {
 	if _, err := os.Stat(r.files.path(cgroupRoot, "cgroup.controllers")); err != nil {
 		return nil // no cgroup v2 where it is expected: systemd's place
 	}
+	var (
+		links []linkInfo
+		errs  []error
+	)
+	for _, path := range r.cgroupPaths() {
+		for number, name := range attachments {
+			ids, err := r.files.attachedAt(path, number)
+			errs = append(errs, err)
+			if len(ids) > 0 && links == nil {
+				links, err = r.bpfLinks()
+				errs = append(errs, err)
+			}
+			for _, id := range ids {
+				r.s.Cgroups = append(r.s.Cgroups, host.CgroupBPF{Path: path, Attach: name, ID: id, Link: r.files.linkAt(links, path, number, id)})
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// cgroupPaths are those of the sockets' owners, and of all above them.
+func (r *reader) cgroupPaths() []string {
 	paths := []string{"/"}
 	for _, s := range r.s.Sockets {
 		for _, o := range s.Owners {
@@ -158,24 +180,7 @@ func (r *reader) cgroups() error {
 			}
 		}
 	}
-	var (
-		links []linkInfo
-		errs  []error
-	)
-	for _, path := range paths {
-		for number, name := range attachments {
-			ids, err := r.files.attachedAt(path, number)
-			errs = append(errs, err)
-			if len(ids) > 0 && links == nil {
-				links, err = r.bpfLinks()
-				errs = append(errs, err)
-			}
-			for _, id := range ids {
-				r.s.Cgroups = append(r.s.Cgroups, host.CgroupBPF{Path: path, Attach: name, ID: id, Link: r.files.linkAt(links, path, number, id)})
-			}
-		}
-	}
-	return errors.Join(errs...)
+	return paths
 }
 
 // linkAt is the link by which a program is at a cgroup, 0 if it was attached without one.

@@ -1,0 +1,26 @@
+package read
+
+import (
+	"context"
+
+	"ipiptrace/internal/host"
+)
+
+// kernel is asked for what no file says. A test has stored answers.
+type kernel struct {
+	// sets counts the elements of nftables' sets, by netlink.
+	sets func(context.Context) ([]nftSet, error)
+	// entries is the number of entries of a table of iptables-legacy, by IPT_SO_GET_INFO.
+	entries func(table string) (uint32, error)
+	// sockets are those of a protocol, by inet_diag.
+	sockets func(proto string) ([]host.Socket, error)
+	// options adds those of a process's socket, which it borrows for that.
+	options func(s *host.Socket, pid, fd int)
+	// services adds what /proc/net/ip_vs leaves out, by netlink.
+	services func(*host.IPVS) error
+}
+
+// running is this machine's.
+func running() kernel {
+	return kernel{sets: countSets, entries: legacyEntries, sockets: diagnosed, options: askOptions, services: detailed}
+}
