@@ -1,6 +1,7 @@
 package read
 
 import (
+	"maps"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -61,4 +62,45 @@ nonsense
 func FuzzConnection(f *testing.F) {
 	f.Add("ipv4     2 udp      17 29 src=10.0.0.7 dst=10.99.0.1 sport=30001 dport=80 [UNREPLIED] src=10.99.0.1 dst=10.0.0.7 sport=80 dport=30001 mark=0 use=2")
 	f.Fuzz(func(_ *testing.T, line string) { _, _ = connection(line) })
+}
+
+// FuzzCounters reads every table of counters from any text: twice the text is twice the numbers, or the same.
+func FuzzCounters(f *testing.F) {
+	f.Add("Ip: Forwarding DefaultTTL\nIp: 1 64\nTcp: MaxConn\nTcp: -1\n")
+	f.Add("XfrmInError                     0\n")
+	f.Add("0000272d 00000000 00000000\n00000001 00000002\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, table := range counterTables {
+			once, again := map[string]uint64{}, map[string]uint64{}
+			err := table.add(once, text)
+			if err2 := table.add(again, text); (err == nil) != (err2 == nil) || !maps.Equal(once, again) {
+				t.Errorf("%s: %v, then %v: %v, then %v", table.file, err, err2, once, again)
+			}
+		}
+		countConntrack(&host.Conntrack{}, text)
+	})
+}
+
+// FuzzSockets reads any text for /proc/net/tcp.
+func FuzzSockets(f *testing.F) {
+	f.Add("  sl  local_address rem_address   st\n   0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 12345 1\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, proto := range []string{"tcp", "udp"} {
+			all, err := parseSockets(proto, text)
+			for _, s := range all {
+				if !s.Local.IsValid() || err != nil {
+					t.Errorf("%v: %+v", err, s)
+				}
+			}
+		}
+	})
+}
+
+func FuzzIPVSConnection(f *testing.F) {
+	f.Add("TCP 0A000007 9C40 0A630001 0050 0A00000B 0050 ESTABLISHED 899")
+	f.Fuzz(func(t *testing.T, line string) {
+		if c, ok := ipvsConnection(line); ok && c.Proto == "" {
+			t.Errorf("%+v", c)
+		}
+	})
 }

@@ -59,69 +59,84 @@ func (r *reader) sysctl(name string) {
 	}
 }
 
-func (r *reader) counters() error {
-	r.s.Counters = map[string]uint64{}
-	return errors.Join(
-		r.named("snmp"), r.named("netstat"), r.xfrmStat(),
-		r.perCPU("softnet_stat", []string{"Softnet.Processed", "Softnet.Dropped", "Softnet.TimeSqueeze"}, false),
-		r.perCPU("stat/rt_cache", []string{"", "", "", "", "", "", "", "RtCache.InMartianDst", "RtCache.InMartianSrc"}, true),
-	)
+// A counterTable is a file of /proc/net with counters, and how it is read into a map by name.
+type counterTable struct {
+	file string
+	add  func(to map[string]uint64, text string) error
+	// maybe: not every kernel has it.
+	maybe bool
 }
 
-// named reads a table of pairs of lines, names and values: "Ip: Forwarding DefaultTTL …".
-func (r *reader) named(file string) error {
-	text, err := os.ReadFile(r.files.net(file))
-	if err != nil {
-		return err
+var counterTables = []counterTable{
+	{"snmp", addNamed, false},
+	{"netstat", addNamed, false},
+	{"xfrm_stat", addXfrm, true},
+	{"softnet_stat", perCPU(false, "Softnet.Processed", "Softnet.Dropped", "Softnet.TimeSqueeze"), true},
+	{"stat/rt_cache", perCPU(true, "", "", "", "", "", "", "", "RtCache.InMartianDst", "RtCache.InMartianSrc"), true},
+}
+
+func (r *reader) counters() error {
+	r.s.Counters = map[string]uint64{}
+	var errs []error
+	for _, t := range counterTables {
+		text, err := os.ReadFile(r.files.net(t.file))
+		switch {
+		case t.maybe && errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			errs = append(errs, err)
+		default:
+			if err := t.add(r.s.Counters, string(text)); err != nil {
+				errs = append(errs, fmt.Errorf("/proc/net/%s: %w", t.file, err))
+			}
+		}
 	}
-	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return errors.Join(errs...)
+}
+
+// addNamed reads a table of pairs of lines, names and values: "Ip: Forwarding DefaultTTL …".
+func addNamed(to map[string]uint64, text string) error {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
 	for i := 0; i+1 < len(lines); i += 2 {
 		names, values := strings.Fields(lines[i]), strings.Fields(lines[i+1])
 		if len(names) != len(values) || len(names) == 0 || names[0] != values[0] {
-			return fmt.Errorf("%s: line %d is not understood", file, i+1)
+			return fmt.Errorf("line %d is not understood", i+1)
 		}
 		group := strings.TrimSuffix(names[0], ":")
 		for n := 1; n < len(names); n++ {
 			if v, err := strconv.ParseUint(values[n], 10, 64); err == nil { // Tcp.MaxConn is -1
-				r.s.Counters[group+"."+names[n]] = v
+				to[group+"."+names[n]] = v
 			}
 		}
 	}
 	return nil
 }
 
-func (r *reader) xfrmStat() error {
-	text, err := os.ReadFile(r.files.net("xfrm_stat"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	for line := range strings.Lines(string(text)) {
+// addXfrm reads lines of "XfrmInError 0".
+func addXfrm(to map[string]uint64, text string) error {
+	for line := range strings.Lines(text) {
 		if f := strings.Fields(line); len(f) == 2 {
 			if v, err := strconv.ParseUint(f[1], 10, 64); err == nil {
-				r.s.Counters["Xfrm."+strings.TrimPrefix(f[0], "Xfrm")] = v
+				to["Xfrm."+strings.TrimPrefix(f[0], "Xfrm")] = v
 			}
 		}
 	}
-	return err
+	return nil
 }
 
-// perCPU sums the columns of a table of hexadecimal numbers that has a line for each CPU.
-func (r *reader) perCPU(file string, columns []string, titled bool) error {
-	text, err := os.ReadFile(r.files.net(file))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	for line := range strings.Lines(string(text)) {
+// perCPU sums the columns of a table of hexadecimal numbers that has a line for each CPU, behind a title if it has one.
+func perCPU(titled bool, columns ...string) func(map[string]uint64, string) error {
+	return func(to map[string]uint64, text string) error {
 		if titled {
-			titled = false
-			continue
+			_, text, _ = strings.Cut(text, "\n")
 		}
-		for i, f := range strings.Fields(line) {
-			v, err := strconv.ParseUint(f, 16, 64)
-			if err == nil && i < len(columns) && columns[i] != "" {
-				r.s.Counters[columns[i]] += v
+		for line := range strings.Lines(text) {
+			for i, f := range strings.Fields(line) {
+				v, err := strconv.ParseUint(f, 16, 64)
+				if err == nil && i < len(columns) && columns[i] != "" {
+					to[columns[i]] += v
+				}
 			}
 		}
+		return nil
 	}
-	return err
 }

@@ -167,19 +167,27 @@ func (r *reader) listed(proto string) (all []host.Socket, err error) {
 		if err != nil {
 			return all, err
 		}
-		title := true
-		for line := range strings.Lines(string(text)) {
-			if title {
-				title = false
-				continue
-			}
-			s, err := parseSocket(proto, strings.Fields(line))
-			if err != nil {
-				return all, fmt.Errorf("/proc/net/%s: %w", file, err)
-			}
-			s.V6 = strings.HasSuffix(file, "6")
-			all = append(all, s)
+		sockets, err := parseSockets(proto, string(text))
+		if err != nil {
+			return all, fmt.Errorf("/proc/net/%s: %w", file, err)
 		}
+		for i := range sockets {
+			sockets[i].V6 = file != proto
+		}
+		all = append(all, sockets...)
+	}
+	return all, nil
+}
+
+// parseSockets reads the lines behind the title.
+func parseSockets(proto, text string) (all []host.Socket, err error) {
+	_, text, _ = strings.Cut(text, "\n")
+	for line := range strings.Lines(text) {
+		s, err := parseSocket(proto, strings.Fields(line))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
 	}
 	return all, nil
 }
