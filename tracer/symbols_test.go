@@ -140,3 +140,22 @@ func TestAnAddressOfNobodyIsLookedForOnce(t *testing.T) {
 		t.Errorf("once modules have come, %s", got)
 	}
 }
+
+// FuzzSymbols reads any text for the kernel's lists of symbols and modules: every address is found or has no name.
+func FuzzSymbols(f *testing.F) {
+	f.Add(compiled, "tunnel4 16384 1 ipip, Live 0xffffffff810000c0\n", uint64(0xffffffff81000025))
+	f.Fuzz(func(t *testing.T, kallsyms, modules string, addr uint64) {
+		dir := t.TempDir()
+		for name, text := range map[string]string{"kallsyms": kallsyms, "modules": modules} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := &symbols{proc: dir}
+		if name, offset := s.function(addr); name == "" && offset != 0 {
+			t.Errorf("%#x in nothing", offset)
+		}
+		s.variant("ip_rcv_core")
+		parseUevent([]byte(kallsyms))
+	})
+}
