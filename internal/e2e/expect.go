@@ -16,7 +16,8 @@ type loss struct {
 	lastSight bool
 }
 
-// expected is the loss of a kind of a scenario's traffic; ok is false if it says of none.
+// expected is the loss of a kind of a scenario's traffic; ok is false if it says of none. Without a lab it is not known
+// which answers were late.
 func (o options) expected(l *lab.Lab, s fault.Scenario, p lab.Proto, tier string) (want loss, ok bool) {
 	f, ok := s.Loss(p)
 	want = loss{Loss: f, at: s.Where(), late: lateAnswer(l)}

@@ -1,41 +1,69 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
 	"ipiptrace/internal/lab"
 	"ipiptrace/internal/lab/fault"
+	"ipiptrace/internal/recording"
+	"ipiptrace/tracer/event"
 )
 
-// tapes records every fault, each in a run of its own, with the state of the machine that explains it, as
-// <scenario>/<kernel>.jsonl.zst below the directory. Tests that need no guest replay them to the golden verdict.
+// tapes records every scenario with the state of the machine that explains it, as <scenario>/<kernel>.jsonl.zst below
+// the directory. Tests that need no guest replay them to the golden verdict.
 func (o options) tapes(ctx context.Context, r *report, l *lab.Lab, only *regexp.Regexp) error {
 	kernel, err := kernelName()
 	if err != nil {
 		return err
 	}
-	for _, s := range fault.Scenarios() {
-		if s.Code == "" || !only.MatchString(s.Name) {
-			continue
+	for _, rd := range tapeRounds() {
+		if rd, ok := rd.only(only); ok {
+			r.check("record/"+rd.String(), o.tapesOf(ctx, r, l, rd, kernel))
 		}
-		path := filepath.Join(o.record, s.Name, kernel+".jsonl.zst")
-		r.check("record/"+s.Name, errors.Join(o.tape(ctx, r, l, s, path), o.repair(ctx, l, s)))
 	}
 	return nil
+}
+
+// tapeRounds are one attach for each namespace that is watched, and one for each fault that must be there before.
+func tapeRounds() (rounds []round) {
+	var pinned, others []fault.Scenario
+	for _, s := range fault.Scenarios() {
+		switch {
+		case s.Pinned:
+			pinned = append(pinned, s)
+		case s.Code == "" && s.Watched == "":
+			s.Watched = everywhere // that nothing is lost, is said of all
+			fallthrough
+		default:
+			others = append(others, s)
+		}
+	}
+	for _, watched := range []lab.Role{everywhere, lab.RealServer, lab.Director} {
+		of := faultsOf(watched, others)
+		if watched == everywhere {
+			of = append(of, faultsOf(lab.Switch, others)...)
+		}
+		rounds = append(rounds, round{tier: auto, watched: watched, scenarios: of})
+	}
+	for _, s := range pinned {
+		rounds = append(rounds, round{tier: auto, watched: lab.RealServer, scenarios: []fault.Scenario{s}, before: true})
+	}
+	return rounds
 }
 
 // kernelName is what recordings of this kernel are called: "6.1".
@@ -51,98 +79,192 @@ func kernelName() (string, error) {
 	return parts[0] + "." + parts[1], nil
 }
 
-// tape records one fault until a replay of what is there says what the golden verdict says.
-func (o options) tape(ctx context.Context, r *report, l *lab.Lab, s fault.Scenario, path string) (err error) {
-	if s.Pinned {
-		if err := fault.Inject(ctx, l, s); err != nil {
-			return err
+// tapesOf records a round's scenarios under one attach, each for itself.
+func (o options) tapesOf(ctx context.Context, r *report, l *lab.Lab, rd round, kernel string) error {
+	if rd.before {
+		if err := fault.Inject(ctx, l, rd.scenarios[0]); err != nil {
+			return errors.Join(err, fault.Undo(ctx, l, rd.scenarios[0]))
 		}
 	}
-	dir, err := os.MkdirTemp("", "tape")
+	t, err := o.recording(ctx, l, rd)
 	if err != nil {
-		return err
+		return errors.Join(err, fault.Undo(ctx, l, rd.scenarios[0]))
 	}
-	defer os.RemoveAll(dir)
-	file := filepath.Join(dir, "seen.jsonl")
-	stop, err := o.recording(ctx, l, s, file)
-	if err != nil {
-		return err
+	for _, s := range rd.scenarios {
+		t.rewind()
+		during, err := o.play(ctx, r, l, s)
+		run, events, wrong := o.awaitTape(l, t, during)
+		if err = errors.Join(err, wrong); err == nil {
+			err = recording.Recording{Dir: o.record, Scenario: s.Name, Kernel: kernel}.Write(run, events)
+		} else if len(events) > 0 {
+			// For people, who look into it: it is no recording.
+			err = errors.Join(err, recording.Recording{Dir: o.record, Scenario: filepath.Join("refused", s.Name), Kernel: kernel}.Write(run, events))
+		}
+		r.check("record/"+s.Name, errors.Join(err, o.repair(ctx, l, s)))
 	}
-	_, err = o.play(ctx, r, l, s)
-	_, said := o.awaitTape(ctx, s, file)
-	if err := errors.Join(err, said, stop()); err != nil {
-		return err
-	}
-	recorded, said := o.awaitTape(ctx, s, file) // its end, too, changes nothing
-	return errors.Join(said, pack(path, recorded))
+	return t.stop()
 }
 
-// recording starts a run that records, in the namespace in which the fault is, and returns what ends it.
-func (o options) recording(ctx context.Context, l *lab.Lab, s fault.Scenario, file string) (stop func() error, err error) {
-	netns := string(everywhere)
-	if watched := s.Watch(); watched != everywhere && watched != lab.Switch {
-		netns = l.Node(watched).Path()
-	}
-	ready := file + ".ready"
-	cmd := exec.CommandContext(ctx, o.ipiptrace, "record", file, "-q", "--vip", lab.VIP.String(), "--port", fmt.Sprint(lab.Port),
-		"--netns", netns, "--ready-file", ready)
-	cmd.Stderr = os.Stderr
-	if err := l.Outside(cmd.Start); err != nil {
-		return nil, err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	stop = func() error {
-		err := cmd.Process.Signal(syscall.SIGINT)
-		<-ended // status 1: something was lost
-		return err
-	}
-	if err := untilReady(ready, ended); err != nil {
-		return nil, errors.Join(err, stop())
-	}
-	return stop, nil
-}
+// tapePatience is for the slowest verdict, one that is known after ipiptrace's own patience of 5 s.
+const tapePatience = 15 * time.Second
 
-// awaitTape waits until the recording says what the golden verdict says, and returns it.
-func (o options) awaitTape(ctx context.Context, s fault.Scenario, file string) (recorded []byte, err error) {
+// awaitTape waits until what was seen of the traffic says what the golden verdict says, and returns it.
+func (o options) awaitTape(l *lab.Lab, t *tape, during window) (run event.Run, events []event.Event, err error) {
 	o.update = ""
-	for began := time.Now(); time.Since(began) < verdictPatience; time.Sleep(100 * time.Millisecond) {
-		if recorded, err = os.ReadFile(file); err != nil {
-			return nil, err
-		}
-		replay := exec.CommandContext(ctx, o.ipiptrace, "replay", "-", "-q", "-o", "json")
-		replay.Stdin = bytes.NewReader(recorded)
-		out, _ := replay.Output() // status 1: something was lost; a line may be written in part
-		var journeys []line
-		if journeys, err = journeysOf(out); err == nil {
-			err = o.golden(s.Name, journeys)
-		}
-		if err == nil {
+	for began := time.Now(); time.Since(began) < tapePatience; time.Sleep(200 * time.Millisecond) {
+		all := t.so()
+		run, events = recording.Cut(t.run, all, during.from, during.to)
+		if err = o.saidBy(l, during.scenario, run, events); err == nil || t.failed() != nil {
 			break
 		}
 	}
-	return recorded, err
+	return run, events, cmp.Or(t.failed(), err)
 }
 
-// journeysOf are the journeys of a run's JSON.
-func journeysOf(out []byte) (journeys []line, err error) {
-	for raw := range bytes.Lines(out) {
-		j := line{raw: string(raw)}
-		if err := json.Unmarshal(raw, &j); err != nil {
-			return nil, fmt.Errorf("%w: %s", err, raw)
+// saidBy checks that a replay says the golden verdict, and of so many flows of each kind of traffic as were lost.
+func (o options) saidBy(l *lab.Lab, s fault.Scenario, run event.Run, events []event.Event) error {
+	journeys, err := replayed(run, func(yield func(event.Event, error) bool) {
+		for _, e := range events {
+			if !yield(e, nil) {
+				return
+			}
 		}
-		if j.Type == "journey" {
-			journeys = append(journeys, j)
-		}
-	}
-	return journeys, nil
-}
-
-// pack writes a recording compressed.
-func pack(path string, recorded []byte) error {
-	w, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1))
+	})
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, w.EncodeAll(recorded, nil), 0o644))
+	own, err := o.own(l, s, journeys)
+	return errors.Join(err, o.golden(s.Name, own))
+}
+
+// own are those journeys of a scenario's traffic that end as it says they do; an error if they are too few. Where
+// nothing is wrong they are all, and none may be on its way still.
+func (o options) own(l *lab.Lab, s fault.Scenario, journeys []line) (own []line, err error) {
+	if s.Code == "" {
+		for _, j := range journeys {
+			if !j.arrived() {
+				err = errors.Join(err, fmt.Errorf("did not arrive: %s", j))
+			}
+		}
+		if len(journeys) == 0 {
+			err = errors.New("nothing was seen")
+		}
+		return journeys, err
+	}
+	for _, t := range s.Traffic {
+		want, ok := o.expected(l, s, t.Proto, auto)
+		if !ok {
+			return nil, errors.New("the scenario does not say how its journeys end")
+		}
+		flows := map[flow]bool{}
+		for _, j := range journeys {
+			if want.ours(j) {
+				own = append(own, j)
+				flows[j.flow()] = true
+			}
+		}
+		if len(flows) < t.Count {
+			err = errors.Join(err, fmt.Errorf("%s: %d were lost, %d journeys say so", t.Proto, t.Count, len(flows)))
+		}
+	}
+	return own, err
+}
+
+// tape is a run that records: what it has written since it was last rewound.
+type tape struct {
+	cmd   *exec.Cmd
+	ended chan error
+	// run is there once the first line was read.
+	run event.Run
+
+	mu     sync.Mutex
+	events []event.Event
+	broken error
+}
+
+// recording starts a run that records, as the round says.
+func (o options) recording(ctx context.Context, l *lab.Lab, rd round) (*tape, error) {
+	dir, err := os.MkdirTemp("", "tape")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	ready := filepath.Join(dir, "ready")
+	netns := string(everywhere)
+	if rd.watched != everywhere {
+		netns = l.Node(rd.watched).Path()
+	}
+	t := &tape{ended: make(chan error, 1)}
+	t.cmd = exec.CommandContext(ctx, o.ipiptrace, "record", "-", "-q", "--vip", lab.VIP.String(), "--port", fmt.Sprint(lab.Port),
+		"--netns", netns, "--ready-file", ready)
+	t.cmd.Stderr = os.Stderr
+	out, err := t.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := l.Outside(t.cmd.Start); err != nil {
+		return nil, err
+	}
+	begun := make(chan struct{})
+	go func() {
+		t.read(out, begun)
+		t.ended <- t.cmd.Wait()
+	}()
+	if err := untilReady(ready, t.ended); err != nil {
+		return nil, errors.Join(err, t.cmd.Process.Kill())
+	}
+	<-begun
+	return t, t.failed()
+}
+
+// read takes what the run writes, until it ends.
+func (t *tape) read(out io.Reader, begun chan<- struct{}) {
+	in, err := event.NewReader(out)
+	t.broken = err
+	if err == nil {
+		t.run = in.Run()
+	}
+	close(begun)
+	if err != nil {
+		return
+	}
+	for e, err := range in.Events() {
+		t.mu.Lock()
+		if t.broken = err; err == nil {
+			t.events = append(t.events, e)
+		}
+		t.mu.Unlock()
+	}
+}
+
+func (t *tape) failed() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.broken
+}
+
+// so is what was seen so far.
+func (t *tape) so() []event.Event {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.events)
+}
+
+// rewind forgets what was seen, but for what is watched by now.
+func (t *tape) rewind() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, e := range t.events {
+		if e.Kind == event.Watch {
+			t.run.Probes = e.Probes
+		}
+	}
+	t.events = nil
+}
+
+// stop ends the run.
+func (t *tape) stop() error {
+	err := t.cmd.Process.Signal(syscall.SIGINT)
+	<-t.ended // status 1: something was lost
+	return err
 }

@@ -102,6 +102,9 @@ func (l loss) ours(j line) bool {
 func lateAnswer(l *lab.Lab) func(line) bool {
 	const soon = 1900 * time.Millisecond // a little less than internal/journey waits
 	return func(j line) bool {
+		if l == nil {
+			return false
+		}
 		at, ok := l.Answered(j.Inner.Sport)
 		return ok && j.Inner.Proto == string(lab.UDP) && j.Direction == "request" && j.arrived() && at.Sub(j.Start) > soon
 	}
