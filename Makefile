@@ -156,7 +156,9 @@ demo: build ## a guest, the lab, a fault and what ipiptrace says of it; then wit
 	@$(BUILD) -o bin/boot ./internal/vm/boot
 	@bin/boot --kernel $(KERNEL) --file bin/ipiptrace:/bin/ipiptrace -- bash -c "$$DEMO"
 
-fuzz: go ## every fuzz target for FUZZTIME
+fuzz: go ## every fuzz target for FUZZTIME, and the tests that put hostile text wherever text is
+	@go test -count 1 -timeout 1h ./internal/diagnose -run '^TestNoNameBecomesMoreThanAName$$' -long
+	@go test -count 1 -timeout 1h ./cmd/ipiptrace -run '^TestNo(Damage|Text)' -long
 	@go list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r package dir; do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$dir"/*_test.go 2>/dev/null); do \
 			echo "==> $$package $$target" >&2; \

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -22,11 +23,10 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/klauspost/compress/zstd"
-
 	commands "ipiptrace/internal/command"
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/journey"
+	tapes "ipiptrace/internal/recording"
 	"ipiptrace/internal/screen"
 	"ipiptrace/tracer/event"
 )
@@ -104,7 +104,7 @@ type base struct {
 	lines [][]byte
 }
 
-// bases are committed recordings, each with the state of the machine: as it was read, or as the lab's would be.
+// bases are committed recordings that have no state of the machine, each with one as the lab's would be.
 func bases(t *testing.T, pattern string) (all []base) {
 	t.Helper()
 	paths, err := filepath.Glob("../../testdata/" + pattern)
@@ -113,10 +113,6 @@ func bases(t *testing.T, pattern string) (all []base) {
 		name := strings.TrimPrefix(path, "../../testdata/")
 		data, err := os.ReadFile(path)
 		check(t, err)
-		if strings.HasSuffix(path, ".zst") {
-			all = append(all, base{name, linesOf(unpacked(t, data))})
-			continue
-		}
 		in, err := event.NewReader(bytes.NewReader(data))
 		check(t, err)
 		last, namespaces := time.Duration(0), map[uint32]bool{}
@@ -147,14 +143,19 @@ func linesOf(data []byte) [][]byte {
 	return bytes.Split(bytes.TrimSuffix(data, []byte("\n")), []byte("\n"))
 }
 
-func unpacked(t *testing.T, data []byte) []byte {
+// states are committed recordings of a kernel, with the state as it was read: all, or those of some scenarios.
+func states(t *testing.T, kernel string, scenarios ...string) (all []base) {
 	t.Helper()
-	r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+	recordings, err := tapes.All("../../testdata")
 	check(t, err)
-	defer r.Close()
-	data, err = r.DecodeAll(data, nil)
-	check(t, err)
-	return data
+	for _, r := range recordings {
+		if r.Kernel == kernel && (len(scenarios) == 0 || slices.Contains(scenarios, r.Scenario)) {
+			data, err := r.Bytes()
+			check(t, err)
+			all = append(all, base{r.Scenario + "/" + r.Kernel, linesOf(data)})
+		}
+	}
+	return all
 }
 
 // replayed is what replay says of a recording; account is what is on stderr.
@@ -252,6 +253,9 @@ func TestCommandsComeOfTheLabsStates(t *testing.T) {
 	}
 }
 
+// long has the two tests below damage more: make fuzz does.
+var long = flag.Bool("long", false, "damage recordings ten thousand times instead of a few hundred")
+
 // longest is how long the replay of a small recording, as text and as JSON, may take.
 const longest = time.Second
 
@@ -286,10 +290,14 @@ func inspectAll(t *testing.T, n int, make func(i int) (what string, data []byte)
 	}
 }
 
-// TestNoDamageToARecordingDoesHarm replays ten thousand recordings that were damaged at random, the same ones each time.
+// TestNoDamageToARecordingDoesHarm replays recordings that were damaged at random, the same ones each time.
 func TestNoDamageToARecordingDoesHarm(t *testing.T) {
-	all := slices.Concat(bases(t, "[frvw]*/6.1.jsonl"), bases(t, "rp-filter/*.jsonl*"), bases(t, "firewall-input/*.zst"))
-	inspectAll(t, 10_000, func(i int) (string, []byte) {
+	all := slices.Concat(bases(t, "[frvw]*/6.1.jsonl"), bases(t, "rp-filter/*.jsonl"), states(t, "6.1", "rp-filter", "firewall-input"))
+	n := 300
+	if *long {
+		n = 10_000
+	}
+	inspectAll(t, n, func(i int) (string, []byte) {
 		r := rand.New(rand.NewPCG(uint64(i), 7))
 		b := all[r.IntN(len(all))]
 		lines := slices.Clone(b.lines)
@@ -365,7 +373,7 @@ func TestNoTextOfARecordingDoesHarm(t *testing.T) {
 		text           []byte
 	}
 	var all []replaced
-	for _, b := range bases(t, "*/*.jsonl*") {
+	for _, b := range append(bases(t, "*/*.jsonl"), states(t, "6.1")...) {
 		said := map[string]bool{}
 		for i, line := range b.lines {
 			for _, at := range text.FindAllIndex(line, -1) {
@@ -385,7 +393,10 @@ func TestNoTextOfARecordingDoesHarm(t *testing.T) {
 			}
 		}
 	}
-	const most = 4500
+	most := 300
+	if *long {
+		most = 10_000
+	}
 	rand.New(rand.NewPCG(1, 8)).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	inspectAll(t, min(len(all), most), func(i int) (string, []byte) {
 		c, by := all[i], quoted(hostile[i%len(hostile)])
