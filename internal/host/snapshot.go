@@ -267,9 +267,12 @@ type Socket struct {
 	Drops     uint32 `json:"drops,omitempty"`
 	MD5       bool   `json:"md5,omitempty"`
 	// MinTTL is IP_MINTTL; Filter says that it has one (SO_ATTACH_FILTER). Both are only known of sockets with owners.
-	MinTTL uint8  `json:"min_ttl,omitempty"`
-	Filter bool   `json:"filter,omitempty"`
+	MinTTL uint8 `json:"min_ttl,omitempty"`
+	Filter bool  `json:"filter,omitempty"`
+	// Mark is SO_MARK, TOS IP_TOS; Untold: they were not to be had.
 	Mark   uint32 `json:"mark,omitempty"`
+	TOS    uint8  `json:"tos,omitempty"`
+	Untold bool   `json:"untold,omitempty"`
 	UID    uint32 `json:"uid,omitempty"`
 	Inode  uint64 `json:"inode,omitempty"`
 	// Owners are the processes that have it open, as far as they could be read.

@@ -28,6 +28,11 @@ func askOptions(s *host.Socket, pid, fd int) {
 	if only, err := unix.GetsockoptInt(borrowed, unix.SOL_IPV6, unix.IPV6_V6ONLY); err == nil && s.V6 {
 		s.V6Only = only != 0
 	}
+	mark, err1 := unix.GetsockoptInt(borrowed, unix.SOL_SOCKET, unix.SO_MARK)
+	tos, err2 := unix.GetsockoptInt(borrowed, unix.SOL_IP, unix.IP_TOS)
+	if errors.Join(err1, err2) == nil {
+		s.Mark, s.TOS, s.Untold = uint32(mark), uint8(tos), false
+	}
 	s.Filter = hasFilter(borrowed)
 }
 

@@ -24,15 +24,16 @@ func TestASocketSaysWhatItAsksFor(t *testing.T) {
 	for what, err := range map[string]error{
 		"SO_ATTACH_FILTER": unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &nothing[0]}),
 		"IP_MINTTL":        unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_MINTTL, 255),
+		"IP_TOS":           unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_TOS, 0x10),
 		"IPV6_V6ONLY":      unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_V6ONLY, 1),
 	} {
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
 	}
-	s := host.Socket{V6: true}
+	s := host.Socket{V6: true, Untold: true}
 	askOptions(&s, os.Getpid(), fd)
-	if !s.Filter || !s.V6Only || s.MinTTL != 255 {
+	if !s.Filter || !s.V6Only || s.MinTTL != 255 || s.TOS != 0x10 || s.Untold {
 		t.Errorf("got %+v", s)
 	}
 }

@@ -65,6 +65,7 @@ func (r *reader) wanted(s host.Socket) bool {
 // Of linux/inet_diag.h: sizes, and the numbers of attributes.
 const (
 	diagMsgSize   = 72
+	diagTOS       = 5
 	diagMemInfo   = 7
 	diagV6Only    = 11
 	diagMark      = 15
@@ -75,14 +76,14 @@ const (
 	sockDiagByFam = 20
 )
 
-// diagRequest is inet_diag_req_v2: of a family and protocol every state, with memory.
+// diagRequest is inet_diag_req_v2: of a family and protocol every state, with memory and TOS.
 type diagRequest struct{ family, proto uint8 }
 
 func (d diagRequest) Len() int { return 56 }
 
 func (d diagRequest) Serialize() []byte {
 	b := make([]byte, d.Len())
-	b[0], b[1], b[2] = d.family, d.proto, 1<<(diagMemInfo-1)
+	b[0], b[1], b[2] = d.family, d.proto, 1<<(diagMemInfo-1)|1<<(diagTOS-1)
 	binary.NativeEndian.PutUint32(b[4:], ^uint32(0))
 	return b
 }
@@ -127,6 +128,7 @@ func socketOf(proto string, m []byte) (s host.Socket, ok bool) {
 		Local:  netip.AddrPortFrom(address(m[8:]), be.Uint16(m[4:])),
 		Device: ne.Uint32(m[40:]), RecvQueue: ne.Uint32(m[56:]), SendQueue: ne.Uint32(m[60:]),
 		UID: ne.Uint32(m[64:]), Inode: uint64(ne.Uint32(m[68:])),
+		Untold: true, // marks are only told with CAP_NET_ADMIN
 	}
 	if port := be.Uint16(m[6:]); port != 0 {
 		s.Remote = netip.AddrPortFrom(address(m[24:]), port)
@@ -142,7 +144,9 @@ func socketOf(proto string, m []byte) (s host.Socket, ok bool) {
 		case a.Attr.Type == diagV6Only && len(v) >= 1:
 			s.V6Only = v[0] != 0
 		case a.Attr.Type == diagMark && len(v) >= 4:
-			s.Mark = ne.Uint32(v)
+			s.Mark, s.Untold = ne.Uint32(v), false
+		case a.Attr.Type == diagTOS && len(v) >= 1:
+			s.TOS = v[0]
 		case a.Attr.Type == diagMD5:
 			s.MD5 = len(v) > 0
 		}
@@ -172,7 +176,7 @@ func (r *reader) listed(proto string) (all []host.Socket, err error) {
 			return all, fmt.Errorf("/proc/net/%s: %w", file, err)
 		}
 		for i := range sockets {
-			sockets[i].V6 = file != proto
+			sockets[i].V6, sockets[i].Untold = file != proto, true
 		}
 		all = append(all, sockets...)
 	}
