@@ -2,6 +2,7 @@ package read
 
 import (
 	"context"
+	"encoding/json"
 
 	"ipiptrace/internal/host"
 )
@@ -10,6 +11,8 @@ import (
 type kernel struct {
 	// sets counts the elements of nftables' sets, by netlink.
 	sets func(context.Context) ([]nftSet, error)
+	// addresses are the elements of a large set of them, as nft would list them.
+	addresses func(context.Context, nftSet) (json.RawMessage, error)
 	// entries is the number of entries of a table of iptables-legacy, by IPT_SO_GET_INFO.
 	entries func(table string) (uint32, error)
 	// sockets are those of a protocol, by inet_diag.
@@ -22,5 +25,5 @@ type kernel struct {
 
 // running is this machine's.
 func running() kernel {
-	return kernel{sets: countSets, entries: legacyEntries, sockets: diagnosed, options: askOptions, services: detailed}
+	return kernel{sets: countSets, addresses: listAddresses, entries: legacyEntries, sockets: diagnosed, options: askOptions, services: detailed}
 }

@@ -2,6 +2,7 @@ package read
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -95,7 +96,9 @@ func TestOfLargeSetsOnlyThoseAreReadThatRulesAsk(t *testing.T) {
 		}
 		outputs[command] = string(text)
 	}
-	of := func(name string, isMap bool, elements int) nftSet { return nftSet{"ip", "t", name, isMap, elements} }
+	of := func(name string, isMap bool, elements int) nftSet {
+		return nftSet{family: "ip", table: "t", name: name, isMap: isMap, elements: elements}
+	}
 	r := ruled(t, says(outputs), of("s", false, maxElements+1), of("small", false, 2), of("idle", false, 1), of("vm", true, 1), of("gone", false, 1))
 	r.read(rulesParts[:1])
 	if len(r.s.Unread) > 0 || len(r.s.Nft) != 1 || r.s.Nft[0].Chains[0].Rules[0].Text != "ip saddr @s drop" {
@@ -109,6 +112,12 @@ func TestOfLargeSetsOnlyThoseAreReadThatRulesAsk(t *testing.T) {
 	}
 	if got := r.s.Nft[0].Sets; !reflect.DeepEqual(got, want) {
 		t.Errorf("the sets are\n%+v, want\n%+v", got, want)
+	}
+	r = ruled(t, says(outputs), nftSet{family: "ip", table: "t", name: "s", elements: maxElements + 1, addresses: true})
+	r.kernel.addresses = func(context.Context, nftSet) (json.RawMessage, error) { return json.RawMessage(`["192.0.2.1"]`), nil }
+	r.read(rulesParts[:1])
+	if got := r.s.Nft[0].Sets[0]; string(got.Elem) != `["192.0.2.1"]` || got.Unread != "" {
+		t.Errorf("of a large set of addresses there is %+v", got)
 	}
 }
 

@@ -3,17 +3,11 @@ package read
 import (
 	"bytes"
 	"cmp"
-	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"syscall"
-
-	"github.com/vishvananda/netlink/nl"
-	"golang.org/x/sys/unix"
 
 	"ipiptrace/internal/host"
 )
@@ -21,130 +15,11 @@ import (
 // How much is read of sets: nft (1.0.6) takes 1.1 s and 130 MB to list 200,000 elements on a machine that has nothing else
 // to do.
 const (
-	// maxElements bounds the elements of all sets together.
+	// maxElements bounds the elements of all sets together that nft lists.
 	maxElements = 1 << 16
 	// maxSets bounds the sets that are listed each by a process of its own.
 	maxSets = 64
 )
-
-// nftSet is a named set of the kernel's.
-type nftSet struct {
-	family, table, name string
-	isMap               bool
-	// elements is their number as far as it was counted: not further than a little beyond maxElements.
-	elements int
-}
-
-// nftFamilies are NFPROTO_* (linux/netfilter.h) as nft names them.
-var nftFamilies = map[uint8]string{1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
-
-// countSets counts the elements of all named sets. Kernels before 6.16 do not say how many there are: they are listed
-// (nf_tables_dump_set, a thousand for each message), and what is left of a long list is not asked for.
-func countSets(ctx context.Context) (sets []nftSet, err error) {
-	err = nftDump(unix.NFT_MSG_GETSET, unix.NFPROTO_UNSPEC, nil, func(family uint8, attrs []syscall.NetlinkRouteAttr) bool {
-		s := nftSet{family: nftFamilies[family]}
-		var flags uint32
-		for _, a := range attrs {
-			switch v := a.Value; a.Attr.Type & nlaTypeMask {
-			case unix.NFTA_SET_TABLE:
-				s.table = unix.ByteSliceToString(v)
-			case unix.NFTA_SET_NAME:
-				s.name = unix.ByteSliceToString(v)
-			case unix.NFTA_SET_FLAGS:
-				if len(v) >= 4 {
-					flags = binary.BigEndian.Uint32(v)
-				}
-			}
-		}
-		if s.isMap = flags&unix.NFT_SET_MAP != 0; flags&unix.NFT_SET_ANONYMOUS == 0 {
-			sets = append(sets, s)
-		}
-		return ctx.Err() == nil
-	})
-	for i := 0; i < len(sets) && err == nil && ctx.Err() == nil; i++ {
-		sets[i].elements, err = countElements(sets[i])
-	}
-	return sets, cmp.Or(err, ctx.Err())
-}
-
-// countElements counts those of a set until there are too many.
-func countElements(s nftSet) (n int, err error) {
-	family := uint8(unix.NFPROTO_UNSPEC)
-	for number, name := range nftFamilies {
-		if name == s.family {
-			family = number
-		}
-	}
-	of := append(
-		nl.NewRtAttr(unix.NFTA_SET_ELEM_LIST_TABLE, nl.ZeroTerminated(s.table)).Serialize(),
-		nl.NewRtAttr(unix.NFTA_SET_ELEM_LIST_SET, nl.ZeroTerminated(s.name)).Serialize()...)
-	err = nftDump(unix.NFT_MSG_GETSETELEM, family, of, func(_ uint8, attrs []syscall.NetlinkRouteAttr) bool {
-		for _, a := range attrs {
-			if a.Attr.Type&nlaTypeMask == unix.NFTA_SET_ELEM_LIST_ELEMENTS {
-				n += countAttributes(a.Value)
-			}
-		}
-		return n <= maxElements
-	})
-	if errors.Is(err, unix.ENOENT) {
-		err = nil // it has gone since; if it is still listed, listing it says so
-	}
-	return n, err
-}
-
-// countAttributes is how many there are, one after the other, each with its length in front.
-func countAttributes(b []byte) (n int) {
-	for len(b) >= unix.SizeofRtAttr {
-		length := int(binary.NativeEndian.Uint16(b))
-		if length < unix.SizeofRtAttr || length > len(b) {
-			break
-		}
-		b, n = b[min((length+3)&^3, len(b)):], n+1 // NLA_ALIGN
-	}
-	return n
-}
-
-// nftDump asks nf_tables for a list, and hands on each message's attributes until more says no.
-func nftDump(command int, family uint8, of []byte, more func(family uint8, attrs []syscall.NetlinkRouteAttr) bool) error {
-	s, err := nl.Subscribe(unix.NETLINK_NETFILTER)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	if err := s.SetReceiveTimeout(&unix.Timeval{Sec: 1}); err != nil {
-		return err
-	}
-	req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|command, unix.NLM_F_DUMP)
-	req.AddData(&nl.Nfgenmsg{NfgenFamily: family})
-	req.AddRawData(of)
-	if err := s.Send(req); err != nil {
-		return err
-	}
-	for {
-		msgs, _, err := s.Receive()
-		if err != nil {
-			return err
-		}
-		for _, m := range msgs {
-			if m.Header.Type == unix.NLMSG_DONE {
-				return nil
-			}
-			if m.Header.Type == unix.NLMSG_ERROR {
-				return syscall.Errno(-int32(word32(m.Data)))
-			}
-			if len(m.Data) < nl.SizeofNfgenmsg {
-				continue
-			}
-			attrs, err := nl.ParseRouteAttr(m.Data[nl.SizeofNfgenmsg:])
-			if err != nil {
-				return err
-			}
-			if !more(m.Data[0], attrs) {
-				return nil
-			}
-		}
-	}
-}
 
 // askedSets are the names of the sets that rules of a table ask: "@blocked" wherever a rule has it as a word.
 func askedSets(t *host.NftTable) map[string]bool {
@@ -195,16 +70,20 @@ func (r *reader) readSets(tables []host.NftTable, counted []nftSet) {
 			continue
 		}
 		elements, listed = elements+c.elements, listed+1
+		s.Unread = ""
+		var err error
 		switch {
-		case elements > maxElements:
-			s.Unread = fmt.Sprintf("sets with more than %d elements are not read", maxElements)
+		case elements <= maxElements && listed <= maxSets:
+			err = r.readSet(s, c)
+		case c.addresses:
+			s.Elem, err = r.kernel.addresses(r.ctx, c)
 		case listed > maxSets:
-			s.Unread = fmt.Sprintf("rules ask more than %d sets", maxSets)
+			err = fmt.Errorf("rules ask more than %d sets", maxSets)
 		default:
-			s.Unread = ""
-			if err := r.readSet(s, c); err != nil {
-				s.Elem, s.Unread = nil, plain(err)
-			}
+			err = fmt.Errorf("sets with more than %d elements are not read", maxElements)
+		}
+		if err != nil {
+			s.Elem, s.Unread = nil, plain(err)
 		}
 	}
 }
