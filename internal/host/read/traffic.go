@@ -142,7 +142,7 @@ const maxCgroups = 256
 // cgroups asks for the programs at the cgroups of the service's processes, and of those above them.
 func (r *reader) cgroups() error {
 	if _, err := os.Stat(r.files.path(cgroupRoot, "cgroup.controllers")); err != nil {
-		return nil // no cgroup v2 where it is expected: systemd's place
+		return r.files.elsewhere()
 	}
 	var (
 		links []linkInfo
@@ -162,6 +162,21 @@ func (r *reader) cgroups() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// elsewhere says so if cgroup v2 is in use, and not where it is looked for. A process is in a cgroup "0::…" from when it was
+// mounted first (cgrp_dfl_visible).
+func (files root) elsewhere() error {
+	text, err := os.ReadFile(files.path("/proc/self/cgroup"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel without cgroups
+		return err
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "0::") {
+			return errors.New("cgroup v2 is not mounted at " + cgroupRoot)
+		}
+	}
+	return nil
 }
 
 // cgroupPaths are those of the sockets' owners, and of all above them.
@@ -208,8 +223,11 @@ type query struct {
 // attachedAt are the ids of the programs at a cgroup itself.
 func (files root) attachedAt(path string, attachType uint32) ([]uint32, error) {
 	fd, err := unix.Open(files.path(cgroupRoot, path), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
+	if errors.Is(err, unix.ENOENT) {
 		return nil, nil // it has gone
+	}
+	if err != nil {
+		return nil, fmt.Errorf("programs of cgroup %s: %w", path, err)
 	}
 	defer unix.Close(fd)
 	ids := make([]uint32, 64)
