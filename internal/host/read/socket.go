@@ -23,7 +23,8 @@ var tcpStates = []string{
 	8: "close-wait", 9: "last-ack", 10: "listen", 11: "closing", 12: "syn-recv",
 }
 
-// maxSockets bounds the connections that are kept; listeners are few.
+// maxSockets bounds the connections that are kept. A socket that is not connected may be the one that takes a packet: each
+// of those is kept.
 const maxSockets = 1000
 
 // sockets reads listeners and datagram sockets on the service's ports, and the service's connections.
@@ -31,6 +32,7 @@ const maxSockets = 1000
 // inet_diag says more than /proc does, but the kernel loads it when it is asked: it is asked only if it is there.
 func (r *reader) sockets() error {
 	var errs []error
+	connected := 0
 	for _, proto := range []string{"tcp", "udp"} {
 		all, err := []host.Socket(nil), errNotAsked
 		generic, _ := r.modules.has("inet_diag")
@@ -43,7 +45,13 @@ func (r *reader) sockets() error {
 		}
 		errs = append(errs, err)
 		for _, s := range all {
-			if r.wanted(s) && len(r.s.Sockets) < maxSockets {
+			if !r.wanted(s) {
+				continue
+			}
+			if s.Remote.IsValid() {
+				connected++
+			}
+			if !s.Remote.IsValid() || connected <= maxSockets {
 				r.s.Sockets = append(r.s.Sockets, s)
 			}
 		}

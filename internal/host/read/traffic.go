@@ -148,7 +148,11 @@ func (r *reader) cgroups() error {
 		links []linkInfo
 		errs  []error
 	)
-	for _, path := range r.cgroupPaths() {
+	paths := r.cgroupPaths()
+	if len(paths) == maxCgroups {
+		errs = append(errs, fmt.Errorf("no more than %d cgroups are asked", maxCgroups))
+	}
+	for _, path := range paths {
 		for number, name := range attachments {
 			ids, err := r.files.attachedAt(path, number)
 			errs = append(errs, err)
