@@ -260,7 +260,7 @@ func likeIPTables(tables []host.NftTable) (names []string) {
 
 // save has a program show a table.
 func (r *reader) save(programs []string, name string) ([]host.IPTables, error) {
-	text, err := r.output(programs, "--counters", "--table", name)
+	text, err := r.output(r.ctx, programs, "--counters", "--table", name)
 	if err != nil {
 		return nil, err
 	}

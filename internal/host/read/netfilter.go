@@ -18,8 +18,8 @@ var (
 	nftSaves       = []string{"/usr/sbin/iptables-nft-save", "/sbin/iptables-nft-save"}
 )
 
-// runTime bounds a program that renders rules.
-const runTime = 5 * time.Second
+// runTime bounds a program that renders rules. A state has not much more: what is slow but in time is better than nothing.
+const runTime = 8 * time.Second
 
 // attempts is how often rules are read that were changed while they were read.
 const attempts = 2
@@ -28,12 +28,21 @@ const attempts = 2
 type runner func(ctx context.Context, paths, args []string, take func(io.Reader) error) error
 
 // output is all that a program writes.
-func (r *reader) output(paths []string, args ...string) (text []byte, err error) {
-	err = r.run(r.ctx, paths, args, func(from io.Reader) (err error) {
+func (r *reader) output(ctx context.Context, paths []string, args ...string) (text []byte, err error) {
+	err = r.run(ctx, paths, args, func(from io.Reader) (err error) {
 		text, err = io.ReadAll(from)
 		return err
 	})
 	return text, err
+}
+
+// half is the reader's context with half of the time that is left.
+func (r *reader) half() (context.Context, context.CancelFunc) {
+	end, ok := r.ctx.Deadline()
+	if !ok {
+		return context.WithCancel(r.ctx)
+	}
+	return context.WithTimeout(r.ctx, time.Until(end)/2)
 }
 
 // execute runs programs of this machine, each for so long at most, with an empty environment.

@@ -70,16 +70,23 @@ func (r *reader) nft() error {
 			r.s.Nft = nil
 			return err
 		}
-		// For people: states and types by name, where JSON has their numbers.
-		text, err := r.output(nftPrograms, append(terse, "--handle", "--numeric-protocol", "--numeric-priority", "list", "ruleset")...)
-		if err != nil || addTexts(r.s.Nft, string(text)) {
-			break // without it the rules are what they are, and have no text
+		if r.nftTexts(terse) {
+			break
 		}
 	}
 	if terse != nil {
 		r.readSets(r.s.Nft, sets)
 	}
 	return nil
+}
+
+// nftTexts gives rules the text of nft's listing for people, which has states and types by name where JSON has numbers. It
+// reports whether the listing is of these rules; if there is none in half of the time that is left they have no text.
+func (r *reader) nftTexts(terse []string) (fits bool) {
+	ctx, cancel := r.half()
+	defer cancel()
+	text, err := r.output(ctx, nftPrograms, append(terse, "--handle", "--numeric-protocol", "--numeric-priority", "list", "ruleset")...)
+	return err != nil || addTexts(r.s.Nft, string(text))
 }
 
 func areFew(sets []nftSet) bool {

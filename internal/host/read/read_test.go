@@ -109,7 +109,7 @@ func TestAProgramThatEndedBadlyIsSaidInWords(t *testing.T) {
 		if strings.Contains(script, "over") {
 			time.AfterFunc(10*time.Millisecond, end)
 		}
-		_, err := (&reader{ctx: ctx, run: execute(runTime)}).output([]string{"/bin/sh"}, "-c", script)
+		_, err := (&reader{ctx: ctx, run: execute(runTime)}).output(ctx, []string{"/bin/sh"}, "-c", script)
 		if err == nil || plain(err) != want {
 			t.Errorf("%s: %v, want %q", script, err, want)
 		}
