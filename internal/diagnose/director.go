@@ -28,7 +28,8 @@ func directorRows() []row {
 		},
 		{
 			code: "ipvs-no-destination", stage: forwarding, needs: ipvs,
-			at: maybe(site.IPVS, site.InputHook), fits: isDirected, check: noDestinationState,
+			asked: directorSide,
+			at:    maybe(site.IPVS, site.InputHook), fits: isDirected, check: noDestinationState,
 			doc: Doc{
 				Where:   onDirector,
 				Means:   "The service has no real server that takes new connections.",
@@ -40,7 +41,8 @@ func directorRows() []row {
 		},
 		{
 			code: "ipvs-overloaded", stage: forwarding, needs: ipvs,
-			at: maybe(site.IPVS, site.InputHook), fits: isDirected, check: overloadedState,
+			asked: directorSide,
+			at:    maybe(site.IPVS, site.InputHook), fits: isDirected, check: overloadedState,
 			doc: Doc{
 				Where:   onDirector,
 				Means:   "Every real server has as many connections as its upper threshold allows.",
@@ -52,7 +54,8 @@ func directorRows() []row {
 		},
 		{
 			code: "ipvs-backup", stage: forwarding, needs: withSysctls,
-			at: maybe(site.NoSocket), fits: directs, check: backupState,
+			asked: directorSide,
+			at:    maybe(site.NoSocket), fits: directs, check: backupState,
 			doc: Doc{
 				Where:   onDirector,
 				Means:   "The director is the backup of another one, and takes no packets while net.ipv4.vs.backup_only is 1.",
@@ -64,7 +67,8 @@ func directorRows() []row {
 		},
 		{
 			code: "ipvs-no-service", stage: forwarding, needs: ipvs,
-			at: maybe(site.NoSocket), fits: directs, check: noServiceState,
+			asked: directorSide,
+			at:    maybe(site.NoSocket), fits: directs, check: noServiceState,
 			doc: Doc{
 				Where:   onDirector,
 				Means:   "IPVS has no service for this address, protocol and port: the director takes the packet for its own.",
@@ -104,6 +108,7 @@ func directorRows() []row {
 		},
 		{
 			code: "ipvs-no-route", stage: forwarding, needs: append([]host.Part{host.PartIPVS}, lookups...),
+			asked: directorSide,
 			at:    maybe(site.IPVSUnreachable),
 			check: noRouteState,
 			doc: Doc{

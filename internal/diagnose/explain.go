@@ -32,10 +32,10 @@ type named struct {
 //
 // Causes that the state shows come before those that it does not contradict, and both before those that only the
 // journey shows; what is beyond doubt comes before what is not, and of two the one that the packet meets first.
-func Explain(j journey.Journey, s *host.Snapshot) Verdict { return explain(j, s, ruleset.Of(s)) }
+func Explain(j journey.Journey, s *host.Snapshot) Verdict { return explain(j, s, ruleset.Of(s), nil) }
 
-// explain is Explain with the state's rules, as far as they were unpacked for others.
-func explain(j journey.Journey, s *host.Snapshot, rules *ruleset.Ruleset) Verdict {
+// explain is Explain with the state's rules, as far as they were unpacked for others, and the repairs that were tried.
+func explain(j journey.Journey, s *host.Snapshot, rules *ruleset.Ruleset, done trials) Verdict {
 	v := Verdict{Journey: j}
 	if !j.Lost() {
 		return v
@@ -48,13 +48,17 @@ func explain(j journey.Journey, s *host.Snapshot, rules *ruleset.Ruleset) Verdic
 	}
 	f := best.finding
 	v.Cause = &Cause{
-		Code: best.row.code, Certainty: Inferred, Summary: f.summary, Evidence: texts(s, f.evidence), Fix: f.fix.Commands(), Unread: unreadOf(s, best.row),
-	}
-	if why := f.fix.Refused(); why != "" {
-		v.Cause.Summary += "; no command: " + why
+		Code: best.row.code, Certainty: Inferred, Summary: f.said(), Evidence: texts(s, f.evidence), Fix: f.fix.Commands(), Unread: unreadOf(s, best.row),
 	}
 	if best.answer >= Consistent && !f.doubtful && j.Gaps == 0 && len(v.Cause.Unread) == 0 {
 		v.Cause.Certainty = Observed
+	}
+	if len(v.Cause.Fix) > 0 && st != nil {
+		next, ok := done.of(j, l, *best, st)
+		v.Cause.Untried, v.Cause.Next = !ok, next
+		for _, n := range next {
+			v.Cause.Fix = append(v.Cause.Fix, n.Fix...)
+		}
 	}
 	v.Rule, v.Candidates = toRule(f.rule), toRules(f.candidates)
 	return v

@@ -20,7 +20,7 @@ func filterRows() []row {
 	return []row{
 		{
 			code: "firewall-reject", stage: filter, minds: rules, looks: looks,
-			at:    []spot{{site.Hook, likely}},
+			at: []spot{{site.Hook, likely}}, asked: outerSide | innerSide | replySide,
 			check: func(s Subject, st *State) *finding { return firewallState(s, st, true) },
 			doc: Doc{
 				Where:   inFilters,
@@ -33,7 +33,7 @@ func filterRows() []row {
 		},
 		{
 			code: "firewall-drop", stage: filter, minds: rules, looks: looks,
-			at:    []spot{{site.Hook, likely}},
+			at: []spot{{site.Hook, likely}}, asked: outerSide | innerSide | replySide,
 			check: func(s Subject, st *State) *finding { return firewallState(s, st, false) },
 			doc: Doc{
 				Where:   inFilters,
@@ -88,6 +88,7 @@ func filterRows() []row {
 		{
 			code: "xfrm-policy", stage: filter, needs: []host.Part{host.PartXFRM},
 			at:    append(sure(site.XFRMPolicy), maybe(site.TunnelPolicyUnsaid, site.SocketUnsaid)...),
+			asked: outerSide | innerSide | replySide,
 			check: xfrmState,
 			bare:  func(Subject) finding { return finding{summary: "an IPsec policy (xfrm) refuses the packet"} },
 			doc: Doc{
@@ -229,7 +230,9 @@ func filteredPacket(s Subject, h *host.Snapshot) ruleset.Packet {
 	if s.Segments > 1 {
 		p.Length = 0 // merged, or not cut yet
 	}
-	p.CT = tracking(h, p)
+	if !s.Supposed {
+		p.CT = tracking(h, p)
+	}
 	return p
 }
 
@@ -283,7 +286,7 @@ func firewallState(s Subject, st *State, rejects bool) *finding {
 		return &finding{
 			summary:  fmt.Sprintf(summary, where(*rule), verb),
 			evidence: slices.Concat(evidenceOf(*rule), trackedAs(p, o), s.gone(o)), fix: letPass(s, st, *rule, p), rule: rule,
-			doubtful: o.Rule == nil, consistent: o.Rule == nil,
+			mend: dropRuleOf(*rule), doubtful: o.Rule == nil, consistent: o.Rule == nil,
 		}
 	case rule != nil, len(o.Candidates) == 0, o.Candidates[0].Rejects != rejects, rejects && !s.Rejected:
 		return nil

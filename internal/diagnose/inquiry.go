@@ -55,6 +55,8 @@ type state struct {
 	asked bool
 	// said are the verdicts that this state has led to.
 	said map[sameToRules]Verdict
+	// tried are the repairs that were tried on it.
+	tried trials
 }
 
 // need is what a namespace is needed for: how many losses wait for its state, and when the last one was.
@@ -155,7 +157,7 @@ func unexplained(ended []journey.Journey) []Verdict {
 
 // learn takes a state. One that can't be read is none.
 func (q *Inquiry) learn(e event.Event) {
-	s := state{read: e.Time, said: map[sameToRules]Verdict{}}
+	s := state{read: e.Time, said: map[sameToRules]Verdict{}, tried: trials{}}
 	if snapshot, err := host.Parse(e.Host); err == nil {
 		s.host, s.rules = snapshot, ruleset.Of(snapshot)
 	}

@@ -63,6 +63,7 @@ func linkRows() []row {
 					summary:    "the queue of packets that wait for a CPU is full",
 					evidence:   []evidence{st.says("net/core/netdev_max_backlog"), by(host.PartCounters, "/proc/net/softnet_stat: %d dropped", st.Counters["Softnet.Dropped"])},
 					fix:        command.Of("nsenter -t 1 -n sysctl -w net.core.netdev_max_backlog=%", command.Number(max(2*limit, 1000))),
+					mend:       setSysctl("net/core/netdev_max_backlog", max(2*limit, 1000)),
 				}
 			},
 			bare: func(Subject) finding {

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"fmt"
 	"net/netip"
 
 	"ipiptrace/internal/journey"
@@ -27,35 +28,66 @@ type sameToRules struct {
 // maxRemembered bounds what is remembered of one state.
 const maxRemembered = 4096
 
-// rememberable has the key of a journey that netfilter ended; ok is false for any other.
-func rememberable(j journey.Journey) (k sameToRules, ok bool) {
-	if j.Drop == nil || j.Drop.NfHook == "" {
-		return k, false
-	}
+// likeness has the key of a journey.
+func likeness(j journey.Journey) (k sameToRules) {
 	s := wasLost(j).Subject
 	k = sameToRules{
-		netns: placeOf(j), function: j.Drop.Function, reason: j.Drop.Reason, hook: j.Drop.NfHook + " " + j.Drop.Decider, dev: j.Drop.Dev,
-		direction: j.Direction, fate: j.Fate, src: s.Now.Inner.Src, dst: s.Now.Inner.Dst,
+		netns: placeOf(j), dev: s.Dev, direction: j.Direction, fate: j.Fate, src: s.Now.Inner.Src, dst: s.Now.Inner.Dst,
 		service: s.port(), port: s.asked().Port(), proto: j.Packet.Inner.Protocol, flags: uint8(j.Packet.TCPFlags), tunnelled: s.Tunnelled, gaps: j.Gaps > 0,
 	}
 	if j.Outer != nil {
 		k.outerSrc, k.outerDst = j.Outer.Src, j.Outer.Dst
 	}
-	if j.Drop.Rule != nil {
-		k.rule = *j.Drop.Rule
+	if d := j.Drop; d != nil {
+		k.function, k.reason, k.hook = d.Function, d.Reason, d.NfHook+" "+d.Decider
+		if d.Rule != nil {
+			k.rule = *d.Rule
+		}
 	}
 	if j.Reject != nil {
 		k.by, k.kind, k.code = j.Reject.By, j.Reject.Type, j.Reject.Code
 	}
-	return k, true
+	return k
+}
+
+// trial is what makes two repairs the same to a state: the packets are alike, and the repair is.
+type trial struct {
+	like sameToRules
+	ttl  uint8
+	code string
+	fix  string
+}
+
+// trials are repairs that were tried, with what came of them; nil remembers nothing.
+type trials map[trial]tried
+
+type tried struct {
+	next []Next
+	ok   bool
+}
+
+// of tries a repair, but for one that was tried since the state was read.
+func (t trials) of(j journey.Journey, l lostPacket, n named, st *State) ([]Next, bool) {
+	if t == nil {
+		return l.tried(n, st)
+	}
+	k := trial{like: likeness(j), ttl: j.Packet.Inner.TTL, code: n.row.code, fix: fmt.Sprint(n.finding.fix.Commands())}
+	said, known := t[k]
+	if !known {
+		said.next, said.ok = l.tried(n, st)
+		if len(t) < maxRemembered {
+			t[k] = said
+		}
+	}
+	return said.next, said.ok
 }
 
 // explain is Explain, but for what it said of the like since the state was read.
 func (s *state) explain(j journey.Journey) Verdict {
-	k, ok := rememberable(j)
-	if !ok {
-		return explain(j, s.host, s.rules)
+	if j.Drop == nil || j.Drop.NfHook == "" {
+		return explain(j, s.host, s.rules, s.tried)
 	}
+	k := likeness(j)
 	if s.host != nil {
 		k.ct = tracking(s.host, wasLost(j).hooked())
 	}
@@ -63,7 +95,7 @@ func (s *state) explain(j journey.Journey) Verdict {
 		v.Journey = j
 		return v
 	}
-	v := explain(j, s.host, s.rules)
+	v := explain(j, s.host, s.rules, s.tried)
 	if len(s.said) < maxRemembered {
 		s.said[k] = v
 	}

@@ -41,6 +41,16 @@ func changeLink(index uint32, change func(*host.Link)) func(*State) {
 	}
 }
 
+// loadIPIP is `modprobe ipip; ip link set tunl0 up`: the device takes what no other tunnel does.
+func loadIPIP(st *State) {
+	index := uint32(1)
+	for _, l := range st.whole.Links {
+		index = max(index, l.Index+1)
+	}
+	st.whole.Modules = append(slices.Clip(st.whole.Modules), "ipip")
+	st.whole.Links = append(slices.Clip(st.whole.Links), host.Link{Index: index, Name: "tunl0", Type: "ipip", Up: true, Running: true, Tunnel: &host.Tunnel{Proto: modeIPIP, Fallback: true}})
+}
+
 // giveAddress is `ip addr add ADDR/32 dev DEV`, with the route that the kernel makes for it.
 func giveAddress(a netip.Addr, dev string) func(*State) {
 	return func(st *State) {
@@ -60,7 +70,7 @@ func takeAddress(p netip.Prefix, link uint32) func(*State) {
 		st.whole.Addrs = slices.DeleteFunc(slices.Clone(st.whole.Addrs), func(x host.Addr) bool { return x.Link == link && x.Prefix == p })
 		st.whole.Routes = slices.DeleteFunc(slices.Clone(st.whole.Routes), func(r host.Route) bool {
 			on := len(r.Hops) == 1 && r.Hops[0].Link == link
-			return r.Protocol == 2 && on && (r.Dst == p.Masked() || r.Table == 255 && p.Contains(r.Dst.Addr()))
+			return on && (r.Protocol == 2 && r.Dst == p.Masked() || r.Table == 255 && p.Contains(r.Dst.Addr()))
 		})
 	}
 }

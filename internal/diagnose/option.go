@@ -81,7 +81,8 @@ func optionRows() []row {
 		},
 		{
 			code: "min-ttl", stage: transport, needs: sockets,
-			at: append(sure(site.MinTTL), maybe(site.MinTTLUnsaid)...),
+			asked: innerSide,
+			at:    append(sure(site.MinTTL), maybe(site.MinTTLUnsaid)...),
 			check: func(s Subject, st *State) *finding {
 				sock := st.serving(s)
 				if sock == nil || s.proto() != "tcp" || s.Packet.Inner.TTL >= sock.MinTTL {

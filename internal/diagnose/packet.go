@@ -93,7 +93,7 @@ func packetRows() []row {
 				}
 				f := tooLong(s)
 				f.evidence = append(f.evidence, st.says(pmtuDisc))
-				f.fix = command.Of("sysctl -w net.ipv4.vs.pmtu_disc=0")
+				f.fix, f.mend = command.Of("sysctl -w net.ipv4.vs.pmtu_disc=0"), setSysctl(pmtuDisc, 0)
 				return &f
 			},
 			bare: tooLong,
@@ -181,7 +181,7 @@ func fragmentState(s Subject, st *State) *finding {
 	if high, ok := st.Sysctl("net/ipv4/ipfrag_high_thresh"); ok && high == 0 {
 		f.consistent = false
 		f.summary = "fragments are not put together: net.ipv4.ipfrag_high_thresh is 0"
-		f.fix = command.Of("sysctl -w net.ipv4.ipfrag_high_thresh=4194304")
+		f.fix, f.mend = command.Of("sysctl -w net.ipv4.ipfrag_high_thresh=4194304"), setSysctl("net/ipv4/ipfrag_high_thresh", 4194304)
 	}
 	return &f
 }

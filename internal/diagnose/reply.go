@@ -15,6 +15,7 @@ func replyRows() []row {
 	return []row{
 		{
 			code: "no-return-route", stage: replying, needs: lookups,
+			asked: replySide,
 			at:    append(sure(site.NoReply, site.NoOutputRoute), maybe(site.RefusedSYN)...),
 			check: noReturnState,
 			bare: func(s Subject) finding {
@@ -37,6 +38,7 @@ func replyRows() []row {
 		},
 		{
 			code: "vip-wrong-prefix", stage: replying, needs: lookups,
+			asked: replySide,
 			at:    maybe(site.Astray),
 			check: prefixState,
 			doc: Doc{
@@ -56,6 +58,7 @@ func replyRows() []row {
 		},
 		{
 			code: "reply-into-tunnel", stage: replying, needs: lookups, minds: []host.Part{host.PartSockets},
+			asked: replySide,
 			at:    sure(site.Astray),
 			check: astrayState,
 			bare: func(s Subject) finding {

@@ -41,6 +41,13 @@ func routed(table uint32, dst string, hop host.Hop) func(*host.Snapshot) {
 	}
 }
 
+// widePrefix gives the VIP a prefix, as `ip addr add 10.99.0.1/4 dev tunl0` does, with the kernel's route for it.
+func widePrefix(s *host.Snapshot) {
+	s.Addrs[1].Prefix = netip.PrefixFrom(vip, 4)
+	s.Routes = append([]host.Route{{Table: 254, Dst: netip.MustParsePrefix("0.0.0.0/4"), Type: "unicast", Protocol: 2, Hops: []host.Hop{{Link: 3}}}}, s.Routes...)
+	withoutRoute("10.0.0.0/24")(s)
+}
+
 func bound(dev uint32) func(*host.Snapshot) {
 	return func(s *host.Snapshot) { s.Sockets[0].Device = dev }
 }
@@ -72,7 +79,7 @@ func TestAnAnswerThatLeavesByTheTunnelSaysWhatSendsItThere(t *testing.T) {
 		"a route":                       {inTunnel, realServer(routed(254, "10.0.0.7/32", byTunnel)), "reply-into-tunnel", Observed, "ip route del 10.0.0.7/32 table main"},
 		"a gateway behind the tunnel":   {inTunnel, realServer(routed(254, "10.0.0.7/32", host.Hop{Link: 3, Gateway: dip})), unknown, NotKnown, ""},
 		"a tunnel with another end":     {inTunnel, realServer(routed(254, "10.0.0.7/32", byTunnel), func(s *host.Snapshot) { s.Links[2].Tunnel.Remote = dip }), unknown, NotKnown, ""},
-		"the prefix of the VIP":         {astray(), realServer(func(s *host.Snapshot) { s.Addrs[1].Prefix = netip.PrefixFrom(vip, 4) }, routed(254, "10.0.0.7/32", byTunnel)), "vip-wrong-prefix", Observed, "ip addr del 10.99.0.1/4 dev tunl0; ip addr add 10.99.0.1/32 dev tunl0"},
+		"the prefix of the VIP":         {astray(), realServer(widePrefix), "vip-wrong-prefix", Observed, "ip addr del 10.99.0.1/4 dev tunl0; ip addr add 10.99.0.1/32 dev tunl0; ip route add 10.0.0.0/24 dev eth0"},
 		"its client's tunnel is down":   {strayed(), aClient, "reply-into-tunnel", Inferred, ""},
 		"its client has no such module": {strayed(), realServer(func(s *host.Snapshot) { s.Modules, s.Links, s.Sockets = nil, s.Links[:2], nil }), "reply-into-tunnel", Inferred, ""},
 	} {

@@ -18,6 +18,7 @@ func routingRows() []row {
 	return []row{
 		{
 			code: "martian-source", stage: routing, needs: withSysctls,
+			asked: outerSide | innerSide,
 			at:    append(sure(site.Martian), maybe(site.SourceCheckUnsaid)...),
 			check: martianState,
 			bare: func(s Subject) finding {
@@ -34,6 +35,7 @@ func routingRows() []row {
 		},
 		{
 			code: "rp-filter", stage: routing, needs: withSysctls,
+			asked: outerSide | innerSide,
 			at:    append(sure(site.ReversePath), maybe(site.SourceCheckUnsaid)...),
 			check: rpFilterState,
 			bare: func(s Subject) finding {
@@ -64,6 +66,7 @@ func routingRows() []row {
 		},
 		{
 			code: "route-reject", stage: routing, needs: lookups,
+			asked: outerSide | innerSide,
 			at:    maybe(site.NoInputRoute),
 			check: rejectState,
 			doc: Doc{
@@ -77,6 +80,7 @@ func routingRows() []row {
 		},
 		{
 			code: "vip-missing", stage: routing, needs: lookups, looks: []host.Part{host.PartIPVS},
+			asked: innerSide,
 			at:    maybe(site.NoInputRoute),
 			check: vipState,
 			doc: Doc{

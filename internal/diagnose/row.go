@@ -71,6 +71,8 @@ type row struct {
 	fits func(Subject, *State) bool
 	// check says what the state does to the packet; nil is that it is clear. It sees the parts that the row names.
 	check func(Subject, *State) *finding
+	// asked are the sides of the way on which check is asked about a packet that was not lost there.
+	asked side
 	// bare is said if the end shows the cause, and the state does not or was not read.
 	bare func(Subject) finding
 	// doc explains the cause to a person. Of several rows with one code the first has it.

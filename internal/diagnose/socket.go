@@ -15,7 +15,8 @@ func socketRows() []row {
 	return []row{
 		{
 			code: "listener-wrong-device", stage: transport, needs: append([]host.Part{host.PartSysctls}, sockets...),
-			at: []spot{{site.NoSocket, likely}}, fits: wantsSocket,
+			asked: innerSide,
+			at:    []spot{{site.NoSocket, likely}}, fits: wantsSocket,
 			check: func(s Subject, st *State) *finding { return nearState(s, st, "device") },
 			doc: Doc{
 				Where:   atSocket,
@@ -28,7 +29,8 @@ func socketRows() []row {
 		},
 		{
 			code: "listener-wrong-address", stage: transport, needs: sockets,
-			at: maybe(site.NoSocket), fits: wantsSocket,
+			asked: innerSide,
+			at:    maybe(site.NoSocket), fits: wantsSocket,
 			check: func(s Subject, st *State) *finding { return nearState(s, st, "address") },
 			doc: Doc{
 				Where:   atSocket,
@@ -41,7 +43,8 @@ func socketRows() []row {
 		},
 		{
 			code: "no-listener", stage: transport, needs: sockets,
-			at: sure(site.NoSocket), fits: wantsSocket,
+			asked: innerSide,
+			at:    sure(site.NoSocket), fits: wantsSocket,
 			check: func(s Subject, st *State) *finding {
 				serving, near := st.Serves(s.proto(), s.service(), st.link(s))
 				if s.proto() == "" || len(serving) > 0 || len(near) > 0 {

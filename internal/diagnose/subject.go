@@ -45,6 +45,8 @@ type Subject struct {
 	Forwarding, ByIPVS, Circles bool
 	// Astray is the outer header around the reply, if that left by the tunnel.
 	Astray *event.Header
+	// Supposed: it would be there, and was not: what connection tracking has made of it is not known.
+	Supposed bool
 	// Segments is the number of segments merged into it, or that it will be cut into.
 	Segments int
 }
@@ -209,7 +211,7 @@ func (s Subject) back() host.Flow {
 
 // answer is the packet that would answer it, on no device yet.
 func (s Subject) answer() Subject {
-	a := Subject{Packet: s.Packet, Reply: true, Netns: s.Netns, Leaving: true}
+	a := Subject{Packet: s.Packet, Reply: true, Netns: s.Netns, Leaving: true, Supposed: true}
 	in := &a.Packet.Inner
 	in.Src, in.Dst = s.vip(), s.client()
 	a.Packet.SrcPort, a.Packet.DstPort = s.port(), s.clientPort()

@@ -45,6 +45,7 @@ func tunnelRows() []row {
 		},
 		{
 			code: "tunnel-module-missing", stage: tunnel, needs: []host.Part{host.PartModules, host.PartLinks}, looks: lookups,
+			asked: outerSide,
 			at:    sure(site.NoProtocol),
 			fits:  func(s Subject, _ *State) bool { return s.Tunnelled && s.outerProto() == protoIPIP },
 			check: moduleState,
@@ -66,7 +67,8 @@ func tunnelRows() []row {
 		},
 		{
 			code: "tunnel-endpoint-mismatch", stage: tunnel, needs: links,
-			at: maybe(site.NoTunnel, site.NoTunnelUnsaid), fits: inIPIP, check: mismatchState,
+			asked: outerSide,
+			at:    maybe(site.NoTunnel, site.NoTunnelUnsaid), fits: inIPIP, check: mismatchState,
 			doc: Doc{
 				Where:   beforeTunnel,
 				Means:   "Tunnels are there, but none for these two outer addresses.",
@@ -84,7 +86,8 @@ func tunnelRows() []row {
 		},
 		{
 			code: "tunnel-device-down", stage: tunnel, needs: links,
-			at: maybe(site.NoTunnel, site.NoTunnelUnsaid), fits: inIPIP, check: downState,
+			asked: outerSide,
+			at:    maybe(site.NoTunnel, site.NoTunnelUnsaid), fits: inIPIP, check: downState,
 			doc: Doc{
 				Where:   beforeTunnel,
 				Means:   "The tunnel's device is down: no tunnel takes the packet.",
@@ -164,8 +167,9 @@ func tunnelRows() []row {
 		},
 		{
 			code: "tunnel-mode-mismatch", stage: tunnel, needs: links,
-			at:   maybe(site.NoTunnel, site.TunnelPolicy),
-			fits: func(s Subject, _ *State) bool { return s.Tunnelled },
+			asked: outerSide,
+			at:    maybe(site.NoTunnel, site.TunnelPolicy),
+			fits:  func(s Subject, _ *State) bool { return s.Tunnelled },
 			check: func(s Subject, st *State) *finding {
 				for _, l := range tunnels(st.Snapshot) {
 					if l.Up && takes(l, s) && l.Tunnel.Proto != modeAny && l.Tunnel.Proto != modeIPIP {
@@ -173,6 +177,11 @@ func tunnelRows() []row {
 							summary:  fmt.Sprintf("the tunnel %s takes another protocol than IPv4", l.Name),
 							evidence: []evidence{by(host.PartLinks, "ip -d link show %s: mode %d, not 4 (ipip) or 0 (any)", command.Device(l.Name), l.Tunnel.Proto)},
 							fix:      remade(st.Snapshot, l),
+							mend: changeLink(l.Index, func(l *host.Link) {
+								t := *l.Tunnel
+								t.Proto = modeIPIP
+								l.Tunnel = &t
+							}),
 						}
 					}
 				}
@@ -194,14 +203,18 @@ func moduleState(s Subject, st *State) *finding {
 		summary:  "the kernel module ipip is not loaded: nobody takes IPIP packets",
 		evidence: []evidence{by(host.PartModules, "lsmod: no ipip"), by(host.PartLinks, "ip link show type ipip: none")},
 		fix:      command.Of("modprobe ipip").Then("ip link set tunl0 up"),
+		mend:     loadIPIP,
 	}
 	if st.Knows(host.PartAddrs) && !st.Owns(s.vip()) {
-		f.fix = f.fix.And(addAddress(s.vip(), "tunl0"))
+		f.fix, f.mend = f.fix.And(addAddress(s.vip(), "tunl0")), together(loadIPIP, giveAddress(s.vip(), "tunl0"))
 	}
 	return f
 }
 
 func downState(s Subject, st *State) *finding {
+	if slices.ContainsFunc(tunnels(st.Snapshot), func(l host.Link) bool { return l.Up && takes(l, s) }) {
+		return nil
+	}
 	for i := range st.Links {
 		l := &st.Links[i]
 		if !isTunnel(*l) || l.Up || !takes(*l, s) {

@@ -34,6 +34,11 @@ type Cause struct {
 	// Fix are commands for a root shell in the packet's network namespace; empty if none can repair it, or the one that
 	// could cannot be said: then the summary says why.
 	Fix []command.Command `json:"fix"`
+	// Next is what would lose the packet once this is repaired, in the order in which it would be met; Fix has what
+	// repairs that, too.
+	Next []Next `json:"next,omitempty"`
+	// Untried: what Fix does could not be modelled; else it was applied to a copy of the state and every check asked again.
+	Untried bool `json:"untried,omitempty"`
 	// Unread are the parts of the state that would have mattered and could not be read.
 	Unread []string `json:"unread,omitempty"`
 }

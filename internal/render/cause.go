@@ -2,8 +2,10 @@ package render
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	"ipiptrace/internal/command"
 	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/screen"
 )
@@ -19,6 +21,10 @@ func (j *jsonJourney) explain(v diagnose.Verdict) {
 	if v.Cause != nil {
 		c := *v.Cause
 		c.Evidence, c.Fix = listed(c.Evidence), listed(c.Fix)
+		c.Next = slices.Clone(c.Next)
+		for i := range c.Next {
+			c.Next[i].Fix = listed(c.Next[i].Fix)
+		}
 		j.Cause = &c
 	}
 	rules := jsonRules{v.Rule, v.Candidates}
@@ -37,6 +43,7 @@ func listed[T any](lines []T) []T { return append([]T{}, lines...) }
 const (
 	causeHeading = indent + "cause  "
 	fixHeading   = indent + "fix    "
+	thenHeading  = indent + "then   "
 	underHeading = indent + "       "
 )
 
@@ -61,10 +68,28 @@ func (t *Text) cause(p *screen.Page, v diagnose.Verdict) {
 	if len(c.Unread) > 0 {
 		p.Linef("%snot read: %s", underHeading, strings.Join(c.Unread, "; "))
 	}
+	own := c.Fix
+	for _, next := range c.Next {
+		own = own[:len(own)-len(next.Fix)]
+	}
+	repair(p, own)
+	if c.Untried {
+		p.Linef("%snot tried: what these commands change can't be modelled", underHeading)
+	}
+	for _, next := range c.Next {
+		p.Printf("%s", thenHeading)
+		p.Paint(screen.Red, next.Code)
+		p.Linef(": %s", next.Summary)
+		repair(p, next.Fix)
+	}
+}
+
+// repair are the commands of one repair.
+func repair(p *screen.Page, fix []command.Command) {
 	heading := fixHeading
-	for _, command := range c.Fix {
+	for _, c := range fix {
 		p.Printf("%s", heading)
-		p.Paint(screen.Green, command.String())
+		p.Paint(screen.Green, c.String())
 		p.Linef("")
 		heading = underHeading
 	}

@@ -28,7 +28,7 @@ type described struct {
 // written are the structs behind the schema's objects.
 var written = map[string]any{
 	"journey": jsonJourney{}, "outer": jsonOuter{}, "inner": jsonInner{}, "step": jsonStep{}, "drop": jsonDrop{},
-	"reject": jsonReject{}, "rule": diagnose.Rule{}, "cause": diagnose.Cause{}, "notice": jsonNotice{},
+	"reject": jsonReject{}, "rule": diagnose.Rule{}, "cause": diagnose.Cause{}, "next": diagnose.Next{}, "notice": jsonNotice{},
 	"account": jsonAccount{}, "probes": jsonProbes{}, "skipped": jsonSkipped{}, "loss": jsonLoss{},
 	"seen": jsonSeen{}, "destination": jsonDestination{},
 	"probe": struct {

@@ -1,0 +1,201 @@
+package diagnose
+
+import (
+	"slices"
+
+	"ipiptrace/internal/command"
+	"ipiptrace/internal/host"
+	"ipiptrace/internal/ruleset"
+)
+
+// side is the part of a service's way that a packet is on where no loss tells: bits, since a cause may be met on several.
+type side uint8
+
+const (
+	outerSide    side = 1 << iota // in IPIP, on its way to the tunnel
+	innerSide                     // a request that has left its tunnel, or had none
+	replySide                     // an answer of the service
+	directorSide                  // a request that IPVS is to send on
+)
+
+// Next is what would lose the packet once what comes before it is repaired.
+type Next struct {
+	Code    string `json:"code"`
+	Summary string `json:"summary"`
+	// Fix repairs it; empty if no command can.
+	Fix []command.Command `json:"fix"`
+}
+
+// maxNext bounds how many repairs are tried one behind the other.
+const maxNext = 4
+
+// supposed is a packet as it would be further on, on that side of its way.
+type supposed struct {
+	Subject
+	side side
+}
+
+// tried repairs the cause in a copy of the state and asks again: what would lose the packet then, in the order in which
+// it would be met. ok is false if the repair can't be modelled, or does not repair.
+func (l lostPacket) tried(cause named, st *State) (next []Next, ok bool) {
+	for f := cause.finding; ; {
+		if f.mend == nil {
+			return next, len(next) > 0
+		}
+		st = st.mended(f.mend)
+		if len(next) == 0 {
+			if answer, again := cause.row.ask(l.Subject, st.of(l.Subject)); answer == Fault && again.summary == f.summary && slices.Equal(again.fix.Commands(), f.fix.Commands()) {
+				return nil, false
+			}
+		}
+		then := l.onward(st)
+		if then == nil {
+			return next, true
+		}
+		cause, f = *then, then.finding
+		next = append(next, Next{Code: cause.row.code, Summary: f.said(), Fix: f.fix.Commands()})
+		if len(next) == maxNext {
+			return next, true
+		}
+	}
+}
+
+// said is the summary, with the reason why there is no command.
+func (f finding) said() string {
+	if why := f.fix.Refused(); why != "" {
+		return f.summary + "; no command: " + why
+	}
+	return f.summary
+}
+
+// mended is the state after a repair. Rules are unpacked anew if it has changed any.
+func (st *State) mended(mend func(*State)) *State {
+	whole := *st.whole
+	own := &State{Snapshot: &whole, whole: &whole, rules: st.rules}
+	mend(own)
+	if !sameSlice(whole.Nft, st.whole.Nft) || !sameSlice(whole.IPTables, st.whole.IPTables) {
+		own.rules = ruleset.Of(own.whole)
+	}
+	return own
+}
+
+// sameSlice reports whether two slices are one, and not whether they are equal.
+func sameSlice[T any](a, b []T) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+// onward is the first fault beyond doubt that the packet, what it becomes, or the answer to it would meet; nil if there
+// is none.
+func (l lostPacket) onward(st *State) *named {
+	for _, s := range l.rest(st) {
+		asked := st.of(s.Subject)
+		for _, r := range byStage {
+			if r.asked&s.side == 0 || r.fits != nil && !r.fits(s.Subject, asked) {
+				continue
+			}
+			if answer, f := r.ask(s.Subject, asked); answer == Fault && !f.doubtful {
+				return &named{r, *f, answer}
+			}
+		}
+	}
+	return nil
+}
+
+// byStage are the rows that are asked about supposed packets, in the order in which such a packet meets them.
+var byStage = func() []row {
+	some := slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return r.asked == 0 })
+	slices.SortStableFunc(some, func(a, b row) int { return int(a.stage) - int(b.stage) })
+	return some
+}()
+
+// rest is the way that the packet has before it in this namespace, from where it was lost: none, if it was only passing
+// through.
+func (l lostPacket) rest(st *State) (way []supposed) {
+	s := l.Subject
+	switch {
+	case l.Astray != nil:
+		return []supposed{{s.answer(), replySide}}
+	case s.Reply:
+		return s.atHooks(replySide, "output", "postrouting")
+	case st.directs(s) && st.isDirector():
+		return []supposed{{s, directorSide}}
+	case s.Leaving:
+		return nil
+	case s.Tunnelled && s.Outer != nil && s.outerProto() == protoIPIP && st.whole.Owns(s.Outer.Dst):
+		way = s.atHooks(outerSide, "prerouting", "input")
+		in := s
+		in.Tunnelled, in.Dev, in.Supposed, in.Hook = false, "", true, ""
+		for _, t := range tunnels(st.whole) {
+			if t.Up && takes(t, s) {
+				in.Dev = t.Name
+			}
+		}
+		s = in
+	}
+	if l := st.whole.LinkNamed(s.Dev); l != nil && (l.Tunnel != nil || st.whole.Owns(s.vip())) && !s.Tunnelled && !s.redirected() {
+		way = append(way, s.atHooks(innerSide, "prerouting", "input")...)
+		way = append(way, s.answer().atHooks(replySide, "output", "postrouting")...)
+	}
+	return way
+}
+
+// atHooks is a packet between the hooks that it passes, and at each of them.
+func (s Subject) atHooks(on side, hooks ...string) []supposed {
+	at := s.Hook
+	s.Hook, s.Rule, s.Rejected, s.Reset = "", nil, false, false
+	all := []supposed{{s, on}}
+	for _, hook := range hooks {
+		x := s
+		x.Hook, x.Supposed = hook, s.Supposed || hook != at
+		all = append(all, supposed{x, on})
+	}
+	return all
+}
+
+// dropRuleOf takes a rule of netfilter from the state.
+func dropRuleOf(r ruleset.Rule) func(*State) {
+	if r.Policy != "" || r.Element != "" {
+		return nil // what is let pass then is more than the rule
+	}
+	return func(st *State) {
+		if r.Backend == "nft" {
+			st.whole.Nft = withoutNftRule(st.whole.Nft, r)
+			return
+		}
+		st.whole.IPTables = withoutIPTablesRule(st.whole.IPTables, r)
+	}
+}
+
+func withoutNftRule(tables []host.NftTable, r ruleset.Rule) []host.NftTable {
+	tables = slices.Clone(tables)
+	for i := range tables {
+		t := &tables[i]
+		if t.Family != r.Family || t.Name != r.Table {
+			continue
+		}
+		t.Chains = slices.Clone(t.Chains)
+		for k := range t.Chains {
+			if c := &t.Chains[k]; c.Name == r.Chain {
+				c.Rules = slices.DeleteFunc(slices.Clone(c.Rules), func(x host.NftRule) bool { return x.Handle == r.Handle })
+			}
+		}
+	}
+	return tables
+}
+
+func withoutIPTablesRule(tables []host.IPTables, r ruleset.Rule) []host.IPTables {
+	tables = slices.Clone(tables)
+	for i := range tables {
+		t := &tables[i]
+		if t.Backend != r.Backend || t.Table != r.Table {
+			continue
+		}
+		t.Chains = slices.Clone(t.Chains)
+		for k := range t.Chains {
+			if c := &t.Chains[k]; c.Name == r.Chain && r.Number >= 1 && r.Number <= len(c.Rules) {
+				c.Rules = slices.Delete(slices.Clone(c.Rules), r.Number-1, r.Number)
+			}
+		}
+	}
+	return tables
+}
