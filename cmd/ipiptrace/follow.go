@@ -69,7 +69,7 @@ type source struct {
 	events event.Stream
 	// ask has the state of network namespaces read; what was read is among the events, and at their end in rest.
 	// Both are nil if there is nobody to ask.
-	ask  func(netns []uint32)
+	ask  func([]diagnose.Ask)
 	rest event.Stream
 	// stop ends the run.
 	stop func()

@@ -30,7 +30,7 @@ func (x *explaining) before(filter event.Filter) *machine {
 	}
 	m := &machine{
 		options:  read.Options{VIPs: filter.VIPs, Ports: filter.Ports, Client: filter.Client},
-		asked:    make(chan uint32, diagnose.MaxAsked),
+		asked:    make(chan diagnose.Ask, diagnose.MaxAsked),
 		read:     make(chan event.Event),
 		counters: map[uint32]history{},
 	}
@@ -61,7 +61,7 @@ type machine struct {
 	// reading is done when no more is read, waiting when nobody waits any more for what was read.
 	reading, waiting context.Context
 	// asked has room for all that an Inquiry asks for at a time.
-	asked chan uint32
+	asked chan diagnose.Ask
 	read  chan event.Event
 	// due is the number of states that were asked for and not handed on.
 	due int
@@ -77,8 +77,8 @@ type tally struct {
 	counters map[string]uint64
 }
 
-// ago is longer than it takes from a loss to the reading that explains it. Counters are compared with a reading that is
-// at least so old.
+// ago is longer than it takes from a loss to its end as a journey. Counters are compared with a reading that is at least
+// so much older than the first loss that it is to explain: on a busy machine a loss may wait for seconds.
 const ago = 3 * time.Second
 
 // counting is how long the run may wait for that on a machine of many namespaces and processes.
@@ -130,8 +130,9 @@ func (h history) fallen(counters map[string]uint64) bool {
 	return len(h) > 0 && slices.ContainsFunc(host.Telling, func(name string) bool { return counters[name] < h.last().counters[name] })
 }
 
-// compare says what has risen of late, in a namespace whose counters were read before.
-func (m *machine) compare(s *host.Snapshot, at time.Duration) {
+// compare says what has risen since shortly before a time, in a namespace whose counters were read before; at is when
+// they were read now.
+func (m *machine) compare(s *host.Snapshot, since, at time.Duration) {
 	if s.Counters == nil {
 		return
 	}
@@ -139,7 +140,7 @@ func (m *machine) compare(s *host.Snapshot, at time.Duration) {
 	if h.fallen(s.Counters) {
 		h = nil
 	}
-	for len(h) > 1 && at-h[1].at >= ago {
+	for len(h) > 1 && since-h[1].at >= ago {
 		h = h[1:]
 	}
 	if len(h) > 0 {
@@ -170,18 +171,18 @@ func soonAfter(ctx context.Context, delay time.Duration) context.Context {
 }
 
 // ask has namespaces read. It does not wait: the Inquiry asks for no more than there is room for.
-func (m *machine) ask(netns []uint32) {
-	for _, inode := range netns {
-		m.asked <- inode
+func (m *machine) ask(asks []diagnose.Ask) {
+	for _, a := range asks {
+		m.asked <- a
 		m.due++
 	}
 }
 
 // work reads what is asked for, for as long as the process lives.
 func (m *machine) work() {
-	for inode := range m.asked {
+	for ask := range m.asked {
 		var e event.Event
-		m.live.rights.during(func() { e = m.state(inode) })
+		m.live.rights.during(func() { e = m.state(ask) })
 		m.read <- e
 		select {
 		case <-time.After(readPause):
@@ -191,14 +192,15 @@ func (m *machine) work() {
 }
 
 // state reads a namespace.
-func (m *machine) state(inode uint32) event.Event {
+func (m *machine) state(ask diagnose.Ask) event.Event {
+	inode := ask.Netns
 	e := event.Event{Kind: event.State, Time: tracer.Now(), Netns: inode}
 	ctx, cancel := context.WithTimeout(m.reading, readTime)
 	defer cancel()
 	var s *host.Snapshot
 	if ns, err := read.Netns(inode); err == nil {
 		s = read.Snapshot(ctx, ns, m.options)
-		m.compare(s, e.Time)
+		m.compare(s, ask.Since, e.Time)
 	} else {
 		delete(m.counters, inode)
 		s = &host.Snapshot{Netns: inode, Unread: []host.Unread{{Part: host.PartAll, Why: err.Error()}}}

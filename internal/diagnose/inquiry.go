@@ -37,7 +37,7 @@ type Inquiry struct {
 	// asked is the number of states that are being read.
 	asked int
 	// asks are the namespaces whose state is wanted and was not asked for yet.
-	asks  []uint32
+	asks  []Ask
 	sites journey.Sites
 	// late and over: see Until; nil: never.
 	late, over func() bool
@@ -59,10 +59,16 @@ type state struct {
 	tried trials
 }
 
-// need is what a namespace is needed for: how many losses wait for its state, and when the last one was.
+// need is what a namespace is needed for: how many losses wait for its state, and when the first and the last one were.
 type need struct {
-	count int
-	last  time.Duration
+	count       int
+	first, last time.Duration
+}
+
+// Ask is a network namespace, by inode number, whose state is wanted for losses since that time of the events.
+type Ask struct {
+	Netns uint32
+	Since time.Duration
 }
 
 // waiting is a journey that has ended.
@@ -120,13 +126,13 @@ func (q *Inquiry) Finish() []Verdict {
 	return q.ready(true)
 }
 
-// Asks are the network namespaces, by inode number, whose state is wanted now; each is named once until it was read.
-func (q *Inquiry) Asks() (netns []uint32) {
+// Asks are the network namespaces whose state is wanted now; each is named once until it was read.
+func (q *Inquiry) Asks() (asks []Ask) {
 	if q == nil {
 		return nil
 	}
-	netns, q.asks = q.asks, nil
-	return netns
+	asks, q.asks = q.asks, nil
+	return asks
 }
 
 // want asks for the state of a namespace that has losses, unless it is being read already, or was after the last one.
@@ -135,7 +141,7 @@ func (q *Inquiry) want(inode uint32) {
 		s.asked = true
 		q.asked++
 		q.states[inode] = s
-		q.asks = append(q.asks, inode)
+		q.asks = append(q.asks, Ask{inode, q.needs[inode].first})
 	}
 }
 
@@ -208,8 +214,9 @@ func (q *Inquiry) queue(ended []journey.Journey) {
 		n := q.needs[inode]
 		if n.count == 0 {
 			q.order = append(q.order, inode)
+			n.first = q.now
 		}
-		q.needs[inode] = need{n.count + 1, q.now}
+		q.needs[inode] = need{n.count + 1, n.first, q.now}
 		q.want(inode)
 	}
 }

@@ -56,7 +56,7 @@ func TestALossWaitsForAStateReadAfterIt(t *testing.T) {
 	q := NewInquiry()
 	expect(t, "what arrived waits for nothing", q.Add(tick(1*time.Second), []journey.Journey{arrived(1)}), 1)
 	expect(t, "a loss waits", q.Add(tick(2*time.Second), []journey.Journey{lost(2)}))
-	if asks := q.Asks(); len(asks) != 1 || asks[0] != here {
+	if asks := q.Asks(); len(asks) != 1 || asks[0].Netns != here {
 		t.Errorf("asks %v, want %d", asks, here)
 	}
 	if asks := q.Asks(); len(asks) != 0 {
@@ -114,10 +114,10 @@ func TestStatesOfNamespacesThatAreGoneAreGivenBack(t *testing.T) {
 	at := time.Second
 	for i := range uint32(1000) {
 		q.Add(tick(at), []journey.Journey{lostIn(i + 1)})
-		for _, inode := range q.Asks() {
+		for _, ask := range q.Asks() {
 			at += time.Second
-			if told := q.Add(readIn(t, inode, at), nil); len(told) != 1 {
-				t.Fatalf("the state of namespace %d tells of %d losses", inode, len(told))
+			if told := q.Add(readIn(t, ask.Netns, at), nil); len(told) != 1 {
+				t.Fatalf("the state of namespace %d tells of %d losses", ask.Netns, len(told))
 			}
 		}
 		at += time.Second
@@ -153,7 +153,7 @@ func TestWhatFoundNoRoomIsAskedForAgain(t *testing.T) {
 		if len(asks) > MaxAsked {
 			t.Fatalf("%d are asked for at a time", len(asks))
 		}
-		told += len(q.Add(readIn(t, asks[0], 2*time.Second), nil))
+		told += len(q.Add(readIn(t, asks[0].Netns, 2*time.Second), nil))
 		asks = append(asks[1:], q.Asks()...)
 	}
 	if told != all {
