@@ -291,7 +291,7 @@ func addAddress(vip netip.Addr, dev string) command.Fix {
 func vipState(s Subject, st *State) *finding {
 	vip := s.vip()
 	a := st.Route(s.flow())
-	if s.Reply || s.Tunnelled || s.redirected() || st.Owns(vip) || a.Type == "local" || a.Forbidden() {
+	if s.Reply || s.Tunnelled || s.redirected() || st.Owns(vip) || a.Type == "local" || a.Type == host.Undecided || a.Forbidden() {
 		return nil
 	}
 	f := &finding{evidence: []evidence{got(vip, st.Route(host.Flow{Dst: vip}))}}

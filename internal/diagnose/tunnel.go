@@ -26,7 +26,7 @@ func tunnelRows() []row {
 			fits: func(s Subject, _ *State) bool { return s.Tunnelled },
 			check: func(s Subject, st *State) *finding {
 				a := st.Route(s.flow())
-				if !s.Tunnelled || a.Type == "local" || a.Forbidden() {
+				if !s.Tunnelled || a.Type == "local" || a.Type == host.Undecided || a.Forbidden() {
 					return nil
 				}
 				return &finding{
