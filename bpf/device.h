@@ -77,6 +77,11 @@ static __always_inline int meet(struct sk_buff *skb, const struct spot *at, __u3
 		still = !(p.flags & PACKET_QUOTED) &&
 			is_still(t, &fresh, place == PLACE_NET_DEV_QUEUE, p.inner.protocol);
 	}
+	if (!ours && place == PLACE_NETIF_RECEIVE_SKB && is_odd(&p.outer, &p.inner)) {
+		count(&counters.ipip);
+		if (!is_carrier(&p.outer))
+			count(&counters.not_ipv4);
+	}
 	if (ours && !still && !matches(&p)) {
 		if (place == PLACE_NETIF_RECEIVE_SKB && !counters.matched)
 			count_other(&p);
@@ -89,6 +94,9 @@ static __always_inline int meet(struct sk_buff *skb, const struct spot *at, __u3
 	}
 	if (place == PLACE_IP_LOCAL_OUT)
 		set_length(&p, skb);
+	if (place == PLACE_NETIF_RECEIVE_SKB && p.outer.protocol == IPPROTO_IPIP &&
+	    p.flags & PACKET_TUNNELLED)
+		carries(&p.outer);
 	if (!t)
 		name(&fresh, &p);
 	fresh.ifindex = at->ifindex;

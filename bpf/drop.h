@@ -64,6 +64,24 @@ static __always_inline void emit_last(void *ctx, struct sk_buff *skb, const stru
 #define NO_HEADER 0xffff
 
 /*
+ * The packet that dies, if it is one of the service: it matches, or it is what a director of the service sent in IPIP and
+ * is no IPv4 packet.
+ */
+static __always_inline bool read_dead(struct packet *p, const unsigned char *ip)
+{
+	int in_front;
+
+	if (parse(p, ip))
+		return !(p->flags & PACKET_QUOTED) && matches(p);
+	in_front = odd_outer(address_of(ip));
+	if (in_front < 0 || !read_ip(&p->outer, ip - in_front))
+		return false;
+	__builtin_memset(&p->inner, 0, sizeof(p->inner));
+	p->flags = PACKET_NO_INNER;
+	return true;
+}
+
+/*
  * XDP, a full backlog and, where functions can't be watched, the hooks of output free packets that no
  * other place has seen. Whether it had a life before that is told by where it is freed: user space knows.
  */
@@ -80,7 +98,7 @@ static __always_inline int emit_death(void *ctx, struct sk_buff *skb, __u64 loca
 		return 0;
 	ip = header && header != NO_HEADER ? BPF_CORE_READ(skb, head) + header
 					   : BPF_CORE_READ(skb, data);
-	if (!parse(&p, ip) || p.flags & PACKET_QUOTED || !matches(&p))
+	if (!read_dead(&p, ip))
 		return 0;
 	if (!dev)
 		dev = dst_dev(skb);
@@ -89,6 +107,8 @@ static __always_inline int emit_death(void *ctx, struct sk_buff *skb, __u64 loca
 	if (config.netns && t.netns != config.netns && (t.netns || p.inner.protocol != IPPROTO_UDP))
 		return 0;
 	name(&t, &p);
+	if (p.flags & PACKET_NO_INNER)
+		t.id = mix(mix(p.outer.id, carrier_of(&p.outer)), p.outer.tot_len);
 	t.ifindex = BPF_CORE_READ(dev, ifindex);
 	t.seen = bpf_ktime_get_ns();
 	emit_last(ctx, skb, &t, &p, &s, location);

@@ -152,6 +152,7 @@ enum packet_flag {
 	PACKET_FLOW = 4, /* no packet: only addresses, ports and protocol of inner are valid */
 	PACKET_PORTS = 8, /* sport and dport are valid (first fragment of TCP or UDP) */
 	PACKET_OPTIONS = 16, /* inner has IP options */
+	PACKET_NO_INNER = 32, /* what IPIP carried is no IPv4 packet: only outer is valid, which may be taken off already */
 };
 
 /* What a packet looks like: on first sight and whenever its device or its outer header changed. */

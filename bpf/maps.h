@@ -79,9 +79,17 @@ struct counts {
 	__u64 untracked; /* packets that matched and could not be followed */
 	__u64 matched; /* packets that matched */
 	__u64 ipip; /* IPIP packets that arrived */
+	__u64 not_ipv4; /* of them those that carried no IPv4 packet, and came from no director of the service */
 };
 
 struct counts counters;
+
+/*
+ * Between whom IPIP has carried packets that match: the outer header's addresses, where their hash says. Of two pairs with
+ * one hash the later one is known.
+ */
+#define CARRIERS_BITS 6
+__u64 carriers[1 << CARRIERS_BITS];
 
 /*
  * Set while the run lasts. Before every probe is attached a packet would be seen at half of its places; when the run

@@ -130,6 +130,67 @@ static __always_inline const unsigned char *behind_tunnel(const struct ipv4 *ip,
 	return NULL;
 }
 
+/* Does an IPIP packet carry no IPv4 packet? inner is what is behind its header. __ip_local_out has yet to write a length. */
+static __always_inline bool is_odd(const struct ipv4 *outer, const struct ipv4 *inner)
+{
+	__u16 length = __builtin_bswap16(outer->tot_len);
+
+	if (outer->version != 4 || outer->protocol != IPPROTO_IPIP || IS_FRAGMENT(outer))
+		return false;
+	return inner->version != 4 || (length && length < header_len(outer) + sizeof(*inner));
+}
+
+static __always_inline __u64 carrier_of(const struct ipv4 *outer)
+{
+	return outer->saddr | (__u64)outer->daddr << 32;
+}
+
+static __always_inline __u64 *carrier_slot(__u64 carrier)
+{
+	return &carriers[carrier * 0x9e3779b97f4a7c15ULL >> (64 - CARRIERS_BITS)];
+}
+
+static __always_inline bool is_carrier(const struct ipv4 *outer)
+{
+	__u64 carrier = carrier_of(outer);
+
+	return *carrier_slot(carrier) == carrier;
+}
+
+/* IPIP with these addresses carries packets of the service. */
+static __always_inline void carries(const struct ipv4 *outer)
+{
+	__u64 carrier = carrier_of(outer), *slot = carrier_slot(carrier);
+
+	if (*slot != carrier)
+		*slot = carrier;
+}
+
+/*
+ * Is the packet whose IP header should be at `start` one that a director of the service sent, and that carries no IPv4
+ * packet? Then its outer header is so many bytes in front of that; else -1.
+ *
+ * A global function: the verifier looks at it once.
+ */
+__noinline int odd_outer(__u64 start)
+{
+	const unsigned char *at = (void *)start;
+	struct ipv4 ip, other;
+
+	if (!read_ip(&ip, at))
+		return -1;
+	if (ip.version == 4) {
+		if (!is_carrier(&ip) || !read_ip(&other, at + header_len(&ip)) ||
+		    !is_odd(&ip, &other))
+			return -1;
+		return 0;
+	}
+	at -= sizeof(ip); /* the tunnel took it off: it lies in front */
+	if (!read_ip(&other, at) || other.ihl != 5 || !is_odd(&other, &ip) || !is_carrier(&other))
+		return -1;
+	return sizeof(ip);
+}
+
 /*
  * As a number: the verifier lets nothing unknown be added to a pointer, and gives none to a global function.
  */
@@ -181,7 +242,7 @@ __noinline __u64 locate(__u64 start)
 		at = next;
 		if (!(where & PACKET_QUOTED))
 			where |= PACKET_TUNNELLED;
-		if (!read_ip(&ip, at))
+		if (!read_ip(&ip, at) || ip.version != 4)
 			return 0;
 		l4 = at + header_len(&ip);
 	}
@@ -218,7 +279,7 @@ static __always_inline bool parse_plainly(struct packet *p, const unsigned char 
 	tunnelled = p->outer.protocol == IPPROTO_IPIP;
 	if (tunnelled)
 		last = &p->inner;
-	if (p->outer.version != 4 || last->ihl != 5 || IS_FRAGMENT(last) ||
+	if (p->outer.version != 4 || last->version != 4 || last->ihl != 5 || IS_FRAGMENT(last) ||
 	    (last->protocol != IPPROTO_TCP && last->protocol != IPPROTO_UDP))
 		return false;
 	if (!tunnelled) {

@@ -29,6 +29,7 @@ const (
 	packetFlow      = 4
 	packetPorts     = 8
 	packetOptions   = 16
+	packetNoInner   = 32
 )
 
 // decoder turns records of the ring into events.
@@ -102,6 +103,7 @@ func decodePacket(b []byte) *event.Packet {
 		FlowOnly: flags&packetFlow != 0,
 		HasPorts: flags&packetPorts != 0,
 		Options:  flags&packetOptions != 0,
+		NoInner:  flags&packetNoInner != 0,
 		Seq:      be.Uint32(b[60:]),
 		Ack:      be.Uint32(b[64:]),
 		TCPFlags: event.TCPFlags(b[68]),
@@ -109,7 +111,7 @@ func decodePacket(b []byte) *event.Packet {
 		Segments: binary.LittleEndian.Uint16(b[74:]),
 		SkbLen:   binary.LittleEndian.Uint32(b[76:]),
 	}
-	if flags&(packetTunnelled|packetQuoted) != 0 {
+	if flags&(packetTunnelled|packetQuoted|packetNoInner) != 0 {
 		outer := decodeHeader(b[24:])
 		p.Outer = &outer
 	}

@@ -53,7 +53,7 @@ func TestBothHalvesAgreeOnNumbers(t *testing.T) {
 		"section_type": {"SECTION_PACKET": sectionPacket, "SECTION_DROP": sectionDrop},
 		"packet_flag": {
 			"PACKET_TUNNELLED": packetTunnelled, "PACKET_QUOTED": packetQuoted, "PACKET_FLOW": packetFlow,
-			"PACKET_PORTS": packetPorts, "PACKET_OPTIONS": packetOptions,
+			"PACKET_PORTS": packetPorts, "PACKET_OPTIONS": packetOptions, "PACKET_NO_INNER": packetNoInner,
 		},
 		"ip_vs_method": {
 			"IP_VS_METHOD_NAT": uint64(event.MethodNAT), "IP_VS_METHOD_LOCAL": uint64(event.MethodLocal),

@@ -31,6 +31,7 @@ type ipiptraceCounts struct {
 	Untracked uint64
 	Matched   uint64
 	Ipip      uint64
+	NotIpv4   uint64
 }
 
 type ipiptraceDestination struct {
@@ -135,6 +136,7 @@ const (
 	ipiptraceProgSkDataReady          = "sk_data_ready"
 	ipiptraceProgTcpProbe             = "tcp_probe"
 	ipiptraceProgTcpSendReset         = "tcp_send_reset"
+	ipiptraceVarCarriers              = "carriers"
 	ipiptraceVarConfig                = "config"
 	ipiptraceVarCounters              = "counters"
 	ipiptraceVarDropRecordType        = "drop_record_type"
@@ -252,6 +254,7 @@ type ipiptraceMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ipiptraceVariableSpecs struct {
+	Carriers         *ebpf.VariableSpec `ebpf:"carriers"`
 	Config           *ebpf.VariableSpec `ebpf:"config"`
 	Counters         *ebpf.VariableSpec `ebpf:"counters"`
 	DropRecordType   *ebpf.VariableSpec `ebpf:"drop_record_type"`
@@ -308,6 +311,7 @@ func (m *ipiptraceMaps) Close() error {
 //
 // It can be passed to loadIpiptraceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ipiptraceVariables struct {
+	Carriers         *ebpf.Variable `ebpf:"carriers"`
 	Config           *ebpf.Variable `ebpf:"config"`
 	Counters         *ebpf.Variable `ebpf:"counters"`
 	DropRecordType   *ebpf.Variable `ebpf:"drop_record_type"`

@@ -229,7 +229,7 @@ func (t *Tracer) counters() ipiptraceCounts {
 
 func (t *Tracer) totals() event.Totals {
 	c := t.counters()
-	totals := event.Totals{Lost: c.Lost, Untracked: c.Untracked, IPIP: c.Ipip, Missed: t.missed()}
+	totals := event.Totals{Lost: c.Lost, Untracked: c.Untracked, IPIP: c.Ipip, NotIPv4: c.NotIpv4, Missed: t.missed()}
 	if c.Matched == 0 {
 		totals.Inner = t.others()
 	}

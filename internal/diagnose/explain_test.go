@@ -173,6 +173,9 @@ func losses() map[string]loss {
 		"by GRE, and a tunnel is there": {byGRE, realServer(func(s *host.Snapshot) { s.Links[2].Type = "gre" }), "tunnel-mode-mismatch", Inferred, ""},
 		"a source route": {optional("NOT_SPECIFIED"), realServer(set("net/ipv4/conf/all/accept_source_route", "0"), set("net/ipv4/conf/tunl0/accept_source_route", "1")),
 			"source-route", Observed, "sysctl -w net.ipv4.conf.all.accept_source_route=1"},
+		"no IPv4 packet in IPIP":                 {noInner(dropped("ip_rcv_core", "IP_INHDR", "tunl0", false), 80), realServer(), "malformed-packet", Inferred, ""},
+		"the same, and no reason":                {noInner(dropped("ip_rcv_core", "", "tunl0", false), 80), realServer(), "malformed-packet", Inferred, ""},
+		"IPIP that ends before its inner header": {noInner(dropped("tunnel4_rcv", "NOT_SPECIFIED", "eth0", true), 28), realServer(), "malformed-packet", Inferred, ""},
 		"a wrong option":                         {rejected(optional("NOT_SPECIFIED"), journey.ByICMP, 12, 0), realServer(), "malformed-packet", Inferred, ""},
 		"options, and they may come":             {optional("NOT_SPECIFIED"), realServer(set("net/ipv4/conf/all/accept_source_route", "1"), set("net/ipv4/conf/tunl0/accept_source_route", "1")), unknown, NotKnown, ""},
 		"options, and a strict filter":           {optional(""), realServer(strict, set("net/ipv4/conf/all/accept_source_route", "0")), "rp-filter", Observed, "sysctl -w net.ipv4.conf.tunl0.rp_filter=2"},
@@ -285,4 +288,14 @@ func FuzzExplain(f *testing.F) {
 			t.Errorf("lost %v, cause %+v", j.Lost(), v.Cause)
 		}
 	})
+}
+
+// noInner is the loss of what a director sent in IPIP, so long with its outer header, and is no IPv4 packet.
+func noInner(j journey.Journey, length uint16) journey.Journey {
+	nothing := netip.AddrFrom4([4]byte{})
+	outer := *j.Outer
+	outer.Len = length
+	j.Outer = &outer
+	j.Packet = event.Packet{NoInner: true, Outer: &outer, Inner: event.Header{Src: nothing, Dst: nothing}}
+	return j
 }

@@ -67,6 +67,13 @@ func packetRows() []row {
 			bare: malformed,
 		},
 		{
+			// A tunnel frees what is too short for an inner header before it asks whose it is (tunnel4_rcv).
+			code: "malformed-packet", stage: outer,
+			at:   sure(site.NoTunnel),
+			fits: func(s Subject, _ *State) bool { return s.Packet.NoInner && s.Outer.Len < 40 },
+			bare: malformed,
+		},
+		{
 			code: "ttl-expired", stage: forwarding,
 			at: sure(site.TTL),
 			bare: func(s Subject) finding {
@@ -149,6 +156,9 @@ func countedSum(f finding, st *State, group string) *finding {
 }
 
 func malformed(s Subject) finding {
+	if s.Packet.NoInner {
+		return finding{summary: fmt.Sprintf("what came from %s in IPIP is no IPv4 packet: it is cut off, or of another protocol", s.Outer.Src)}
+	}
 	what := "inner"
 	if s.Tunnelled {
 		what = "outer"

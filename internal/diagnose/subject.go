@@ -220,9 +220,12 @@ func (s Subject) answer() Subject {
 	return a
 }
 
-// short reports whether the header in view promises more bytes than there are.
+// short reports whether the header in view promises more bytes than there are, or is none.
 func (s Subject) short() bool {
 	p := s.Packet
+	if p.NoInner {
+		return true
+	}
 	if s.Outer != nil && s.Tunnelled {
 		return p.Outer != nil && uint32(s.Outer.Len) > p.SkbLen // it may have got its outer header since
 	}

@@ -110,6 +110,10 @@ func (a *Assembler) begin(e event.Event, k key) *flight {
 	if f.quoted {
 		return f
 	}
+	if e.Packet.NoInner {
+		f.flow = &flow{} // of none
+		return f
+	}
 	fk, dir := keyOf(e.Packet)
 	f.flow, f.way = a.flowOf(fk), dir
 	f.reply = a.isReply(e.Packet)

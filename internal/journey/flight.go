@@ -218,7 +218,7 @@ func (f *flight) move(e event.Event) {
 		f.ttl = p.Inner.TTL
 		f.segments = max(f.segments, p.Segments)
 		f.shape(p.Outer)
-		if !sameEnds(p, &f.packet) {
+		if !p.NoInner && !sameEnds(p, &f.packet) {
 			f.changed = p
 		}
 	}

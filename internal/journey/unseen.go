@@ -25,6 +25,9 @@ var senders = []string{
 // had done its work: a socket kept it when its journey was over, or had it when the run began.
 func diesUnseen(f *flight, d event.Drop) bool {
 	where := function(d.Function)
+	if f.packet.NoInner {
+		return f.diesOdd(where, d.Reason)
+	}
 	if slices.Contains(receivers, where) {
 		f.arrive()
 		return true
@@ -36,4 +39,25 @@ func diesUnseen(f *flight, d event.Drop) bool {
 	}
 	f.leaving = sent
 	return true
+}
+
+// Who looks at the packet that a tunnel carries: a tunnel, which wants as many bytes as a header has, and IP behind it.
+var (
+	tunnelReceivers = []string{"tunnel4_rcv", "ip_tunnel_rcv", "ipip_rcv", "ipip_tunnel_rcv"}
+	headerReaders   = []string{"ip_rcv_core", "ip_rcv"}
+)
+
+// diesOdd reports whether a director's packet that carries no IPv4 packet was freed because of that. What becomes of it
+// elsewhere is nobody's loss.
+func (f *flight) diesOdd(where, reason string) bool {
+	f.arrive()
+	f.cameIPIP = true
+	switch {
+	case slices.Contains(tunnelReceivers, where):
+		return true
+	case slices.Contains(headerReaders, where) && reason != "OTHERHOST" && reason != "IP_CSUM":
+		f.decapped, f.tunnelled = true, false
+		return true
+	}
+	return false
 }

@@ -57,6 +57,9 @@ func accountLine(a journey.Account) string {
 	if a.Untracked > 0 {
 		parts = append(parts, fmt.Sprintf("untracked %d", a.Untracked))
 	}
+	if a.Totals != nil && a.Totals.NotIPv4 > 0 {
+		parts = append(parts, fmt.Sprintf("IPIP without an IPv4 packet %d", a.Totals.NotIPv4))
+	}
 	return strings.Join(append(parts, probesLine(a.Probes)), " · ")
 }
 

@@ -43,7 +43,7 @@ type jsonJourney struct {
 	Role      string          `json:"role,omitempty"`
 	Direction string          `json:"direction"`
 	Outer     *jsonOuter      `json:"outer,omitempty"`
-	Inner     jsonInner       `json:"inner"`
+	Inner     *jsonInner      `json:"inner,omitempty"`
 	Steps     []jsonStep      `json:"steps"`
 	More      int             `json:"more,omitempty"`
 	Fate      string          `json:"fate"`
@@ -145,8 +145,12 @@ func journeyOf(j journey.Journey, stack bool) jsonJourney {
 
 func hexID(id uint64) string { return fmt.Sprintf("%016x", id) }
 
-func innerOf(p event.Packet) jsonInner {
-	in := jsonInner{Proto: protocol(p.Inner.Protocol), Src: p.Inner.Src, Dst: p.Inner.Dst, Len: p.Inner.Len}
+// innerOf is nil if what was tunnelled is no IPv4 packet.
+func innerOf(p event.Packet) *jsonInner {
+	if p.NoInner {
+		return nil
+	}
+	in := &jsonInner{Proto: protocol(p.Inner.Protocol), Src: p.Inner.Src, Dst: p.Inner.Dst, Len: p.Inner.Len}
 	if p.HasPorts {
 		in.Sport, in.Dport = &p.SrcPort, &p.DstPort
 		if p.Inner.Protocol == protoTCP {
@@ -220,6 +224,7 @@ type jsonAccount struct {
 	LostEvents uint64     `json:"lost_events"`
 	Missed     *uint64    `json:"missed,omitempty"`
 	Untracked  uint64     `json:"untracked"`
+	NotIPv4    uint64     `json:"not_ipv4,omitempty"`
 	Probes     jsonProbes `json:"probes"`
 	Losses     []jsonLoss `json:"losses,omitempty"`
 	Seen       *jsonSeen  `json:"seen,omitempty"`
@@ -262,6 +267,9 @@ func accountOf(a journey.Account) jsonAccount {
 		Type: "account", Journeys: a.Journeys, Arrived: a.Arrived, Lost: a.Lost, Open: a.Open, Unknown: a.Unknown,
 		Events: a.Events, LostEvents: a.LostEvents, Missed: a.Missed, Untracked: a.Untracked,
 		Probes: jsonProbes{Attached: []string{}, Skipped: []jsonSkipped{}},
+	}
+	if a.Totals != nil {
+		out.NotIPv4 = a.Totals.NotIPv4
 	}
 	for _, p := range a.Probes {
 		if p.Attached() {

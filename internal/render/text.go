@@ -186,9 +186,13 @@ func answer(r journey.Reject) string {
 }
 
 func endpoint(p event.Packet, source bool) string {
-	addr, port := p.Inner.Dst, p.DstPort
+	h, port := p.Inner, p.DstPort
+	if p.NoInner {
+		h = *p.Outer
+	}
+	addr := h.Dst
 	if source {
-		addr, port = p.Inner.Src, p.SrcPort
+		addr, port = h.Src, p.SrcPort
 	}
 	if p.HasPorts {
 		return fmt.Sprintf("%s:%d", addr, port)
@@ -204,6 +208,9 @@ var flagNames = []struct {
 
 // kind is what a packet is: its TCP flags, or its protocol.
 func kind(p event.Packet) string {
+	if p.NoInner {
+		return "IPIP without an IPv4 packet"
+	}
 	if p.Inner.Protocol != protoTCP || !p.HasPorts {
 		return strings.ToUpper(protocol(p.Inner.Protocol))
 	}

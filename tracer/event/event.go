@@ -102,6 +102,8 @@ type Packet struct {
 
 	// Options: Inner has IP options.
 	Options bool
+	// NoInner: what Outer carried is no IPv4 packet; only Outer is valid, which may have been taken off already.
+	NoInner bool
 
 	// SrcPort and DstPort are valid if HasPorts: TCP or UDP, not a later fragment.
 	HasPorts         bool

@@ -146,6 +146,9 @@ func (p *Packet) check() error {
 	if p == nil {
 		return nil
 	}
+	if p.NoInner && p.Outer == nil {
+		return errors.New("a packet without a header")
+	}
 	err := checkAddrs(p.Inner.Src, p.Inner.Dst)
 	if p.Outer != nil {
 		err = cmp.Or(err, checkAddrs(p.Outer.Src, p.Outer.Dst))

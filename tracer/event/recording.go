@@ -251,6 +251,7 @@ type packetRecord struct {
 	FlowOnly bool          `json:"fl,omitzero"`
 	HasPorts bool          `json:"hp,omitzero"`
 	Options  bool          `json:"op,omitzero"`
+	NoInner  bool          `json:"ni,omitzero"`
 	SrcPort  uint16        `json:"sp,omitzero"`
 	DstPort  uint16        `json:"dp,omitzero"`
 	Seq      uint32        `json:"sq,omitzero"`
@@ -318,7 +319,7 @@ func encodePacket(p *Packet) *packetRecord {
 	}
 	return &packetRecord{
 		Dev: p.Dev, Outer: (*headerRecord)(p.Outer), Inner: headerRecord(p.Inner),
-		Quoted: p.Quoted, FlowOnly: p.FlowOnly, HasPorts: p.HasPorts, Options: p.Options,
+		Quoted: p.Quoted, FlowOnly: p.FlowOnly, HasPorts: p.HasPorts, Options: p.Options, NoInner: p.NoInner,
 		SrcPort: p.SrcPort, DstPort: p.DstPort, Seq: p.Seq, Ack: p.Ack, TCPFlags: p.TCPFlags,
 		ICMPType: p.ICMPType, ICMPCode: p.ICMPCode, UDPLen: p.UDPLen, Segments: p.Segments, SkbLen: p.SkbLen,
 	}
@@ -367,7 +368,7 @@ func (p *packetRecord) packet() *Packet {
 	}
 	return &Packet{
 		Dev: p.Dev, Outer: (*Header)(p.Outer), Inner: Header(p.Inner),
-		Quoted: p.Quoted, FlowOnly: p.FlowOnly, HasPorts: p.HasPorts, Options: p.Options,
+		Quoted: p.Quoted, FlowOnly: p.FlowOnly, HasPorts: p.HasPorts, Options: p.Options, NoInner: p.NoInner,
 		SrcPort: p.SrcPort, DstPort: p.DstPort, Seq: p.Seq, Ack: p.Ack, TCPFlags: p.TCPFlags,
 		ICMPType: p.ICMPType, ICMPCode: p.ICMPCode, UDPLen: p.UDPLen, Segments: p.Segments, SkbLen: p.SkbLen,
 	}

@@ -38,6 +38,10 @@ func sampleEvents() []Event {
 				HasPorts: true, SrcPort: 41522, DstPort: 80, Seq: 4294967295, Ack: 1, TCPFlags: SYN | ECE, Segments: 2, SkbLen: 60,
 			},
 		},
+		{
+			Time: 78 * time.Second, Place: KfreeSkb, First: true, Skb: 9, Seen: 9, ID: 9,
+			Packet: &Packet{NoInner: true, Outer: &Header{Src: client, Dst: vip, Protocol: 4}, Inner: Header{Src: netip.AddrFrom4([4]byte{}), Dst: netip.AddrFrom4([4]byte{})}},
+		},
 		{Time: 78*time.Second + 1, Place: NfHookSlow, Returned: true, Skb: 1, Seen: 1, ID: 1, Value: -1, Aux: 1 | 2<<8},
 		{Time: 78*time.Second + 2, Place: GroMerged, Skb: 1, Seen: 1, ID: 1, Peer: 1 << 63},
 		{
@@ -152,8 +156,8 @@ func parts(e Event) []any {
 func TestATruncatedRecordingSaysSoAfterWhatCameBefore(t *testing.T) {
 	data := write(t, sampleRun(), sampleEvents())
 	_, events, err := read(t, data[:len(data)-10])
-	if !errors.Is(err, ErrTruncated) || !strings.Contains(err.Error(), "line 12") {
-		t.Errorf("%v, want truncated in line 12", err)
+	if !errors.Is(err, ErrTruncated) || !strings.Contains(err.Error(), "line 13") {
+		t.Errorf("%v, want truncated in line 13", err)
 	}
 	if len(events) != len(sampleEvents())-1 {
 		t.Errorf("%d events before the end", len(events))

@@ -64,6 +64,8 @@ type Totals struct {
 	Untracked uint64 `json:"untracked"`
 	// IPIP is the number of IPIP packets seen arriving, whether or not they matched.
 	IPIP uint64 `json:"ipip"`
+	// NotIPv4 is how many of them carried no IPv4 packet and had other addresses than those that carry the service's.
+	NotIPv4 uint64 `json:"not_ipv4,omitempty"`
 	// Inner counts arriving packets (of IPIP the inner header) that did not match, by destination; the most frequent first, at most ten.
 	Inner []Destination `json:"inner,omitempty"`
 }
