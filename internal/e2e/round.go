@@ -69,7 +69,7 @@ func (s set) rounds(tier string) []round {
 	var faults, modules []fault.Scenario
 	for _, f := range fault.Scenarios() {
 		switch {
-		case f.Code == "" || tier != auto && (unforced(f) || len(s.forced) > 0 && !slices.Contains(s.forced, f.Name)):
+		case f.Name == "healthy" || tier != auto && (unforced(f) || len(s.forced) > 0 && !slices.Contains(s.forced, f.Name)):
 		case f.Pinned:
 			modules = append(modules, f)
 		default:
@@ -90,8 +90,9 @@ func (s set) rounds(tier string) []round {
 	return rounds
 }
 
-// unforced are the faults that only auto is to show: a notice depends on what is watched, too.
-func unforced(s fault.Scenario) bool { return s.Notice || s.Unforced }
+// unforced are the scenarios that only auto is to show: a notice depends on what is watched, too, and those without a
+// fault are asked of once.
+func unforced(s fault.Scenario) bool { return s.Code == "" || s.Notice || s.Unforced }
 
 // faultsOf are those for which the role is to be watched.
 func faultsOf(watched lab.Role, all []fault.Scenario) (of []fault.Scenario) {
@@ -146,7 +147,11 @@ func (o options) round(ctx context.Context, r *report, l *lab.Lab, rd round) err
 	r.check(rd.String()+"/ready", soon(w.ready))
 	var played []window
 	for _, s := range rd.scenarios {
-		played = append(played, o.scenario(ctx, r, l, w, rd, s))
+		play := o.scenario
+		if s.Code == "" {
+			play = o.twin
+		}
+		played = append(played, play(ctx, r, l, w, rd, s))
 	}
 	var crowds []crowd
 	if rd.healthy > 0 {
@@ -162,6 +167,9 @@ func (o options) round(ctx context.Context, r *report, l *lab.Lab, rd round) err
 	for _, p := range played {
 		name := fmt.Sprintf("%s/%s", rd, p.scenario.Name)
 		r.check(name+"/nothing-else", o.nothingElse(l, w, rd, p, account.missed()))
+		if p.scenario.Code == "" {
+			r.check(name+"/silent", silent(p.scenario, w.during(p)))
+		}
 		if p.first != nil {
 			r.check(name+"/missed", excused(p, account))
 		}

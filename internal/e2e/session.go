@@ -23,7 +23,7 @@ func (o options) sessions(ctx context.Context, r *report, l *lab.Lab, only *rege
 			// What is a notice is not lost.
 			rd := rd
 			rd.show, rd.healthy = show, 0
-			rd.scenarios = slices.DeleteFunc(slices.Clone(rd.scenarios), func(s fault.Scenario) bool { return s.Notice != (show == "all") })
+			rd.scenarios = slices.DeleteFunc(slices.Clone(rd.scenarios), func(s fault.Scenario) bool { return s.Code == "" || s.Notice != (show == "all") })
 			if rd, ok := rd.only(only); ok {
 				r.check(rd.String()+"/"+show, o.sessionsOf(ctx, r, l, rd))
 			}

@@ -55,7 +55,10 @@ func (o options) verdict(l *lab.Lab, w *watch, rd round, during window, t lab.Tr
 func (o options) nothingElse(l *lab.Lab, w *watch, rd round, during window, missed int) error {
 	journeys := w.during(during)
 	for _, t := range during.scenario.Traffic {
-		want, _ := o.expected(l, during.scenario, t.Proto, rd.tier)
+		want, ok := o.expected(l, during.scenario, t.Proto, rd.tier)
+		if !ok {
+			continue
+		}
 		// One that was sent again may have been explained when the fault was repaired already.
 		ours := func(j line) bool { return want.ours(j) && o.match(l, j, want, anyCode) == nil }
 		flows := map[flow]bool{}

@@ -9,14 +9,13 @@ import (
 // programFaults are packets that a program, a rule or a setting refuses close to the service: at a device's
 // driver, at tunl0, at the service's cgroup or at its own socket.
 func programFaults() []Scenario {
-	again := []lab.Step{stopListening(), listen()}
 	return []Scenario{
 		{
 			Name:    "xdp-native",
 			Summary: "An XDP program in the driver of eth0 drops IPIP packets.",
 			Code:    "xdp-drop",
-			Inject:  []lab.Step{xdp(lab.RealServer, "eth0", xdpNative, true)},
-			Undo:    []lab.Step{xdp(lab.RealServer, "eth0", xdpNative, false)},
+			Inject:  []lab.Step{xdp(lab.RealServer, "eth0", xdpNative, dropIPIP())},
+			Undo:    []lab.Step{xdp(lab.RealServer, "eth0", xdpNative, nil)},
 			Traffic: expect(lab.TimedOut),
 			Losses:  both(Loss{Fate: "dropped", Functions: []string{"veth_xdp_rcv_skb", "veth_xdp_rcv", "veth_poll"}, Reasons: []string{"NOT_SPECIFIED", "XDP"}, Dev: "eth0"}),
 		},
@@ -50,7 +49,7 @@ func programFaults() []Scenario {
 			Summary: "The service has a filter on its sockets, and it lets nothing pass.",
 			Code:    "socket-filter-drop",
 			Inject:  []lab.Step{filterSockets()},
-			Undo:    again,
+			Undo:    again(),
 			Traffic: expect(lab.TimedOut),
 			Losses: []Loss{
 				{Proto: lab.TCP, Fate: "dropped", Functions: tcpReceive, Reasons: []string{"SOCKET_FILTER"}, Dev: "tunl0"},
@@ -86,7 +85,7 @@ func programFaults() []Scenario {
 			Summary: "The service expects signed segments from the client, and the client signs none.",
 			Code:    "tcp-auth",
 			Inject:  []lab.Step{wantSignatures()},
-			Undo:    again,
+			Undo:    again(),
 			Traffic: only(lab.TCP, expect(lab.TimedOut)),
 			Losses:  []Loss{{Proto: lab.TCP, Fate: "dropped", Functions: tcpReceive, Reasons: []string{"TCP_MD5NOTFOUND"}, Dev: "tunl0"}},
 		},
@@ -95,7 +94,7 @@ func programFaults() []Scenario {
 			Summary: "The service takes only what came by no router, and the director is one.",
 			Code:    "min-ttl",
 			Inject:  []lab.Step{wantNeighbours()},
-			Undo:    again,
+			Undo:    again(),
 			Traffic: only(lab.TCP, expect(lab.TimedOut)),
 			Losses:  []Loss{{Proto: lab.TCP, Fate: "dropped", Functions: tcpReceive, Reasons: []string{"NOT_SPECIFIED", "TCP_MINTTL"}, Dev: "tunl0"}},
 		},
@@ -104,7 +103,7 @@ func programFaults() []Scenario {
 			Summary: "A program that chooses sockets gives the service's port to none.",
 			Code:    "sk-lookup-drop",
 			Inject:  []lab.Step{lookUpNothing()},
-			Undo:    again,
+			Undo:    again(),
 			Traffic: expect(lab.Refused),
 			Losses:  unheard("tunl0"),
 		},
@@ -119,3 +118,6 @@ func programFaults() []Scenario {
 		},
 	}
 }
+
+// again starts the service anew.
+func again() []lab.Step { return []lab.Step{stopListening(), listen()} }

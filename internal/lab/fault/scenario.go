@@ -35,6 +35,8 @@ type Scenario struct {
 	At, Watched lab.Role
 	// Unforced: a forced back-end, which watches everything at once and perhaps no function, sees it differently.
 	Unforced bool
+	// Notices are those that may be given of a scenario without a fault.
+	Notices []string
 	// Counts are what the traffic raises at least once a connection or packet: that the client is unhappy does not
 	// prove that it is for the reason it should be. Firewalls, tc and a wrong MAC count nothing by themselves.
 	Counts []Count

@@ -25,8 +25,8 @@ func TestScenarioIsOneWordWithOneSentence(t *testing.T) {
 		if !strings.HasSuffix(s.Summary, ".") {
 			t.Errorf("%s: %q is not a sentence", s.Name, s.Summary)
 		}
-		if s.Name != "healthy" && s.Code == "" {
-			t.Errorf("%s expects no cause", s.Name)
+		if (s.Code == "") != strings.HasPrefix(s.Name, "healthy") {
+			t.Errorf("%s expects the cause %q", s.Name, s.Code)
 		}
 		if len(s.Traffic) == 0 {
 			t.Errorf("%s has no traffic", s.Name)

@@ -94,6 +94,11 @@ func removeAddr(r lab.Role, dev string, addr netip.Addr) lab.Step {
 	}
 }
 
+// withoutAddr takes an address with its prefix off a device.
+func withoutAddr(r lab.Role, dev, prefix string) lab.Step {
+	return unless("Address not found", unless("Cannot assign", run(r, "ip", "addr", "del", prefix, "dev", dev)))
+}
+
 // run runs a command in the namespace; without output if it ends well.
 func run(r lab.Role, argv ...string) lab.Step { return runWith(r, "", argv...) }
 

@@ -74,17 +74,17 @@ func liftMemlock() {
 	_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
 }
 
-// xdp puts that program on a device, or takes it away; mode is where it runs.
-func xdp(r lab.Role, dev string, mode int, on bool) lab.Step {
+// xdp puts a program on a device, or takes what is there away if it is nil; mode is where it runs.
+func xdp(r lab.Role, dev string, mode int, program asm.Instructions) lab.Step {
 	return lab.Step{
-		What: fmt.Sprintf("%s: XDP program on %s: %v", r, dev, on),
+		What: fmt.Sprintf("%s: XDP program on %s: %v", r, dev, program != nil),
 		Do: func(_ context.Context, l *lab.Lab) error {
 			fd := -1 // none
-			if on {
+			if program != nil {
 				liftMemlock()
 				p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-					Name: "lab_drop", Type: ebpf.XDP, License: "Dual BSD/GPL",
-					Instructions: dropIPIP(),
+					Name: "lab_xdp", Type: ebpf.XDP, License: "Dual BSD/GPL",
+					Instructions: program,
 				})
 				if err != nil {
 					return err
