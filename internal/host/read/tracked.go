@@ -11,11 +11,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"ipiptrace/internal/host"
 )
+
+// trackedTime bounds the reading of the table of tracked connections, which may have a million: other parts come after it.
+const trackedTime = 5 * time.Second
 
 // connections reads /proc/net/nf_conntrack: the same by netlink would load a module where nobody has asked for it yet.
 func (r *reader) connections(c *host.Conntrack) error {
@@ -30,7 +34,7 @@ func (r *reader) connections(c *host.Conntrack) error {
 		return err
 	}
 	defer f.Close()
-	ctx, cancel := context.WithTimeout(r.ctx, runTime)
+	ctx, cancel := context.WithTimeout(r.ctx, trackedTime)
 	defer cancel()
 	return tracked(ctx, f, c, r.options.VIPs)
 }
