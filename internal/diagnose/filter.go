@@ -3,13 +3,10 @@ package diagnose
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
-	"ipiptrace/internal/ruleset"
 	"ipiptrace/internal/site"
-	"ipiptrace/tracer/event"
 )
 
 // filterRows are the causes in netfilter and beside it.
@@ -84,6 +81,14 @@ func filterRows() []row {
 				Fix:     []string{"# Start the program, or let the rule bypass it (nft: queue flags bypass to N; iptables: --queue-bypass)"},
 				Prevent: "bypass in every queue rule.",
 			},
+		},
+		{
+			code: "firewall-reject", stage: filter, minds: rules,
+			at: sure(site.Hook), fits: unreadRule(true), bare: bareRule,
+		},
+		{
+			code: "firewall-drop", stage: filter, minds: rules,
+			at: sure(site.Hook, site.HookUnnamed), fits: unreadRule(false), bare: bareRule,
 		},
 		{
 			code: "xfrm-policy", stage: filter, needs: []host.Part{host.PartXFRM},
@@ -200,170 +205,6 @@ func securityState(s Subject, st *State) *finding {
 		},
 		consistent: true, doubtful: true,
 	}
-}
-
-// hooked is the header that the hook sees.
-func (s Subject) hooked() ruleset.Packet {
-	p := headers(s.Now)
-	p.Hook = s.Hook
-	if o := s.Outer; o != nil && s.Tunnelled {
-		p.Src, p.Dst, p.Proto, p.TTL, p.Length, p.HasPorts, p.Fragment = o.Src, o.Dst, o.Protocol, o.TTL, o.Len, false, o.Frag&0x1fff != 0
-	}
-	return p
-}
-
-// filteredPacket is the packet as the hook sees it: with its devices, and what connection tracking has made of it.
-func filteredPacket(s Subject, h *host.Snapshot) ruleset.Packet {
-	p := s.hooked()
-	switch p.Hook {
-	case "output", "postrouting", "egress":
-		p.OIF = s.Dev
-		if p.OIF == "" {
-			p.OIF = h.Route(host.Flow{Src: p.Src, Dst: p.Dst}).Dev
-		}
-	case "forward":
-		p.IIF = s.Dev
-		p.OIF = h.Route(host.Flow{Src: p.Src, Dst: p.Dst, IIF: p.IIF}).Dev
-	default:
-		p.IIF = s.Dev
-	}
-	if s.Segments > 1 {
-		p.Length = 0 // merged, or not cut yet
-	}
-	if !s.Supposed {
-		p.CT = tracking(h, p)
-	}
-	return p
-}
-
-// headers are what rules read of a packet that has left its tunnel.
-func headers(p event.Packet) ruleset.Packet {
-	return ruleset.Packet{
-		Src: p.Inner.Src, Dst: p.Inner.Dst, Proto: p.Inner.Protocol, TTL: p.Inner.TTL,
-		Length: p.Inner.Len, Fragment: p.Inner.Frag&0x1fff != 0, HasPorts: p.HasPorts,
-		Sport: p.SrcPort, Dport: p.DstPort, Flags: uint8(p.TCPFlags), ICMPType: p.ICMPType, ICMPCode: p.ICMPCode,
-	}
-}
-
-// evaluate is what the rules do with the packet. If none of them drops a packet of the state that it should have in
-// connection tracking, it may have had another: a wrong checksum, for one, makes it invalid.
-func evaluate(s Subject, h *host.Snapshot, rules *ruleset.Ruleset) (ruleset.Packet, ruleset.Outcome) {
-	p := filteredPacket(s, h)
-	o := rules.Evaluate(p)
-	if o.Rule == nil && len(o.Candidates) == 0 && o.Tracked && p.CT != 0 {
-		p.CT = 0
-		o = rules.Evaluate(p)
-		if o.Rule != nil {
-			o.Candidates, o.Rule = []ruleset.Rule{*o.Rule}, nil
-		}
-	}
-	if r := s.Rule; r != nil {
-		o = o.Confirm(h, ruleset.Seen{Handle: r.Handle, Next: r.Next, NextKnown: r.NextKnown})
-	}
-	return p, o
-}
-
-// firewallState finds the rule, or the policy, that drops the packet, or rejects it. Of those that may have, only
-// ones that answer count if the packet was answered.
-func firewallState(s Subject, st *State, rejects bool) *finding {
-	if s.Hook == "" {
-		return nil
-	}
-	p, o := st.filtered()
-	verb := map[bool]string{true: "reject", false: "drop"}[rejects]
-	if s.Rejected {
-		o.Candidates = slices.DeleteFunc(slices.Clone(o.Candidates), func(r ruleset.Rule) bool { return !r.Rejects })
-	}
-	rule, summary := o.Rule, "%s %ss the packet"
-	if rule == nil && len(o.Candidates) == 1 {
-		rule, summary = &o.Candidates[0], "of the rules at the hook "+p.Hook+" only %s can %s the packet"
-		if o.Against {
-			summary = "%s %ss the packet, as the kernel was seen doing, though by what was read of it it would not"
-		}
-	}
-	switch {
-	case rule != nil && rule.Rejects == rejects:
-		return &finding{
-			summary:  fmt.Sprintf(summary, where(*rule), verb),
-			evidence: slices.Concat(evidenceOf(*rule), trackedAs(p, o), s.gone(o)), fix: letPass(s, st, *rule, p), rule: rule,
-			mend: dropRuleOf(*rule), doubtful: o.Rule == nil, consistent: o.Rule == nil,
-		}
-	case rule != nil, len(o.Candidates) == 0, o.Candidates[0].Rejects != rejects, rejects && !s.Rejected:
-		return nil
-	}
-	return &finding{
-		summary:    fmt.Sprintf("one of %d rules at the hook %s %ss the packet", len(o.Candidates), p.Hook, verb),
-		candidates: o.Candidates, doubtful: true, consistent: true,
-	}
-}
-
-// letPass are the commands that take back what the rule does to the packet. The policy that drops it in its outer
-// header is met again when that is gone.
-func letPass(s Subject, st *State, r ruleset.Rule, p ruleset.Packet) command.Fix {
-	fix := ruleset.Fix(r, p)
-	if r.Policy == "" || p.Proto != protoIPIP {
-		return fix
-	}
-	inner := headers(s.Now)
-	inner.Hook = p.Hook
-	for _, l := range tunnels(st.Snapshot) {
-		if l.Up && takes(l, s) {
-			inner.IIF = l.Name
-		}
-	}
-	inner.CT = tracking(st.Snapshot, inner)
-	if o := st.rules.Evaluate(inner); o.Rule != nil && o.Rule.Same(r) {
-		fix = fix.And(ruleset.Fix(*o.Rule, inner))
-	}
-	return fix
-}
-
-// where names a rule in a sentence.
-func where(r ruleset.Rule) string {
-	place := fmt.Sprintf("chain %s of %s table %s %s", r.Chain, r.Backend, r.Family, r.Table)
-	if r.Backend != "nft" {
-		place = fmt.Sprintf("chain %s of %s table %s", r.Chain, r.Backend, r.Table)
-	}
-	switch {
-	case r.Policy != "":
-		return "the policy of " + place
-	case r.Backend == "nft":
-		return fmt.Sprintf("the rule with handle %d in %s", r.Handle, place)
-	}
-	return fmt.Sprintf("rule %d in %s", r.Number, place)
-}
-
-// evidenceOf is a rule as it is listed. One that may have begun on an earlier line of the listing has no text.
-func evidenceOf(r ruleset.Rule) []evidence {
-	part := host.PartNft
-	if r.Backend != "nft" {
-		part = host.PartIPTables
-	}
-	switch {
-	case r.Policy != "":
-		return []evidence{by(part, "chain %s: policy drop, and no rule accepts the packet", r.Chain)}
-	case strings.TrimSpace(r.Text) != "":
-		return []evidence{{part, r.Text}}
-	case r.Backend == "nft":
-		return []evidence{by(part, "chain %s: handle %d, whose text cannot be read safely", r.Chain, r.Handle)}
-	}
-	return []evidence{by(part, "chain %s: rule %d, which has no text", r.Chain, r.Number)}
-}
-
-// trackedAs is what connection tracking has the packet for, if a rule has asked.
-func trackedAs(p ruleset.Packet, o ruleset.Outcome) []evidence {
-	if !o.Tracked || p.CT == 0 {
-		return nil
-	}
-	return []evidence{by(host.PartConntrack, "/proc/net/nf_conntrack: to connection tracking the packet is %s", p.CT)}
-}
-
-// gone says that the kernel used a rule that was not there any more when the ruleset was read.
-func (s Subject) gone(o ruleset.Outcome) []evidence {
-	if !o.Gone || s.Rule == nil {
-		return nil
-	}
-	return []evidence{seen("the kernel was seen using a rule with handle %d, which the ruleset did not have when it was read", s.Rule.Handle)}
 }
 
 func xfrmState(s Subject, st *State) *finding {

@@ -142,7 +142,7 @@ func (l lostPacket) rest(st *State) (way []supposed) {
 // atHooks is a packet between the hooks that it passes, and at each of them.
 func (s Subject) atHooks(on side, hooks ...string) []supposed {
 	at := s.Hook
-	s.Hook, s.Rule, s.Rejected, s.Reset = "", nil, false, false
+	s.Hook, s.Bridged, s.Rule, s.Rejected, s.Reset = "", false, nil, false, false
 	all := []supposed{{s, on}}
 	for _, hook := range hooks {
 		x := s

@@ -31,8 +31,9 @@ type Subject struct {
 	// Dev is the device on which it is, or by which it leaves if Leaving.
 	Dev     string
 	Leaving bool
-	// Hook is the netfilter hook at which it is, empty if it is at none.
-	Hook string
+	// Hook is the netfilter hook at which it is, empty if it is at none. Bridged: it is one of the family bridge.
+	Hook    string
+	Bridged bool
 	// Rule is the rule that the kernel was seen using for it; Rejected: the kernel answered, Reset: with a TCP reset.
 	Rule            *journey.NftRule
 	Rejected, Reset bool
@@ -71,7 +72,7 @@ func wasLost(j journey.Journey) lostPacket {
 	s.Tunnelled, s.Dev, s.Netns = last.Tunnelled || !ok && j.Outer != nil, last.Dev, placeOf(j)
 	if d := j.Drop; d != nil {
 		s.Tunnelled = s.Tunnelled || d.Tunnelled
-		s.Hook, s.Rule = d.NfHook, d.Rule
+		s.Hook, s.Bridged, s.Rule = d.NfHook, d.Bridged, d.Rule
 		if d.Dev != "" {
 			s.Dev = d.Dev
 		}

@@ -28,14 +28,16 @@ const (
 	PartModules    Part = "modules"
 	PartNft        Part = "nftables"
 	PartIPTables   Part = "iptables"
-	PartSockets    Part = "sockets"
-	PartConntrack  Part = "conntrack"
-	PartIPVS       Part = "ipvs"
-	PartXFRM       Part = "xfrm"
-	PartFilters    Part = "tc"
-	PartCgroups    Part = "cgroup programs"
-	PartLookups    Part = "socket lookup programs"
-	PartCounters   Part = "counters"
+	// PartEBTables are the tables of bridges (ebtables-legacy): nothing reads them.
+	PartEBTables  Part = "ebtables"
+	PartSockets   Part = "sockets"
+	PartConntrack Part = "conntrack"
+	PartIPVS      Part = "ipvs"
+	PartXFRM      Part = "xfrm"
+	PartFilters   Part = "tc"
+	PartCgroups   Part = "cgroup programs"
+	PartLookups   Part = "socket lookup programs"
+	PartCounters  Part = "counters"
 )
 
 // Snapshot is the state of one network namespace.

@@ -44,6 +44,11 @@ func textual(args []string) bool {
 	return true
 }
 
+// ByHandle reports whether a rule of iptables is deleted by the handle that nft shows of it.
+func (r Rule) ByHandle() bool {
+	return r.Backend == "iptables-nft" && r.Policy == "" && r.InKernel != 0 && !textual(r.Args)
+}
+
 // iptablesFix deletes a rule, or lets the packet's service pass before the chain's policy is asked.
 //
 // A rule that iptables would not find by its text is deleted by its handle, as nft does with any rule in nf_tables, and
@@ -59,7 +64,7 @@ func iptablesFix(r Rule, p Packet) command.Fix {
 	if textual(r.Args) {
 		return command.Of("% -t % -D % %", program, table, chain, command.IPTablesRule(r.Args))
 	}
-	if r.InKernel != 0 {
+	if r.ByHandle() {
 		byHandle := command.Of("nft delete rule ip % % handle %", table, command.Identifier("chain", r.Chain), command.Number(r.InKernel))
 		if byHandle.Refused() == "" {
 			return byHandle

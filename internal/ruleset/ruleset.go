@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"ipiptrace/internal/host"
 )
@@ -71,6 +72,8 @@ type Outcome struct {
 	Rule *Rule
 	// Candidates may drop it, in the order in which the packet meets them; none with Rule.
 	Candidates []Rule
+	// Unread are parts of what the hook runs that were not read: Candidates are of the rest, and none is certain.
+	Unread []host.Part
 	// Tracked: a rule was asked that looks at the packet's state in connection tracking.
 	Tracked bool
 	// Against: the kernel was seen using the Candidates, by whose text they do not drop the packet. Gone: the rule
@@ -83,6 +86,29 @@ type Outcome struct {
 //
 // Of several states in connection tracking each is tried: rules that ask for one after the other exclude each other.
 func (r *Ruleset) Evaluate(p Packet) Outcome {
+	o := r.asRead(p)
+	if o.Unread = r.unread(p); len(o.Unread) > 0 && o.Rule != nil {
+		o.Rule, o.Candidates = nil, []Rule{*o.Rule}
+	}
+	return o
+}
+
+// unread are the parts of what the packet's hook runs that were not read.
+func (r *Ruleset) unread(p Packet) (parts []host.Part) {
+	if !r.host.Knows(host.PartNft) {
+		parts = append(parts, host.PartNft)
+	}
+	switch ebtables := func(m string) bool { return strings.HasPrefix(m, "ebtable_") }; {
+	case p.Bridged && slices.ContainsFunc(r.host.Modules, ebtables):
+		parts = append(parts, host.PartEBTables)
+	case !p.Bridged && p.Hook != "ingress" && p.Hook != "egress" && !r.host.Knows(host.PartIPTables):
+		parts = append(parts, host.PartIPTables)
+	}
+	return parts
+}
+
+// asRead is the outcome as far as the rules were read.
+func (r *Ruleset) asRead(p Packet) Outcome {
 	whole := r.evaluate(p, p.CT.known())
 	if p.CT.single() || !whole.Tracked {
 		return together([]Outcome{whole})

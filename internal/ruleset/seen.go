@@ -30,6 +30,8 @@ func (o Outcome) Confirm(s *host.Snapshot, seen Seen) Outcome {
 		o.Rule, o.Candidates = nil, both
 	case len(used) > 0:
 		o.Rule, o.Candidates, o.Against = nil, used, true
+	case slices.Contains(o.Unread, host.PartNft): // it is one of those that were not read
+		o.Rule, o.Candidates = nil, nil
 	default:
 		o.Rule, o.Candidates, o.Gone = nil, found, true
 	}

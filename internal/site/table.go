@@ -118,7 +118,7 @@ var table = []row{
 	{site: TunnelPolicyUnsaid, functions: []string{"ipip_tunnel_rcv", "ipip_rcv"}, when: End.unsaid},
 	{site: Decapsulation, functions: []string{"ip_tunnel_rcv"}, when: End.unsaid},
 	{site: Hook, when: func(e End) bool { return e.Hook != "" && e.Decider != ipvs }},
-	{site: HookUnnamed, reasons: []string{"NETFILTER_DROP"}, when: func(e End) bool { return e.Hook == "" }},
+	{site: HookUnnamed, reasons: []string{"NETFILTER_DROP"}, when: func(e End) bool { return e.Hook == "" && e.Decider != ipvs }},
 	{site: InputHook, when: func(e End) bool { return e.Hook == "input" }},
 	{site: IPVS, when: func(e End) bool { return e.Decider == ipvs }},
 	{site: IPVSOutput, functions: []string{"ip_vs_tunnel_xmit", "__ip_vs_get_out_rt"}},

@@ -1,0 +1,77 @@
+package diagnose
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"ipiptrace/internal/host"
+	"ipiptrace/internal/journey"
+)
+
+// TestADropByNetfilterIsAFirewalls though the rules were not read: it is inferred, and says what was not read.
+func TestADropByNetfilterIsAFirewalls(t *testing.T) {
+	unread := func(parts ...host.Part) func(*host.Snapshot) {
+		return func(s *host.Snapshot) {
+			s.Unread = append(s.Unread, host.Unread{Part: host.PartSockets, Why: "not permitted"})
+			for _, p := range parts {
+				s.Unread = append(s.Unread, host.Unread{Part: p, Why: "it took longer than 5s"})
+			}
+		}
+	}
+	all := unread(host.PartNft, host.PartIPTables)
+	drops := stateful(t, "drop")
+	handle := &journey.NftRule{Handle: 12}
+	for what, test := range map[string]struct {
+		hook string
+		rule *journey.NftRule
+		s    *host.Snapshot
+		// code, says and unread are of the cause; how many parts.
+		code, says string
+		unread     int
+	}{
+		"nothing was read":                      {"input", nil, nil, "firewall-drop", "what netfilter runs at the hook input drops the packet, and not all rules were read", 1},
+		"no rules were read":                    {"input", nil, realServer(all), "firewall-drop", "not all rules were read", 2},
+		"nor those of nft, and it was one":      {"input", handle, realServer(all), "firewall-drop", "it is listed with its handle: nft -a list ruleset | grep 'handle 12$'", 2},
+		"only those of iptables were not":       {"input", nil, realServer(drops, unread(host.PartIPTables)), "firewall-drop", "of the rules at the hook input that were read only the policy of chain", 1},
+		"the kernel used one that has gone":     {"input", handle, realServer(), "firewall-drop", "handle 12$", 0},
+		"all were read, and none drops it":      {"input", nil, realServer(), unknown, "no known cause explains it", 0},
+		"a hook of a device has no iptables":    {"ingress", nil, realServer(unread(host.PartIPTables)), unknown, "no known cause explains it", 2},
+		"without symbols nobody knows the hook": {"", nil, realServer(), "firewall-drop", "have no names here", 0},
+	} {
+		j := dropped("nf_hook_slow", "NETFILTER_DROP", "tunl0", false)
+		j.Drop.NfHook, j.Drop.Rule = test.hook, test.rule
+		c := Explain(j, test.s).Cause
+		if c.Code != test.code || !strings.Contains(c.Summary, test.says) || len(c.Unread) != test.unread || c.Certainty == Observed {
+			t.Errorf("%s: %s %s: %s; unread %q", what, c.Code, c.Certainty, c.Summary, c.Unread)
+		}
+	}
+}
+
+func TestRulesOfABridgeSeeItsPorts(t *testing.T) {
+	ported := func(s *host.Snapshot) {
+		s.Links[1].Master, s.Links[1].MasterKind = 9, "bridge"
+		s.Links = append(s.Links, host.Link{Index: 9, Name: "br0", Type: "bridge", Up: true})
+	}
+	s := realServer(ported)
+	port := s.Links[1].Name
+	second := realServer(ported)
+	second.Links = append(slices.Clip(second.Links), host.Link{Index: 10, Name: "eth1", Master: 9, MasterKind: "bridge"})
+	for what, test := range map[string]struct {
+		s       *host.Snapshot
+		dev     string
+		bridged bool
+		want    string
+	}{
+		"IPv4's rules, by br_netfilter":   {s, port, false, "br0"},
+		"the bridge's own":                {s, port, true, port},
+		"they see the port":               {s, "br0", true, port},
+		"one of several ports":            {second, "br0", true, ""},
+		"a device that is of no bridge":   {s, "tunl0", false, "tunl0"},
+		"a device that nobody knows more": {s, "gone", true, "gone"},
+	} {
+		if got := throughBridge(test.s, test.dev, test.bridged); got != test.want {
+			t.Errorf("%s: %q, want %q", what, got, test.want)
+		}
+	}
+}
