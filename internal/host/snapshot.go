@@ -338,10 +338,23 @@ type Service struct {
 	Scheduler string         `json:"scheduler"`
 	// Flags are IP_VS_SVC_F_*.
 	Flags uint32 `json:"flags,omitempty"`
-	// Timeout is that of persistence in seconds, 0 without.
-	Timeout      uint32        `json:"timeout,omitempty"`
+	// Timeout is that of persistence in seconds, 0 without; Netmask is that of the clients which persistence takes for
+	// one, Engine its engine ("sip"), empty for none.
+	Timeout uint32     `json:"timeout,omitempty"`
+	Netmask netip.Addr `json:"netmask,omitzero"`
+	Engine  string     `json:"engine,omitempty"`
+	// Destinations are in the kernel's order, by which schedulers that hash fill their tables.
 	Destinations []Destination `json:"destinations,omitempty"`
 }
+
+// IP_VS_SVC_F_*: persistence, one packet a connection, and two that are each scheduler's own.
+const (
+	ServicePersistent uint32 = 1 << iota
+	_
+	ServiceOnePacket
+	ServiceFallback // of sh and mh: another real server if the one of the hash is not available
+	ServicePort     // of sh and mh: the client's port is hashed, too
+)
 
 // Has reports whether a real server is one of the service's.
 func (s Service) Has(dest netip.AddrPort) bool {
@@ -353,10 +366,11 @@ type Destination struct {
 	Addr netip.AddrPort `json:"addr"`
 	// Method is "masq", "local", "tunnel", "route" or "bypass", as ipvsadm names them.
 	Method string `json:"method"`
-	// TunType is "ipip", "gue" or "gre".
-	TunType string `json:"tun_type,omitempty"`
-	TunPort uint16 `json:"tun_port,omitempty"`
-	Weight  int32  `json:"weight"`
+	// TunType is "ipip", "gue" or "gre"; TunFlags are IP_VS_TUNNEL_ENCAP_FLAG_*: 1 for a checksum, 2 for a remote one.
+	TunType  string `json:"tun_type,omitempty"`
+	TunPort  uint16 `json:"tun_port,omitempty"`
+	TunFlags uint16 `json:"tun_flags,omitempty"`
+	Weight   int32  `json:"weight"`
 	// Upper and Lower are the thresholds of connections, 0 for none.
 	Upper      uint32 `json:"upper,omitempty"`
 	Lower      uint32 `json:"lower,omitempty"`

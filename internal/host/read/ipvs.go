@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -21,9 +22,9 @@ const (
 
 	cmdService, cmdDest, cmdDaemon = 1, 2, 3
 
-	svcFamily, svcProtocol, svcAddr, svcPort, svcMark, svcFlags = 1, 2, 3, 4, 5, 7
+	svcFamily, svcProtocol, svcAddr, svcPort, svcMark, svcFlags, svcTimeout, svcNetmask, svcEngine = 1, 2, 3, 4, 5, 7, 8, 9, 11
 
-	destAddr, destPort, destUpper, destLower, destPersistent, destTunType, destTunPort = 1, 2, 5, 6, 9, 13, 14
+	destAddr, destPort, destUpper, destLower, destPersistent, destTunType, destTunPort, destTunFlags = 1, 2, 5, 6, 9, 13, 14, 15
 
 	daemonState, daemonBackup = 1, 2
 
@@ -52,9 +53,7 @@ func detailed(v *host.IPVS) error {
 		if s == nil {
 			continue
 		}
-		if flags := a[svcFlags]; len(flags) >= 4 {
-			s.Flags = binary.NativeEndian.Uint32(flags)
-		}
+		s.settings(a)
 		destinations, err := ipvsDump(family.ID, ipvsGetDest, serviceKey(a))
 		if err != nil {
 			return err
@@ -88,6 +87,20 @@ func serviceOf(v *host.IPVS, a attributes) *service {
 
 type service struct{ *host.Service }
 
+// settings are a service's; /proc/net/ip_vs has the timeout in ticks.
+func (s *service) settings(a attributes) {
+	s.Flags, s.Timeout = word32(a[svcFlags]), 0
+	if s.Flags&host.ServicePersistent == 0 {
+		return
+	}
+	s.Timeout = word32(a[svcTimeout])
+	if m := a[svcNetmask]; len(m) >= 4 {
+		s.Netmask = netip.AddrFrom4([4]byte(m[:4]))
+	}
+	s.Engine = strings.TrimRight(string(a[svcEngine]), "\x00")
+}
+
+// detail is what /proc/net/ip_vs leaves out of a real server.
 func (s *service) detail(a attributes) {
 	at := addrPort(a[destAddr], a[destPort])
 	for i := range s.Destinations {
@@ -102,6 +115,7 @@ func (s *service) detail(a attributes) {
 		if p := a[destTunPort]; len(p) >= 2 {
 			d.TunPort = binary.BigEndian.Uint16(p)
 		}
+		d.TunFlags = word16(a[destTunFlags])
 	}
 }
 
