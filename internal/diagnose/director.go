@@ -29,24 +29,27 @@ func directorRows() []row {
 		{
 			code: "ipvs-no-destination", stage: forwarding, needs: ipvs,
 			asked: directorSide,
-			at:    maybe(site.IPVS, site.InputHook), fits: isDirected, check: noDestinationState,
+			at:    maybe(site.IPVS, site.InputHook), fits: isScheduled, check: noDestinationState,
 			doc: Doc{
 				Where:   onDirector,
-				Means:   "The service has no real server that takes new connections.",
-				Kernel:  "ip_vs_in (5.10: ip_vs_remote_request4) drops in input, NETFILTER_DROP, ICMP 3/3 to the client.",
-				Confirm: []string{"ipvsadm -Ln  # weights of 0, or no destination"},
-				Fix:     []string{"ipvsadm -e -t VIP:PORT -r RIP:PORT -i -w 1"},
+				Means:   "The service has no real server that takes new connections, or its scheduler hashes (sh, mh, dh) and asks no other than the client's own, which has the weight 0.",
+				Kernel:  "ip_vs_in (5.10: ip_vs_remote_request4) drops in input, NETFILTER_DROP, ICMP 3/3 to the client. ip_vs_sh_schedule: no other real server without IP_VS_SVC_F_SCHED_SH_FALLBACK.",
+				Confirm: []string{"ipvsadm -Ln  # weights of 0, or no destination; the scheduler, and its flags"},
+				Fix: []string{
+					"ipvsadm -e -t VIP:PORT -r RIP:PORT -i -w 1  # with --tun-type and --tun-port, -x and -y as they are: what is not named is reset",
+					"ipvsadm -E -t VIP:PORT -s sh -b sh-fallback  # sh and mh: leave the real server at rest, and ask others",
+				},
 				Prevent: "A sorry server; health checks that do not fail all at once.",
 			},
 		},
 		{
 			code: "ipvs-overloaded", stage: forwarding, needs: ipvs,
 			asked: directorSide,
-			at:    maybe(site.IPVS, site.InputHook), fits: isDirected, check: overloadedState,
+			at:    maybe(site.IPVS, site.InputHook), fits: isScheduled, check: overloadedState,
 			doc: Doc{
 				Where:   onDirector,
-				Means:   "Every real server has as many connections as its upper threshold allows.",
-				Kernel:  "As ipvs-no-destination.",
+				Means:   "Every real server has as many connections as its upper threshold allows (with the scheduler ovf: as its weight), or the one that the scheduler has for this client (sh, mh, dh).",
+				Kernel:  "As ipvs-no-destination. ip_vs_bind_dest sets IP_VS_DEST_F_OVERLOAD, ip_vs_unbind_dest takes it away below the lower threshold, or below three quarters of the upper one.",
 				Confirm: []string{"ipvsadm -Ln --thresholds"},
 				Fix:     []string{"ipvsadm -e -t VIP:PORT -r RIP:PORT -i -x 0"},
 				Prevent: "A threshold above what the real server can do is none at all; more real servers.",
@@ -126,6 +129,18 @@ func directorRows() []row {
 // isDirected reports whether a virtual service takes the packet.
 func isDirected(s Subject, st *State) bool { return st.isDirector() && st.virtual(s) != nil }
 
+// isScheduled reports whether it takes it as what begins a connection: a scheduler is asked.
+func isScheduled(s Subject, st *State) bool {
+	if !isDirected(s, st) {
+		return false
+	}
+	sloppy, _ := st.Sysctl(sloppyTCP)
+	return s.begins() || sloppy != 0
+}
+
+// sloppyTCP names the setting by which any segment but a reset may begin a connection (tcp_conn_schedule).
+const sloppyTCP = "net/ipv4/vs/sloppy_tcp"
+
 func noRouteState(s Subject, st *State) *finding {
 	v := st.virtual(s)
 	if v == nil {
@@ -159,16 +174,23 @@ func noDestinationState(s Subject, st *State) *finding {
 			evidence: []evidence{by(host.PartIPVS, "ipvsadm -Ln: %s %s without destinations", s.proto(), v.Addr)},
 		}
 	}
+	r, ok := refuses(v, s, atRest)
+	if !ok {
+		return nil
+	}
 	f := &finding{summary: fmt.Sprintf("no real server of the service %s takes new connections: their weights are 0", v.Addr)}
-	for _, d := range v.Destinations {
-		if d.Weight > 0 {
-			return nil
-		}
+	if r.hashed {
+		f.summary = r.says(v, s, "has the weight 0")
+		f.evidence = r.shows(v, s)
+	}
+	for _, d := range r.by {
 		f.evidence = append(f.evidence, by(host.PartIPVS, "ipvsadm -Ln: -> %s %s weight 0", d.Addr, methodName[d.Method]))
 	}
-	d := v.Destinations[0]
-	f.fix = command.Of("ipvsadm -e % % -r % % -w 1", serviceFlag[v.Proto], command.Endpoint(v.Addr), command.Endpoint(d.Addr), methodFlag[d.Method])
-	f.mend = changeService(*v, func(v *host.Service) { v.Destinations[0].Weight = 1 })
+	f.fix, f.mend = weigh(*v, *r.by[0], 1)
+	if r.helped(v) {
+		f.fix, f.mend = fallBack(*v)
+	}
+	f.doubtful = r.guessed
 	return f
 }
 
@@ -182,10 +204,10 @@ func noConnectionState(s Subject, st *State) *finding {
 	f := &finding{
 		consistent: true, // the table of connections is not read for what is not in it
 		summary:    fmt.Sprintf("the director does not know this connection of %s, and the packet begins none", s.client()),
-		evidence:   []evidence{by(host.PartIPVS, "ipvsadm -Lnc: none of %s:%d to %s", s.client(), s.clientPort(), s.service()), st.says("net/ipv4/vs/sloppy_tcp")},
+		evidence:   []evidence{by(host.PartIPVS, "ipvsadm -Lnc: none of %s:%d to %s", s.client(), s.clientPort(), s.service()), st.says(sloppyTCP)},
 	}
-	if sloppy, ok := st.Sysctl("net/ipv4/vs/sloppy_tcp"); ok && sloppy == 0 && len(v.Destinations) == 1 {
-		f.fix, f.mend = command.Of("sysctl -w net.ipv4.vs.sloppy_tcp=1"), setSysctl("net/ipv4/vs/sloppy_tcp", 1)
+	if sloppy, ok := st.Sysctl(sloppyTCP); ok && sloppy == 0 && len(v.Destinations) == 1 {
+		f.fix, f.mend = command.Of("sysctl -w net.ipv4.vs.sloppy_tcp=1"), setSysctl(sloppyTCP, 1)
 	}
 	return f
 }
@@ -200,17 +222,16 @@ func removedState(s Subject, st *State) *finding {
 		if c.Client.Addr() != s.client() || c.Client.Port() != s.clientPort() || c.Virtual != s.service() || v.Has(c.Dest) {
 			continue
 		}
-		method := "tunnel"
-		if len(v.Destinations) > 0 {
-			method = v.Destinations[0].Method
+		was := host.Destination{Addr: c.Dest, Method: "tunnel", Weight: 1}
+		if len(v.Destinations) > 0 { // as the others
+			d := v.Destinations[0]
+			was.Method, was.TunType, was.TunPort, was.TunFlags = d.Method, d.TunType, d.TunPort, d.TunFlags
 		}
 		return &finding{
 			summary:  fmt.Sprintf("the connection belongs to the real server %s, which was removed from the service", c.Dest),
 			evidence: []evidence{by(host.PartIPVS, "ipvsadm -Lnc: %s %s %s %s", c.Client, c.Virtual, c.Dest, c.State), st.says("net/ipv4/vs/expire_nodest_conn")},
-			fix:      command.Of("ipvsadm -a % % -r % % -w 1", serviceFlag[v.Proto], command.Endpoint(v.Addr), command.Endpoint(c.Dest), methodFlag[method]),
-			mend: changeService(*v, func(v *host.Service) {
-				v.Destinations = append(v.Destinations, host.Destination{Addr: c.Dest, Method: method, Weight: 1})
-			}),
+			fix:      command.Of("ipvsadm -a % -r % % -w 1", serviceName(*v), command.Endpoint(c.Dest), methodFlags(was)),
+			mend:     changeService(*v, func(v *host.Service) { v.Destinations = append(v.Destinations, was) }),
 		}
 	}
 	return nil
@@ -218,42 +239,33 @@ func removedState(s Subject, st *State) *finding {
 
 func overloadedState(s Subject, st *State) *finding {
 	v := st.virtual(s)
-	if v == nil || len(v.Destinations) == 0 {
+	if v == nil {
 		return nil
 	}
-	f := &finding{summary: "every real server of the service has as many connections as it may have"}
-	for _, d := range v.Destinations {
-		if d.Weight <= 0 {
-			continue
-		}
-		if !full(d) {
-			return nil
-		}
-		f.evidence = append(f.evidence, by(host.PartIPVS, "ipvsadm -Ln --thresholds: %s upper %d, %d connections", d.Addr, d.Upper, d.Active+d.Inactive))
-		f.fix = f.fix.Then("ipvsadm -e % % -r % % -w % -x 0",
-			serviceFlag[v.Proto], command.Endpoint(v.Addr), command.Endpoint(d.Addr), methodFlag[d.Method], command.Number(d.Weight))
+	r, ok := refuses(v, s, isFull)
+	if !ok {
+		return nil
 	}
-	f.mend = changeService(*v, func(v *host.Service) {
-		for i := range v.Destinations {
-			v.Destinations[i].Upper = 0
+	f := &finding{summary: "every real server of the service has as many connections as it may have", doubtful: r.guessed}
+	if r.hashed {
+		f.summary = r.says(v, s, "has as many connections as it may have")
+		f.evidence = r.shows(v, s)
+	}
+	var mends []func(*State)
+	for _, d := range r.by {
+		if full(*d) {
+			f.evidence = append(f.evidence, by(host.PartIPVS, "ipvsadm -Ln --thresholds: %s upper %d, %d connections", d.Addr, d.Upper, d.Active+d.Inactive))
+		} else {
+			f.evidence = append(f.evidence, by(host.PartIPVS, "ipvsadm -Ln: -> %s weight %d, %d active connections, and ovf takes the weight for the limit", d.Addr, d.Weight, d.Active))
 		}
-	})
+		fix, mend := lift(*v, *d)
+		f.fix, mends = f.fix.And(fix), append(mends, mend)
+	}
+	f.mend = together(mends...)
+	if r.helped(v) {
+		f.fix, f.mend = fallBack(*v)
+	}
 	return f
-}
-
-// full reports whether a real server may take no new connection: it had as many as it may have, and has not fallen
-// below the lower threshold since, or below three quarters (ip_vs_unbind_dest).
-func full(d host.Destination) bool {
-	n := uint64(d.Active) + uint64(d.Inactive)
-	switch {
-	case d.Upper == 0:
-		return false
-	case n >= uint64(d.Upper):
-		return true
-	case d.Lower != 0:
-		return n >= uint64(d.Lower)
-	}
-	return n*4 >= uint64(d.Upper)*3
 }
 
 // backupOnly names the setting by which a director that is a backup leaves packets alone.
@@ -281,7 +293,7 @@ func loopState(s Subject, st *State) *finding {
 	f := &finding{summary: fmt.Sprintf("packets for %s come back to this director out of a tunnel: a real server runs IPVS with the same VIP", v.Addr)}
 	if st.behindTunnel(s) {
 		f.summary = fmt.Sprintf("this real server runs IPVS with the same VIP, and sends packets for %s on instead of taking them: they go in a circle", v.Addr)
-		f.fix = command.Of("ipvsadm -D % %", serviceFlag[v.Proto], command.Endpoint(v.Addr))
+		f.fix = command.Of("ipvsadm -D %", serviceName(*v))
 		f.mend = dropService(*v)
 	}
 	for _, d := range v.Destinations {
@@ -289,15 +301,6 @@ func loopState(s Subject, st *State) *finding {
 	}
 	return f
 }
-
-// How ipvsadm names protocols and methods.
-var (
-	serviceFlag = map[uint8]command.Part{protoTCP: command.Say("-t"), protoUDP: command.Say("-u")}
-	methodFlag  = map[string]command.Part{
-		"masq": command.Say("-m"), "tunnel": command.Say("-i"), "route": command.Say("-g"), "local": command.Say("-g"), "bypass": command.Say("-g"),
-	}
-	methodName = map[string]string{"masq": "Masq", "tunnel": "Tunnel", "route": "Route", "local": "Local", "bypass": "Bypass"}
-)
 
 func noServiceState(s Subject, st *State) *finding {
 	if st.IPVS == nil || s.proto() == "" || st.virtual(s) != nil {

@@ -57,7 +57,7 @@ func directed() map[string]loss {
 		"full":                       {byIPVS, balancer(as, server(2, 1, 1)), "ipvs-overloaded", Observed, "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 2 -x 0"},
 		"full, and some left since":  {byIPVS, balancer(as, server(1, 20, 15)), "ipvs-overloaded", Observed, "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1 -x 0"},
 		"full, and another at rest":  {byIPVS, balancer(as, server(1, 1, 1), host.Destination{Addr: other.Addr, Method: "route"}), "ipvs-overloaded", Observed, "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1 -x 0"},
-		"at rest":                    {byIPVS, balancer(as, server(0, 1, 1)), "ipvs-no-destination", Observed, "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1; ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1 -x 0"},
+		"at rest":                    {byIPVS, balancer(as, server(0, 5, 1)), "ipvs-no-destination", Observed, "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1 -x 5"},
 		"removed":                    {byIPVS, balancer(connected), "ipvs-destination-removed", Observed, "ipvsadm -a -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"},
 		"removed, another left":      {byIPVS, balancer(connected, other), "ipvs-destination-removed", Observed, "ipvsadm -a -t 10.99.0.1:80 -r 10.0.0.11:80 -g -w 1"},
 		"backup":                     {noSocket, balancer(set("net/ipv4/vs/backup_only", "1"), server(1, 0, 0)), "ipvs-backup", Observed, "sysctl -w net.ipv4.vs.backup_only=0"},

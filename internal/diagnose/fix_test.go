@@ -24,6 +24,7 @@ import (
 func repairable(t *testing.T) map[string]loss {
 	all := losses()
 	maps.Copy(all, directed())
+	maps.Copy(all, scheduled())
 	hooked := func(outer bool, hook string) journey.Journey {
 		j := dropped("nft_do_chain", "NETFILTER_DROP", "tunl0", outer)
 		j.Drop.NfHook = hook

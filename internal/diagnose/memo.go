@@ -9,14 +9,14 @@ import (
 )
 
 // sameToRules is what makes two packets the same to a firewall but for the client's port, which rules look at least:
-// to evaluate ten thousand rules for each packet of a flood would hold up the run.
+// to evaluate ten thousand rules for each packet of a flood would hold up the run. IPVS looks at the port, too.
 type sameToRules struct {
 	netns                        uint32
 	function, reason, hook, dev  string
 	direction                    journey.Direction
 	fate                         journey.Fate
 	src, dst, outerSrc, outerDst netip.Addr
-	service, port                uint16
+	service, port, clientPort    uint16
 	proto, flags                 uint8
 	tunnelled, gaps              bool
 	by                           string
@@ -90,6 +90,9 @@ func (s *state) explain(j journey.Journey) Verdict {
 	k := likeness(j)
 	if s.host != nil {
 		k.ct = tracking(s.host, wasLost(j).hooked())
+		if s.host.IPVS != nil && j.Drop.NfHook == "input" {
+			k.clientPort = wasLost(j).clientPort() // connections, and the hash of sh and mh
+		}
 	}
 	if v, known := s.said[k]; known {
 		v.Journey = j
