@@ -175,10 +175,11 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// FuzzAssembler makes events of bytes, four for each.
+// FuzzAssembler makes events of bytes, five for each.
 func FuzzAssembler(f *testing.F) {
-	f.Add([]byte{1, 0, 0, 1, 60, 1, 0, 0})
-	f.Add([]byte{1, 0, 1, 0, 1, 8, 1, 0, 254, 0, 0, 1, 1, 9, 1, 7, 16, 0, 0, 2})
+	f.Add([]byte{1, 0, 1, 1, 64, 60, 1, 0, 0, 64})
+	f.Add([]byte{1, 0, 1, 0, 64, 1, 8, 1, 0, 160, 254, 0, 0, 1, 224, 1, 9, 1, 7, 230, 16, 0, 0, 2, 0})
+	f.Add([]byte{16, 3, 1, 0, 64, 6, 1, 1, 0, 64, 60, 1, 9, 0, 200, 61, 3, 0, 0, 223, 2, 2, 1, 0, 231})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		checkBooks(t, "fuzz", fuzzed(data), everywhere())
 		checkBooks(t, "fuzz, tracepoints", fuzzed(data), tracepointTier())
@@ -282,15 +283,11 @@ func fuzzed(data []byte) []event.Event {
 	outer := ipip()
 	at := time.Second
 	var events []event.Event
-	for ; len(data) >= 4; data = data[4:] {
-		place, who, what, how := data[0], data[1], data[2], data[3]
-		at += time.Duration(how) * 10 * time.Millisecond
-		when := at
-		if how < byte(len(extremes)) {
-			when = extremes[how]
-		}
+	for ; len(data) >= 5; data = data[5:] {
+		place, who, what, how, when := data[0], data[1], data[2], data[3], data[4]
+		at = fuzzedTime(at, when)
 		e := event.Event{
-			Time: when, Place: event.Place(place % 72), Skb: uint64(who&7) + 1, Seen: time.Duration(who >> 3 & 3), ID: uint64(who>>5) + 1,
+			Time: at, Place: event.Place(place % 72), Skb: uint64(who&7) + 1, Seen: time.Duration(who >> 3 & 3), ID: uint64(who>>5) + 1,
 			First: what&1 != 0, Reused: what&3 == 3, Returned: what&4 != 0, Netns: uint32(what >> 3 & 3), Ifindex: uint32(what >> 5),
 			Value: int32(how&3) - 1, Aux: uint32(how), Peer: uint64(how&7) + 1,
 		}
@@ -316,6 +313,24 @@ func fuzzed(data []byte) []event.Event {
 		events = append(events, e)
 	}
 	return events
+}
+
+// fuzzedTime is the time of the next event: the same, a little later or earlier as CPUs are, much later, or one that only a
+// recording can have.
+func fuzzedTime(at time.Duration, when byte) time.Duration {
+	switch step := time.Duration(when & 31); when >> 5 {
+	case 0, 1:
+		return at
+	case 2, 3:
+		return at + step*time.Microsecond
+	case 4:
+		return at + step*100*time.Millisecond
+	case 5:
+		return at - step*time.Microsecond
+	case 6:
+		return at + step*step*step*time.Hour
+	}
+	return extremes[when&7]
 }
 
 // BenchmarkTenThousandOpenJourneys is the cost of an event while many journeys wait.
