@@ -54,6 +54,20 @@ func (a *audience) enough() bool {
 // all reports whether as many journeys were shown as were asked for.
 func (a *audience) all() bool { return a.count > 0 && a.shown.Journeys >= a.count }
 
+// wanted are the events that the audience still needs: once it has enough only those that count.
+func (a *audience) wanted(events event.Stream) event.Stream {
+	return func(yield func(event.Event, error) bool) {
+		for e, err := range events {
+			if err == nil && a.enough() && (e.Kind == event.Sighting || e.Kind == event.Tick) {
+				continue
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
 // account is a run's, for its audience: of the journeys that were shown, if so many were asked for.
 func (a *audience) account(run journey.Account) journey.Account {
 	if !a.all() {
@@ -75,8 +89,7 @@ type source struct {
 	stop func()
 }
 
-// follow assembles a stream up to its end, or to what can't be read, and has each loss explained. Once the
-// audience has enough, only what was counted is read.
+// follow assembles a stream up to its end, or to what can't be read, and has each loss explained.
 func follow(from source, assembler *journey.Assembler, inquiry *diagnose.Inquiry, a *audience) (err error) {
 	tell := func(verdicts []diagnose.Verdict) {
 		for _, v := range verdicts {
@@ -86,20 +99,19 @@ func follow(from source, assembler *journey.Assembler, inquiry *diagnose.Inquiry
 			from.ask(asks)
 		}
 	}
-	var e event.Event
-	for e, err = range from.events {
-		if err != nil {
-			break
+	for m, failed := range assembler.Assemble(a.wanted(from.events)) {
+		switch {
+		case failed != nil:
+			err = failed
+		case m.Last:
+			if a.show != nil {
+				a.show.last()
+			}
+			tell(inquiry.End(m.Ended))
+		default:
+			tell(inquiry.Add(m.Event, m.Ended))
 		}
-		if a.enough() && (e.Kind == event.Sighting || e.Kind == event.Tick) {
-			continue
-		}
-		tell(inquiry.Add(e, assembler.Add(e)))
 	}
-	if a.show != nil {
-		a.show.last()
-	}
-	tell(inquiry.End(assembler.Finish()))
 	if from.rest != nil {
 		for e, failed := range from.rest {
 			if failed != nil {

@@ -167,14 +167,17 @@ func recorded(t *testing.T) map[string]loss {
 			t.Fatal(err)
 		}
 		assembler, inquiry, states := journey.New(journey.Options{Run: in.Run()}), NewInquiry(), map[uint32]event.Event{}
-		for e, err := range in.Events() {
+		for m, err := range assembler.Assemble(in.Events()) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if e.Kind == event.State {
-				states[e.Netns] = e
+			if m.Last {
+				break
 			}
-			for _, v := range inquiry.Add(e, assembler.Add(e)) {
+			if m.Event.Kind == event.State {
+				states[m.Event.Netns] = m.Event
+			}
+			for _, v := range inquiry.Add(m.Event, m.Ended) {
 				if v.Cause == nil || len(v.Cause.Fix) == 0 {
 					continue
 				}

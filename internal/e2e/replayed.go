@@ -24,16 +24,15 @@ func replayed(run event.Run, events event.Stream) ([]line, error) {
 		}
 		return err
 	}
-	for e, err := range events {
-		if err == nil {
-			err = show(inquiry.Add(e, assembler.Add(e)))
+	for m, err := range assembler.Assemble(events) {
+		switch {
+		case err != nil:
+		case m.Last:
+			err = show(append(inquiry.End(m.Ended), inquiry.Finish()...))
+		default:
+			err = show(inquiry.Add(m.Event, m.Ended))
 		}
 		if err != nil {
-			return nil, err
-		}
-	}
-	for _, rest := range [][]diagnose.Verdict{inquiry.End(assembler.Finish()), inquiry.Finish()} {
-		if err := show(rest); err != nil {
 			return nil, err
 		}
 	}

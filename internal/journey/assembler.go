@@ -129,37 +129,38 @@ func watchedPlaces(probes []event.Probe) map[event.Place]bool {
 
 func (a *Assembler) watches(p event.Place) bool { return a.watched == nil || a.watched[p] }
 
-// Assemble groups events into journeys and yields each one when its fate is known, in order of end, and
-// what is open when the events end. An error of the stream ends it; the open journeys come first.
-func Assemble(events event.Stream, opts Options) iter.Seq2[Journey, error] {
-	return func(yield func(Journey, error) bool) {
-		a := New(opts)
+// Moment is an event and what it has ended.
+type Moment struct {
+	Event event.Event
+	// Ended are the journeys that have ended by the event's time, in order of end.
+	Ended []Journey
+	// Last: the events are over. There is no Event, and Ended are the journeys that were open, in order of first sighting.
+	Last bool
+}
+
+// Assemble groups events into journeys, up to their end or to an error, and yields a Moment for each event and then the
+// Last one. An error of the stream comes behind that. It is called once.
+func (a *Assembler) Assemble(events event.Stream) iter.Seq2[Moment, error] {
+	return func(yield func(Moment, error) bool) {
 		var failed error
 		for e, err := range events {
 			if err != nil {
 				failed = err
 				break
 			}
-			for _, j := range a.Add(e) {
-				if !yield(j, nil) {
-					return
-				}
-			}
-		}
-		for _, j := range a.Finish() {
-			if !yield(j, nil) {
+			if !yield(Moment{Event: e, Ended: a.add(e)}, nil) {
 				return
 			}
 		}
-		if failed != nil {
-			yield(Journey{}, failed)
+		if yield(Moment{Ended: a.finish(), Last: true}, nil) && failed != nil {
+			yield(Moment{}, failed)
 		}
 	}
 }
 
-// Add takes an event and returns the journeys that have ended by its time, in order of end. A time below 0 counts as 0
+// add takes an event in and returns the journeys that have ended by its time, in order of end. A time below 0 counts as 0
 // and one beyond event.MaxTime as that, so that no wait that is added to one overflows.
-func (a *Assembler) Add(e event.Event) []Journey {
+func (a *Assembler) add(e event.Event) []Journey {
 	e.Time = min(max(e.Time, 0), event.MaxTime)
 	if e.Kind == event.Lost {
 		a.losses++
@@ -178,8 +179,8 @@ func (a *Assembler) Add(e event.Event) []Journey {
 	return a.take()
 }
 
-// Finish ends what is open, in order of first sighting, and returns it. Nothing may be added afterwards.
-func (a *Assembler) Finish() []Journey {
+// finish ends what is open, in order of first sighting, and returns it. Nothing may be added afterwards.
+func (a *Assembler) finish() []Journey {
 	open := slices.Clone(a.agenda)
 	a.ended = slices.Grow(a.ended, len(open))
 	slices.SortFunc(open, func(x, y *flight) int { return cmp.Compare(x.number, y.number) })

@@ -377,7 +377,7 @@ func TestOneNamespaceIsAllThatIsSeen(t *testing.T) {
 	s.on("eth0", nsDirector).at(event.NetifReceiveSkb).in(ipip()).at(event.NetDevQueue, event.NetDevStartXmit)
 	s.on("eth0", nsRealServer).at(event.NetifReceiveSkb)
 	a := New(Options{Run: everywhere(), Netns: nsDirector})
-	js := append(k.assembleSoFar(a), a.Finish()...)
+	js := append(k.assembleSoFar(a), a.finish()...)
 	if len(js) != 1 || js[0].Fate != Forwarded || js[0].Role != Director || len(js[0].Steps) != 3 || js[0].Gaps != 0 {
 		t.Errorf("%+v", js)
 	}
@@ -408,16 +408,19 @@ func TestAssembleYieldsWhatIsOpenBeforeTheError(t *testing.T) {
 	broken := errors.New("broken")
 	var fates []Fate
 	var failed error
-	for j, err := range Assemble(func(yield func(event.Event, error) bool) {
+	for m, err := range New(Options{Run: everywhere()}).Assemble(func(yield func(event.Event, error) bool) {
 		for _, e := range k.events {
 			if !yield(e, nil) {
 				return
 			}
 		}
 		yield(event.Event{}, broken)
-	}, Options{Run: everywhere()}) {
-		if failed = err; err == nil {
-			fates = append(fates, j.Fate)
+	}) {
+		failed = err
+		for _, j := range m.Ended {
+			if fates = append(fates, j.Fate); !m.Last {
+				t.Errorf("%s, and there may be more of it", j.Fate)
+			}
 		}
 	}
 	if !errors.Is(failed, broken) || len(fates) != 1 || fates[0] != Open {
@@ -435,7 +438,7 @@ func TestTheAccountAddsUp(t *testing.T) {
 	k.events = append(k.events, event.Event{Kind: event.End, Time: k.at, Totals: &event.Totals{Missed: &missed, Lost: 2}})
 	a := New(Options{Run: everywhere()})
 	k.assembleSoFar(a)
-	a.Finish()
+	a.finish()
 	acc := a.Account()
 	if acc.Journeys != 4 || acc.Arrived != 1 || acc.Lost != 2 || acc.Open != 1 || *acc.Missed != 4 || acc.LostEvents != 2 {
 		t.Errorf("%+v", acc)
@@ -451,11 +454,11 @@ func TestWhatIsWatchedMayChangeUnderARun(t *testing.T) {
 		t.Fatal("before the module came")
 	}
 	now := append(tracepointTier().Probes, event.Probe{Place: event.IPVSIn, Name: "ip_vs_in", Mechanism: "fexit", Symbol: "ip_vs_in_hook"})
-	a.Add(event.Event{Kind: event.Watch, Time: 1, Probes: now})
+	a.add(event.Event{Kind: event.Watch, Time: 1, Probes: now})
 	if !a.watches(event.IPVSIn) || !a.watches(event.KfreeSkb) || len(a.Account().Probes) != len(now) {
 		t.Errorf("after it came: %+v", a.Account().Probes)
 	}
-	a.Add(event.Event{Kind: event.Watch, Time: 2, Probes: tracepointTier().Probes})
+	a.add(event.Event{Kind: event.Watch, Time: 2, Probes: tracepointTier().Probes})
 	if a.watches(event.IPVSIn) {
 		t.Error("after it went")
 	}

@@ -262,13 +262,13 @@ func tracepointTier() event.Run {
 func (k *kernel) assemble(t *testing.T, run event.Run) []Journey {
 	t.Helper()
 	a := New(Options{Run: run})
-	return append(k.assembleSoFar(a), a.Finish()...)
+	return append(k.assembleSoFar(a), a.finish()...)
 }
 
 func (k *kernel) assembleSoFar(a *Assembler) []Journey {
 	var out []Journey
 	for _, e := range k.events {
-		out = append(out, a.Add(e)...)
+		out = append(out, a.add(e)...)
 	}
 	return out
 }

@@ -117,7 +117,7 @@ func TestAReplyWithoutANeighbourIsDroppedWhereItWaited(t *testing.T) {
 	k.silence(3100 * time.Millisecond)
 	s.kfree("neigh_invalidate", "NEIGH_FAILED")
 	a := New(Options{Run: everywhere(), Patience: time.Second})
-	js := append(k.assembleSoFar(a), a.Finish()...)
+	js := append(k.assembleSoFar(a), a.finish()...)
 	if len(js) != 1 || js[0].Fate != Dropped || js[0].Drop.Function != "neigh_invalidate" || js[0].Drop.Dev != "eth0" {
 		t.Errorf("%+v", js)
 	}

@@ -85,9 +85,9 @@ func checkBooks(t *testing.T, what string, events []event.Event, run event.Run) 
 	a := New(Options{Run: run})
 	var js []Journey
 	for _, e := range events {
-		js = append(js, a.Add(e)...)
+		js = append(js, a.add(e)...)
 	}
-	js = append(js, a.Finish()...)
+	js = append(js, a.finish()...)
 	steps := map[string]bool{}
 	for _, j := range js {
 		if j.Took < 0 || j.Fate == Unknown && j.Gaps == 0 || j.Arrived() && j.Lost() || j.Fate == Rejected != (j.Reject != nil) {
@@ -113,7 +113,7 @@ func checkBooks(t *testing.T, what string, events []event.Event, run event.Run) 
 		t.Fatalf("%s: %d journeys, account %+v", what, len(js), acc)
 	}
 	if n := len(a.byKey) + len(a.bySkb) + len(a.byID) + len(a.agenda) + len(a.fragments); n != 0 {
-		t.Fatalf("%s: %d things left after Finish: %d keys, %d skbs, %d ids, %d deadlines, %d fragments", what, n,
+		t.Fatalf("%s: %d things left after the end: %d keys, %d skbs, %d ids, %d deadlines, %d fragments", what, n,
 			len(a.byKey), len(a.bySkb), len(a.byID), len(a.agenda), len(a.fragments))
 	}
 }
@@ -136,9 +136,9 @@ func TestLostEventsMakeNoHealthyPacketALoss(t *testing.T) {
 		a := New(Options{Run: everywhere()})
 		var js []Journey
 		for _, e := range events {
-			js = append(js, a.Add(e)...)
+			js = append(js, a.add(e)...)
 		}
-		for _, j := range append(js, a.Finish()...) {
+		for _, j := range append(js, a.finish()...) {
 			if j.Lost() {
 				t.Fatalf("seed %d: %s, gaps %d, %+v", seed, j.Fate, j.Gaps, j.Steps)
 			}
@@ -156,7 +156,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		p.SrcPort = uint16(i)
 		k.packet(i+1, p).on("", nsRealServer).at(event.IPLocalOut)
 		for _, e := range k.events {
-			ended += len(a.Add(e))
+			ended += len(a.add(e))
 		}
 		k.events = k.events[:0]
 	}
@@ -208,9 +208,9 @@ func TestNoTimeStopsTheAssembler(t *testing.T) {
 			a := New(Options{Run: everywhere(), Patience: patience})
 			ended := 0
 			for _, e := range events {
-				ended += len(a.Add(e))
+				ended += len(a.add(e))
 			}
-			if ended += len(a.Finish()); ended == 0 || ended != a.Account().Journeys {
+			if ended += len(a.finish()); ended == 0 || ended != a.Account().Journeys {
 				t.Fatalf("patience %s, seed %d: %d journeys, account %+v", patience, seed, ended, a.Account())
 			}
 		}
@@ -230,7 +230,7 @@ func TestTimeThatLeapsIsCheap(t *testing.T) {
 	now := a.now
 	for range 10_000 {
 		now += time.Hour
-		if ended := a.Add(event.Event{Kind: event.Tick, Time: now}); len(ended) > 0 {
+		if ended := a.add(event.Event{Kind: event.Tick, Time: now}); len(ended) > 0 {
 			t.Fatalf("a packet in a queue ended: %+v", ended[0])
 		}
 	}
@@ -269,9 +269,9 @@ func TestEffortOfASightingIsBounded(t *testing.T) {
 			t.Errorf("%d fragments of %+v", len(parts), d)
 		}
 	}
-	a.Finish()
+	a.finish()
 	if n := len(a.byKey) + len(a.bySkb) + len(a.byID) + len(a.agenda) + len(a.fragments); n != 0 {
-		t.Errorf("%d things left after Finish", n)
+		t.Errorf("%d things left after the end", n)
 	}
 }
 
@@ -350,7 +350,7 @@ func BenchmarkTenThousandOpenJourneys(b *testing.B) {
 	for i := range b.N {
 		for _, e := range k.events {
 			e.Seen += time.Duration(i)
-			a.Add(e)
+			a.add(e)
 		}
 	}
 	b.ReportMetric(float64(len(k.events)), "events/op")

@@ -64,20 +64,16 @@ func replay(t *testing.T, path string) ([]byte, journey.Account) {
 	var b bytes.Buffer
 	out := NewText(&b, TextOptions{})
 	a := journey.New(journey.Options{Run: in.Run()})
-	show := func(js []journey.Journey) {
-		for _, j := range js {
+	for m, err := range a.Assemble(in.Events()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, j := range m.Ended {
 			if err := out.Journey(diagnose.Verdict{Journey: j}); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	for e, err := range in.Events() {
-		if err != nil {
-			t.Fatal(err)
-		}
-		show(a.Add(e))
-	}
-	show(a.Finish())
 	if err := out.Account(a.Account()); err != nil {
 		t.Fatal(err)
 	}
