@@ -86,6 +86,7 @@ func (o options) test(ctx context.Context, r *report) error {
 		}
 		r.note("%s took %v", tier, time.Since(began).Round(100*time.Millisecond))
 	}
+	r.gaps()
 	return nil
 }
 

@@ -6,7 +6,12 @@ import (
 )
 
 // report prints checks as they end and counts them.
-type report struct{ passed, failed int }
+type report struct {
+	passed, failed int
+	// verdicts are those on lost packets, and doubtful those of them that were uncertain or did not come, since the kernel
+	// had missed a probe.
+	verdicts, doubtful int
+}
 
 func (r *report) check(name string, err error) {
 	if err == nil {
@@ -20,6 +25,22 @@ func (r *report) check(name string, err error) {
 }
 
 func (r *report) note(format string, args ...any) { fmt.Printf("    "+format+"\n", args...) }
+
+// seldom, one in so many, a verdict may be doubtful; one may be at least.
+const seldom = 50
+
+// gaps checks that few verdicts were doubtful.
+func (r *report) gaps() {
+	if r.verdicts == 0 {
+		return
+	}
+	r.note("%d of %d verdicts had gaps", r.doubtful, r.verdicts)
+	var err error
+	if r.doubtful > max(1, r.verdicts/seldom) {
+		err = fmt.Errorf("more than one in %d", seldom)
+	}
+	r.check("gaps", err)
+}
 
 // end is the exit status. That nothing was checked is a failure.
 func (r *report) end() int {

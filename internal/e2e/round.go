@@ -170,9 +170,6 @@ func (o options) round(ctx context.Context, r *report, l *lab.Lab, rd round) err
 		if p.scenario.Code == "" {
 			r.check(name+"/silent", silent(p.scenario, w.during(p)))
 		}
-		if p.first != nil {
-			r.check(name+"/missed", excused(p, account))
-		}
 	}
 	for _, c := range crowds {
 		r.check(c.name, w.allArrived(r, l, rd.watched, c, account))
@@ -189,24 +186,12 @@ func (o options) scenario(ctx context.Context, r *report, l *lab.Lab, w *watch, 
 	started := time.Now()
 	began, err := o.play(ctx, r, l, s)
 	r.check(name+"/client", err)
-	waiting, before := time.Now(), w.turns()
-	lost, errs, saying := o.told(l, w, rd, began)
-	if wrong := errors.Join(errors.Join(errs...), saying); wrong != nil {
-		waited, turns := time.Since(waiting), w.turns()-before
-		wrong = fmt.Errorf("in %v ipiptrace had a CPU %d times; its threads (state, where, system call, ticks):%s\n%w",
-			waited.Round(time.Millisecond), turns, w.threads(), wrong)
-		r.note("%s is played once more: %v", name, wrong)
-		r.check(name+"/undo-first", o.repair(ctx, l, s))
-		began, err = o.play(ctx, r, l, s)
-		began.first, began.stalled = wrong, stalled(turns, waited)
-		r.check(name+"/client-again", err)
-		lost, errs, saying = o.told(l, w, rd, began)
-	}
+	lost, errs := o.verdicts(r, l, w, rd, &began)
 	for i, t := range s.Traffic {
 		r.check(fmt.Sprintf("%s/%s", name, t.Proto), errs[i])
 	}
 	if rd.tier == auto {
-		r.check(name+"/verdict", saying)
+		r.check(name+"/verdict", o.golden(s.Name, lost))
 		if fixed, err := o.fix(ctx, r, l, lost); fixed {
 			r.check(name+"/fix", err)
 			r.check(name+"/fixed", answered(ctx, l, "fix"))
@@ -215,31 +200,6 @@ func (o options) scenario(ctx context.Context, r *report, l *lab.Lab, w *watch, 
 	r.check(name+"/undo", o.repair(ctx, l, s))
 	r.note("%s took %v", name, time.Since(started).Round(10*time.Millisecond))
 	return began
-}
-
-// told is what ipiptrace says of what was played: what was lost, what is wrong with that by kind of traffic, and in auto
-// what is wrong with the causes.
-func (o options) told(l *lab.Lab, w *watch, rd round, during window) (lost []line, errs []error, saying error) {
-	lost, errs = o.verdicts(l, w, rd, during)
-	if rd.tier == auto {
-		saying = o.golden(during.scenario.Name, lost)
-	}
-	return lost, errs, saying
-}
-
-// stalled reports whether ipiptrace, which looks at the clock ten times in a second, was hardly run: an emulated guest
-// may lose a timer.
-func stalled(turns int, in time.Duration) bool {
-	return in > 10*time.Second && float64(turns) < in.Seconds()
-}
-
-// excused checks that the kernel skipped probes, or did not run ipiptrace: nothing else excuses a verdict that was right
-// the second time only.
-func excused(p window, account line) error {
-	if account.missed() == 0 && !p.stalled {
-		return fmt.Errorf("the verdict was wrong the first time, and the kernel had missed nothing: %w", p.first)
-	}
-	return nil
 }
 
 // patient is how long it may take until ipiptrace is ready in an emulated guest: many times what it should,
