@@ -121,10 +121,11 @@ func firewallState(s Subject, st *State, rejects bool) *finding {
 	}
 	switch {
 	case rule != nil && rule.Rejects == rejects:
+		fix, mend := letPass(s, st, *rule, p)
 		return &finding{
 			summary:  fmt.Sprintf(summary, where(*rule), verb),
-			evidence: slices.Concat(evidenceOf(*rule), trackedAs(p, o), s.gone(o)), fix: letPass(s, st, *rule, p), rule: rule,
-			mend: dropRuleOf(*rule), doubtful: o.Rule == nil, consistent: o.Rule == nil,
+			evidence: slices.Concat(evidenceOf(*rule), trackedAs(p, o), s.gone(o)), fix: fix, mend: mend, rule: rule,
+			doubtful: o.Rule == nil, consistent: o.Rule == nil,
 		}
 	case rule != nil, len(o.Candidates) == 0, o.Candidates[0].Rejects != rejects, rejects && !s.Rejected:
 		return nil
@@ -137,10 +138,10 @@ func firewallState(s Subject, st *State, rejects bool) *finding {
 
 // letPass are the commands that take back what the rule does to the packet. The policy that drops it in its outer
 // header is met again when that is gone.
-func letPass(s Subject, st *State, r ruleset.Rule, p ruleset.Packet) command.Fix {
-	fix := ruleset.Fix(r, p)
+func letPass(s Subject, st *State, r ruleset.Rule, p ruleset.Packet) (fix command.Fix, mend func(*State)) {
+	fix, mend = ruleset.Fix(r, p), func(st *State) { ruleset.Mend(st.whole, r, p) }
 	if r.Policy == "" || p.Proto != protoIPIP {
-		return fix
+		return fix, mend
 	}
 	inner := headers(s.Now)
 	inner.Hook = p.Hook
@@ -151,9 +152,9 @@ func letPass(s Subject, st *State, r ruleset.Rule, p ruleset.Packet) command.Fix
 	}
 	inner.CT = tracking(st.Snapshot, inner)
 	if o := st.rules.Evaluate(inner); o.Rule != nil && o.Rule.Same(r) {
-		fix = fix.And(ruleset.Fix(*o.Rule, inner))
+		fix, mend = fix.And(ruleset.Fix(*o.Rule, inner)), together(mend, func(st *State) { ruleset.Mend(st.whole, *o.Rule, inner) })
 	}
-	return fix
+	return fix, mend
 }
 
 // where names a rule in a sentence.

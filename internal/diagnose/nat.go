@@ -78,7 +78,7 @@ func redirectState(s Subject, st *State) *finding {
 	f := redirection(s)
 	f.summary = fmt.Sprintf("%s gives packets for %s to %s, which does not take them", where(*o.Rule), s.service(), s.asked())
 	f.evidence = append(f.evidence, evidenceOf(*o.Rule)...)
-	f.fix = ruleset.Spare(*o.Rule, p)
+	f.fix, f.mend = ruleset.Spare(*o.Rule, p), func(st *State) { ruleset.MendSpared(st.whole, *o.Rule, p) }
 	return &f
 }
 

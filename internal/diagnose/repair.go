@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"ipiptrace/internal/command"
-	"ipiptrace/internal/host"
 	"ipiptrace/internal/ruleset"
 )
 
@@ -150,52 +149,4 @@ func (s Subject) atHooks(on side, hooks ...string) []supposed {
 		all = append(all, supposed{x, on})
 	}
 	return all
-}
-
-// dropRuleOf takes a rule of netfilter from the state.
-func dropRuleOf(r ruleset.Rule) func(*State) {
-	if r.Policy != "" || r.Element != "" {
-		return nil // what is let pass then is more than the rule
-	}
-	return func(st *State) {
-		if r.Backend == "nft" {
-			st.whole.Nft = withoutNftRule(st.whole.Nft, r)
-			return
-		}
-		st.whole.IPTables = withoutIPTablesRule(st.whole.IPTables, r)
-	}
-}
-
-func withoutNftRule(tables []host.NftTable, r ruleset.Rule) []host.NftTable {
-	tables = slices.Clone(tables)
-	for i := range tables {
-		t := &tables[i]
-		if t.Family != r.Family || t.Name != r.Table {
-			continue
-		}
-		t.Chains = slices.Clone(t.Chains)
-		for k := range t.Chains {
-			if c := &t.Chains[k]; c.Name == r.Chain {
-				c.Rules = slices.DeleteFunc(slices.Clone(c.Rules), func(x host.NftRule) bool { return x.Handle == r.Handle })
-			}
-		}
-	}
-	return tables
-}
-
-func withoutIPTablesRule(tables []host.IPTables, r ruleset.Rule) []host.IPTables {
-	tables = slices.Clone(tables)
-	for i := range tables {
-		t := &tables[i]
-		if t.Backend != r.Backend || t.Table != r.Table {
-			continue
-		}
-		t.Chains = slices.Clone(t.Chains)
-		for k := range t.Chains {
-			if c := &t.Chains[k]; c.Name == r.Chain && r.Number >= 1 && r.Number <= len(c.Rules) {
-				c.Rules = slices.Delete(slices.Clone(c.Rules), r.Number-1, r.Number)
-			}
-		}
-	}
-	return tables
 }

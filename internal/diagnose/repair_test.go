@@ -87,9 +87,8 @@ func TestEveryRepairRepairsInTheModel(t *testing.T) {
 	}
 }
 
-// unmodelled are the causes of which some repair is not modelled: a mark that a new rule gives, and rules that let the
-// service pass before a policy or a rule of NAT.
-var unmodelled = []string{"ipvs-no-service", "firewall-drop", "redirected"}
+// unmodelled are the causes of which some repair is not modelled: a mark that a new rule gives.
+var unmodelled = []string{"ipvs-no-service"}
 
 // TestARepairLeavesTheStateAlone: it is tried on a copy.
 func TestARepairLeavesTheStateAlone(t *testing.T) {
