@@ -141,13 +141,15 @@ type Link struct {
 type Tunnel struct {
 	Local  netip.Addr `json:"local"`
 	Remote netip.Addr `json:"remote"`
-	// Proto is IFLA_IPTUN_PROTO: 4 ipip, 0 any, 137 mplsip, 41 sit's own.
+	// Proto is IFLA_IPTUN_PROTO: ProtoIPIP, ProtoAny, 137 mplsip, 41 sit's own (ip6ip).
 	Proto uint8 `json:"proto"`
 	// Link is the index of the device that it is bound to, 0 for none.
 	Link uint32 `json:"link,omitempty"`
 	// Collect: the device takes every tunnel's packets ("external").
 	Collect bool `json:"collect,omitempty"`
-	// Fallback: it is the module's own device, tunl0 or sit0.
+	// Keyed: it takes only packets with a key, as GRE may have one.
+	Keyed bool `json:"keyed,omitempty"`
+	// Fallback: it is the module's own device, tunl0, sit0, gre0 or ip_vti0.
 	Fallback  bool   `json:"fallback,omitempty"`
 	TTL       uint8  `json:"ttl,omitempty"`
 	EncapType uint16 `json:"encap_type,omitempty"`

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"ipiptrace/internal/host"
@@ -36,6 +37,9 @@ func linkOf(l netlink.Link, kinds map[int]string) host.Link {
 		Master: uint32(a.MasterIndex), MasterKind: kinds[a.MasterIndex], LinkNetns: a.NetNsID >= 0 && l.Type() != "veth",
 		Tunnel: tunnelOf(l),
 	}
+	if to.Tunnel != nil && !to.LinkNetns {
+		to.Tunnel.Link = uint32(a.ParentIndex) // IFLA_LINK (ip_tunnel_get_iflink); the library leaves IFLA_IPTUN_LINK out
+	}
 	if a.RawFlags&unix.IFF_LOOPBACK != 0 {
 		to.Type = "loopback"
 	}
@@ -58,19 +62,21 @@ func tunnelOf(l netlink.Link) *host.Tunnel {
 	switch t := l.(type) {
 	case *netlink.Iptun:
 		return &host.Tunnel{
-			Local: addr(t.Local), Remote: addr(t.Remote), Proto: t.Proto, Link: t.Link, Collect: t.FlowBased,
+			Local: addr(t.Local), Remote: addr(t.Remote), Proto: t.Proto, Collect: t.FlowBased,
 			Fallback: l.Attrs().Name == "tunl0", TTL: t.Ttl, EncapType: t.EncapType, EncapPort: t.EncapDport,
 		}
 	case *netlink.Sittun:
 		return &host.Tunnel{
-			Local: addr(t.Local), Remote: addr(t.Remote), Proto: t.Proto, Link: t.Link,
+			Local: addr(t.Local), Remote: addr(t.Remote), Proto: t.Proto,
 			Fallback: l.Attrs().Name == "sit0", TTL: t.Ttl, EncapType: t.EncapType, EncapPort: t.EncapDport,
 		}
 	case *netlink.Gretun:
 		return &host.Tunnel{
-			Local: addr(t.Local), Remote: addr(t.Remote), Proto: 47, Link: t.Link, Collect: t.FlowBased,
-			Fallback: l.Attrs().Name == "gre0", TTL: t.Ttl,
+			Local: addr(t.Local), Remote: addr(t.Remote), Proto: 47, Collect: t.FlowBased,
+			Fallback: l.Attrs().Name == "gre0", TTL: t.Ttl, Keyed: t.IFlags&nl.GRE_KEY != 0,
 		}
+	case *netlink.Vti:
+		return &host.Tunnel{Local: addr(t.Local), Remote: addr(t.Remote), Proto: host.ProtoIPIP, Fallback: l.Attrs().Name == "ip_vti0"}
 	}
 	return nil
 }
