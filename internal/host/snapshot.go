@@ -38,6 +38,8 @@ const (
 	PartCgroups   Part = "cgroup programs"
 	PartLookups   Part = "socket lookup programs"
 	PartCounters  Part = "counters"
+	// PartFOU are the UDP ports behind which the kernel unpacks tunnels (FOU, GUE).
+	PartFOU Part = "fou"
 )
 
 // Snapshot is the state of one network namespace.
@@ -78,6 +80,7 @@ type Snapshot struct {
 	Filters   []Filter    `json:"filters,omitempty"`
 	Cgroups   []CgroupBPF `json:"cgroups,omitempty"`
 	Lookups   []Lookup    `json:"lookups,omitempty"`
+	FOU       []FOUPort   `json:"fou,omitempty"`
 	// Counters are those of /proc/net/snmp, netstat, xfrm_stat and softnet_stat: "Ip.InHdrErrors", "TcpExt.ListenDrops",
 	// "Xfrm.InPolBlock", "Softnet.Dropped" (all CPUs).
 	Counters map[string]uint64 `json:"counters,omitempty"`
@@ -154,6 +157,20 @@ type Tunnel struct {
 	TTL       uint8  `json:"ttl,omitempty"`
 	EncapType uint16 `json:"encap_type,omitempty"`
 	EncapPort uint16 `json:"encap_port,omitempty"`
+}
+
+// FOUPort is a UDP port behind which the kernel unpacks what is tunnelled (ip fou). The zero Addr and 0 are any.
+type FOUPort struct {
+	Port uint16 `json:"port"`
+	// Kind is "gue", or "fou": there the packet of the protocol Proto follows the UDP header at once.
+	Kind     string     `json:"kind"`
+	Proto    uint8      `json:"proto,omitempty"`
+	V6       bool       `json:"v6,omitempty"`
+	Local    netip.Addr `json:"local,omitzero"`
+	Peer     netip.Addr `json:"peer,omitzero"`
+	PeerPort uint16     `json:"peer_port,omitempty"`
+	// Link is the index of the device that it is bound to.
+	Link uint32 `json:"link,omitempty"`
 }
 
 // XDP is an XDP program on a device.

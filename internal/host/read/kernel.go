@@ -21,9 +21,13 @@ type kernel struct {
 	options func(s *host.Socket, pid, fd int)
 	// services adds what /proc/net/ip_vs leaves out, by netlink.
 	services func(*host.IPVS) error
+	// fou are the messages about the ports of FOU and GUE, by netlink.
+	fou func() ([][]byte, error)
 }
 
 // running is this machine's.
 func running() kernel {
-	return kernel{sets: countSets, addresses: listAddresses, entries: legacyEntries, sockets: diagnosed, options: askOptions, services: detailed}
+	return kernel{
+		sets: countSets, addresses: listAddresses, entries: legacyEntries, sockets: diagnosed, options: askOptions, services: detailed, fou: dumpFOU,
+	}
 }

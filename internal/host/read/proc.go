@@ -50,7 +50,10 @@ func (r *reader) sysctls() error {
 }
 
 // ownSysctls reads settings of the whole machine that other namespaces than the first one do not show: from our own.
-func (r *reader) ownSysctls() { r.sysctl("net/core/netdev_max_backlog") }
+func (r *reader) ownSysctls() {
+	r.sysctl("net/core/netdev_max_backlog")
+	r.sysctl("net/core/fb_tunnels_only_for_init_net")
+}
 
 // sysctl takes a setting that is there; one that is not, or that only root may read, is left out.
 func (r *reader) sysctl(name string) {

@@ -60,6 +60,7 @@ var parts = []part{
 	{host.PartRules, (*reader).rules},
 	{host.PartSysctls, (*reader).sysctls},
 	{host.PartIPVS, (*reader).ipvs},
+	{host.PartFOU, (*reader).fou},
 	{host.PartXFRM, (*reader).xfrm},
 	{host.PartFilters, (*reader).filters},
 	{host.PartCgroups, (*reader).cgroups},
