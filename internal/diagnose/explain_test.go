@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"encoding/json"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -129,7 +130,7 @@ func losses() map[string]loss {
 		j.Drop.Decider = by
 		return j
 	}
-	return map[string]loss{
+	all := map[string]loss{
 		"strict filter":                  {rpf, realServer(strict), "rp-filter", Observed, "sysctl -w net.ipv4.conf.tunl0.rp_filter=2"},
 		"strict filter, no reasons":      {silentRPF, realServer(strict), "rp-filter", Observed, "sysctl -w net.ipv4.conf.tunl0.rp_filter=2"},
 		"loose filter, unnumbered tunl0": {rpf, realServer(set("net/ipv4/conf/tunl0/rp_filter", "2"), unnumbered), "rp-filter", Observed, "ip addr add 10.99.0.1/32 dev tunl0"},
@@ -169,7 +170,7 @@ func losses() map[string]loss {
 		}), "listener-wrong-device", Observed, "sysctl -w net.ipv4.tcp_l3mdev_accept=1"},
 		"a mark of congestion":          {dropped("ip_tunnel_rcv", "NOT_SPECIFIED", "eth0", true), realServer(), "ecn-mismatch", Inferred, ""},
 		"by GRE":                        {rejected(byGRE, journey.ByICMP, 3, 2), realServer(), "tunnel-mode-mismatch", Observed, ""},
-		"by GUE":                        {rejected(byGUE, journey.ByICMP, 3, 3), realServer(), "tunnel-mode-mismatch", Observed, ""},
+		"by GUE":                        {rejected(byGUE, journey.ByICMP, 3, 3), realServer(), "tunnel-mode-mismatch", Observed, "modprobe fou; ip fou add port 6080 gue"},
 		"by GRE, and a tunnel is there": {byGRE, realServer(func(s *host.Snapshot) { s.Links[2].Type = "gre" }), "tunnel-mode-mismatch", Inferred, ""},
 		"a source route": {optional("NOT_SPECIFIED"), realServer(set("net/ipv4/conf/all/accept_source_route", "0"), set("net/ipv4/conf/tunl0/accept_source_route", "1")),
 			"source-route", Observed, "sysctl -w net.ipv4.conf.all.accept_source_route=1"},
@@ -190,6 +191,8 @@ func losses() map[string]loss {
 		"a place that nobody knows":              {dropped("warp_core_dump", "NOT_SPECIFIED", "eth0", true), realServer(), unknown, NotKnown, ""},
 		"forwarding is off, and no matter":       {rpf, realServer(strict, set("net/ipv4/ip_forward", "0")), "rp-filter", Observed, "sysctl -w net.ipv4.conf.tunl0.rp_filter=2"},
 	}
+	maps.Copy(all, tunnelled())
+	return all
 }
 
 // typed are the commands of a cause, as one would type them one after the other.

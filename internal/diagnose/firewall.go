@@ -145,10 +145,8 @@ func letPass(s Subject, st *State, r ruleset.Rule, p ruleset.Packet) (fix comman
 	}
 	inner := headers(s.Now)
 	inner.Hook = p.Hook
-	for _, l := range tunnels(st.Snapshot) {
-		if l.Up && takes(l, s) {
-			inner.IIF = l.Name
-		}
+	if l := st.taker(s); l != nil {
+		inner.IIF = l.Name
 	}
 	inner.CT = tracking(st.Snapshot, inner)
 	if o := st.rules.Evaluate(inner); o.Rule != nil && o.Rule.Same(r) {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"ipiptrace/internal/host"
 )
@@ -43,12 +44,31 @@ func changeLink(index uint32, change func(*host.Link)) func(*State) {
 
 // loadIPIP is `modprobe ipip; ip link set tunl0 up`: the device takes what no other tunnel does.
 func loadIPIP(st *State) {
-	index := uint32(1)
-	for _, l := range st.whole.Links {
-		index = max(index, l.Index+1)
+	addModule("ipip")(st)
+	addTunnel("tunl0", host.Tunnel{Proto: host.ProtoIPIP, Fallback: true})(st)
+}
+
+// addModule is `modprobe NAME`.
+func addModule(name string) func(*State) {
+	return func(st *State) { st.whole.Modules = append(slices.Clip(st.whole.Modules), name) }
+}
+
+// addTunnel makes a tunnel of ipip that is up. It gets the settings that conf.default has.
+func addTunnel(name string, t host.Tunnel) func(*State) {
+	return func(st *State) {
+		l := host.Link{Index: 1, Name: name, Type: "ipip", Up: true, Running: true, Tunnel: &t}
+		for _, x := range st.whole.Links {
+			l.Index = max(l.Index, x.Index+1)
+		}
+		st.whole.Links = append(slices.Clip(st.whole.Links), l)
+		settings := maps.Clone(st.whole.Sysctls)
+		for path, value := range st.whole.Sysctls {
+			if setting, ok := strings.CutPrefix(path, "net/ipv4/conf/default/"); ok {
+				settings["net/ipv4/conf/"+name+"/"+setting] = value
+			}
+		}
+		st.whole.Sysctls = settings
 	}
-	st.whole.Modules = append(slices.Clip(st.whole.Modules), "ipip")
-	st.whole.Links = append(slices.Clip(st.whole.Links), host.Link{Index: index, Name: "tunl0", Type: "ipip", Up: true, Running: true, Tunnel: &host.Tunnel{Proto: modeIPIP, Fallback: true}})
 }
 
 // giveAddress is `ip addr add ADDR/32 dev DEV`, with the route that the kernel makes for it.

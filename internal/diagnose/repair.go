@@ -120,14 +120,12 @@ func (l lostPacket) rest(st *State) (way []supposed) {
 		return []supposed{{s, directorSide}}
 	case s.Leaving:
 		return nil
-	case s.Tunnelled && s.Outer != nil && s.outerProto() == protoIPIP && st.whole.Owns(s.Outer.Dst):
+	case asksTunnel4(s, st) && st.whole.Owns(s.Outer.Dst):
 		way = s.atHooks(outerSide, "prerouting", "input")
 		in := s
 		in.Tunnelled, in.Dev, in.Supposed, in.Hook = false, "", true, ""
-		for _, t := range tunnels(st.whole) {
-			if t.Up && takes(t, s) {
-				in.Dev = t.Name
-			}
+		if l := st.taker(s); l != nil && l.TakesIPv4() {
+			in.Dev = l.Name
 		}
 		s = in
 	}

@@ -2,38 +2,23 @@ package diagnose
 
 import (
 	"fmt"
-	"net/netip"
-	"slices"
+	"strings"
 
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/site"
 )
 
-// Tunnel modes (IFLA_IPTUN_PROTO).
-const (
-	modeAny  = 0
-	modeIPIP = 4
-)
-
 // tunnelRows are the causes at the outer header and the decapsulation.
 func tunnelRows() []row {
 	links := []host.Part{host.PartLinks}
+	withSettings := append([]host.Part{host.PartSysctls}, lookups...)
 	return []row{
 		{
 			code: "outer-not-local", stage: outer, needs: lookups,
-			at:   maybe(site.OuterNotLocal),
-			fits: func(s Subject, _ *State) bool { return s.Tunnelled },
-			check: func(s Subject, st *State) *finding {
-				a := st.Route(s.flow())
-				if !s.Tunnelled || a.Type == "local" || a.Type == host.Undecided || a.Forbidden() {
-					return nil
-				}
-				return &finding{
-					summary:  fmt.Sprintf("the outer destination %s is none of this host's addresses: the director has a wrong address for this real server", s.dst()),
-					evidence: []evidence{got(s.dst(), a), addressesOf(st.Snapshot)},
-				}
-			},
+			at:    maybe(site.OuterNotLocal),
+			fits:  func(s Subject, _ *State) bool { return s.Tunnelled },
+			check: notLocalState,
 			doc: Doc{
 				Where:   beforeTunnel,
 				Means:   "The outer destination is none of this host's addresses: the director has a wrong address for the real server.",
@@ -44,10 +29,11 @@ func tunnelRows() []row {
 			},
 		},
 		{
-			code: "tunnel-module-missing", stage: tunnel, needs: []host.Part{host.PartModules, host.PartLinks}, looks: lookups,
+			// Behind a port of GUE the kernel asks for protocol 4 again.
+			code: "tunnel-module-missing", stage: tunnel, needs: []host.Part{host.PartModules, host.PartLinks}, looks: withSettings,
 			asked: outerSide,
 			at:    sure(site.NoProtocol),
-			fits:  func(s Subject, _ *State) bool { return s.Tunnelled && s.outerProto() == protoIPIP },
+			fits:  asksTunnel4,
 			check: moduleState,
 			bare:  func(Subject) finding { return finding{summary: "no kernel module takes IPIP packets"} },
 			doc: Doc{
@@ -55,24 +41,32 @@ func tunnelRows() []row {
 				Means:   "The kernel module ipip is not loaded: nobody takes IPIP packets.",
 				Kernel:  "ip_local_deliver_finish, IP_NOPROTO, ICMP 3/2; where sit or another module keeps tunnel4 loaded: tunnel4_rcv, ICMP 3/3.",
 				Confirm: []string{"lsmod | grep ipip  # nothing", "ip link show type ipip  # nothing"},
-				Fix:     []string{"modprobe ipip", "ip link set tunl0 up", "ip addr add VIP/32 dev tunl0"},
+				Fix: []string{
+					"modprobe ipip", "ip link set tunl0 up", "ip addr add VIP/32 dev tunl0",
+					"# where net.core.fb_tunnels_only_for_init_net keeps tunl0 out of this network namespace: make a device (explain tunnel-wrong-namespace)",
+				},
 				Prevent: "echo ipip > /etc/modules-load.d/ipip.conf",
 			},
 		},
 		{
-			code: "tunnel-module-missing", stage: tunnel, needs: []host.Part{host.PartModules, host.PartLinks}, looks: lookups,
-			at:    maybe(site.NoTunnel),
-			fits:  func(s Subject, _ *State) bool { return s.outerProto() == protoIPIP },
-			check: moduleState,
+			code: "ip-forward-off", stage: outer, needs: withSettings,
+			asked: outerSide,
+			at:    maybe(site.OuterNotLocal),
+			fits:  func(s Subject, _ *State) bool { return s.Tunnelled },
+			check: throughState,
+		},
+		{
+			code: "tunnel-module-missing", stage: tunnel, needs: []host.Part{host.PartModules, host.PartLinks}, looks: withSettings,
+			at: maybe(site.NoTunnel, site.NoTunnelUnsaid), fits: asksTunnel4, check: moduleState,
 		},
 		{
 			code: "tunnel-endpoint-mismatch", stage: tunnel, needs: links,
 			asked: outerSide,
-			at:    maybe(site.NoTunnel, site.NoTunnelUnsaid), fits: inIPIP, check: mismatchState,
+			at:    maybe(site.NoTunnel, site.NoTunnelUnsaid), fits: asksTunnel4, check: mismatchState,
 			doc: Doc{
 				Where:   beforeTunnel,
 				Means:   "Tunnels are there, but none for these two outer addresses.",
-				Kernel:  "tunnel4_rcv, NOT_SPECIFIED, ICMP 3/3. With tunl0 up it takes what no other tunnel does, and rp_filter of tunl0 counts.",
+				Kernel:  "tunnel4_rcv, NOT_SPECIFIED, ICMP 3/3. Of those that are up ip_tunnel_lookup asks first the tunnels for both addresses, then for the remote one, the local one, none. With tunl0 up it takes what no other tunnel does, and rp_filter of tunl0 counts.",
 				Confirm: []string{"ip -d link show type ipip  # local and remote"},
 				Fix: []string{
 					"ip tunnel change TUNNEL mode ipip remote DIRECTOR local RIP",
@@ -87,12 +81,12 @@ func tunnelRows() []row {
 		{
 			code: "tunnel-device-down", stage: tunnel, needs: links,
 			asked: outerSide,
-			at:    maybe(site.NoTunnel, site.NoTunnelUnsaid), fits: inIPIP, check: downState,
+			at:    maybe(site.NoTunnel, site.NoTunnelUnsaid), fits: asksTunnel4, check: downState,
 			doc: Doc{
 				Where:   beforeTunnel,
 				Means:   "The tunnel's device is down: no tunnel takes the packet.",
 				Kernel:  "tunnel4_rcv, NOT_SPECIFIED, ICMP 3/3: the client sees a refused connection, as if nobody listened.",
-				Confirm: []string{"ip link show tunl0  # no UP between the angle brackets"},
+				Confirm: []string{"ip link show tunl0  # no UP between the angle brackets; a tunnel of its own for this director: that one"},
 				Fix:     []string{"ip link set tunl0 up"},
 				Prevent: "Bring it up where the VIP is configured (networkd, ifupdown), not by hand.",
 			},
@@ -116,12 +110,17 @@ func tunnelRows() []row {
 			},
 			doc: Doc{
 				Where:   beforeTunnel,
-				Means:   "The tunnel's device is in another network namespace: the inner packet goes on there, without the VIP.",
-				Kernel:  "Decapsulated, then ip_error in the other namespace.",
-				Confirm: []string{"ip -d link show type ipip  # in each namespace: link-netnsid"},
+				Means:   "The tunnel's device is in another network namespace: the inner packet goes on there, without the VIP; or the packet's own namespace has none.",
+				Kernel:  "Decapsulated, then ip_error in the other namespace; without a device tunnel4_rcv, NOT_SPECIFIED, ICMP 3/3.",
+				Confirm: []string{"ip -d link show type ipip  # in each namespace: link-netnsid, or nothing", "sysctl net.core.fb_tunnels_only_for_init_net  # in the first namespace; 1: tunl0 is in that one alone, 2: nowhere"},
 				Fix:     []string{"ip link add lvs0 type ipip local RIP; ip link set lvs0 up; ip addr add VIP/32 dev lvs0  # in the namespace in which the service runs"},
-				Prevent: "net.core.fb_tunnels_only_for_init_net decides where tunl0 exists.",
+				Prevent: "net.core.fb_tunnels_only_for_init_net decides, when a namespace is made or ipip is loaded, where tunl0 exists: a device of one's own does not depend on it.",
 			},
+		},
+		{
+			code: "tunnel-wrong-namespace", stage: tunnel, needs: []host.Part{host.PartModules, host.PartLinks}, looks: withSettings,
+			asked: outerSide,
+			at:    maybe(site.NoTunnel, site.NoTunnelUnsaid), fits: asksTunnel4, check: absentState,
 		},
 		{
 			// Nothing else of IPIP is freed there (IP_ECN_decapsulate).
@@ -142,207 +141,85 @@ func tunnelRows() []row {
 		},
 		{
 			code: "tunnel-mode-mismatch", stage: tunnel, needs: links,
+			asked: outerSide,
 			at:    sure(site.NoProtocol),
 			fits:  func(s Subject, _ *State) bool { return s.Tunnelled && s.outerProto() == protoGRE },
-			check: otherTunnelState, bare: otherTunnel,
+			check: greState, bare: otherTunnel,
 			doc: Doc{
 				Where:   beforeTunnel,
-				Means:   "The tunnel takes another protocol than IPv4 (mplsip), or the director sends by GRE or GUE.",
-				Kernel:  "ipip_tunnel_rcv, NOT_SPECIFIED, no ICMP, no counter; GRE: ip_local_deliver_finish, IP_NOPROTO, ICMP 3/2, or gre_rcv; GUE: __udp4_lib_rcv, NO_SOCKET, ICMP 3/3.",
-				Confirm: []string{"ip -d link show TUNNEL  # mode", "ipvsadm -Ln --tun-info  # on the director"},
+				Means:   "What takes the packet wants another kind than IPv4 in IPv4: a tunnel in the mode mplsip, or one of IPsec (vti), which is asked before ipip; or the director sends by GRE or GUE, and nothing here takes that.",
+				Kernel:  "ipip_tunnel_rcv, NOT_SPECIFIED, no ICMP, no counter; vti: xfrm_input, no ICMP, XfrmInNoStates; GRE: ip_local_deliver_finish, IP_NOPROTO, ICMP 3/2, or gre_rcv; GUE: __udp4_lib_rcv, NO_SOCKET, ICMP 3/3.",
+				Confirm: []string{"ip -d link show TUNNEL  # mode", "ip -d link show type vti  # up, and for any address, or for these", "ip fou show  # the ports of GUE", "ipvsadm -Ln --tun-info  # on the director"},
 				Fix: []string{
 					"# The mode of a tunnel that is there can't be changed; its addresses go with it, so the VIP is given again:",
 					"ip link del TUNNEL; ip link add TUNNEL type ipip local RIP; ip link set TUNNEL up; ip addr add VIP/32 dev TUNNEL",
-					"# or, if the director sends by GRE or GUE:",
+					"# or, if a tunnel of IPsec takes the packets that nobody uses:",
+					"ip link set ip_vti0 down",
+					"# or, if the director sends by GUE: the port that ipvsadm -Ln --tun-info shows (6080); tunl0 takes what is inside",
+					"modprobe fou; ip fou add port 6080 gue; ip link set tunl0 up",
+					"# or, if the director sends by GRE or GUE, and should not:",
 					"ipvsadm -e -t VIP:PORT -r RIP:PORT -i --tun-type ipip  # on the director",
 				},
-				Prevent: "Leave the mode out when the tunnel is made: ipip is the default.",
+				Prevent: "Leave the mode out when the tunnel is made: ipip is the default. ipvsadm -e without --tun-type makes a destination one of ipip again.",
 			},
 		},
 		{
-			code: "tunnel-mode-mismatch", stage: tunnel, needs: links,
+			code: "tunnel-mode-mismatch", stage: tunnel, needs: []host.Part{host.PartFOU, host.PartLinks}, looks: []host.Part{host.PartModules},
+			asked: outerSide,
 			at:    sure(site.NoSocket),
 			fits:  func(s Subject, _ *State) bool { return s.Tunnelled && s.outerProto() == protoUDP },
-			check: otherTunnelState, bare: otherTunnel,
+			check: gueState, bare: otherTunnel,
 		},
 		{
-			code: "tunnel-mode-mismatch", stage: tunnel, needs: links,
+			code: "tunnel-mode-mismatch", stage: tunnel, needs: links, looks: []host.Part{host.PartAddrs},
 			asked: outerSide,
-			at:    maybe(site.NoTunnel, site.TunnelPolicy),
-			fits:  func(s Subject, _ *State) bool { return s.Tunnelled },
-			check: func(s Subject, st *State) *finding {
-				for _, l := range tunnels(st.Snapshot) {
-					if l.Up && takes(l, s) && l.Tunnel.Proto != modeAny && l.Tunnel.Proto != modeIPIP {
-						return &finding{
-							summary:  fmt.Sprintf("the tunnel %s takes another protocol than IPv4", l.Name),
-							evidence: []evidence{by(host.PartLinks, "ip -d link show %s: mode %d, not 4 (ipip) or 0 (any)", command.Device(l.Name), l.Tunnel.Proto)},
-							fix:      remade(st.Snapshot, l),
-							mend: changeLink(l.Index, func(l *host.Link) {
-								t := *l.Tunnel
-								t.Proto = modeIPIP
-								l.Tunnel = &t
-							}),
-						}
-					}
-				}
-				return nil
-			},
-			looks: []host.Part{host.PartAddrs},
+			at:    maybe(site.NoTunnel, site.NoTunnelUnsaid, site.TunnelPolicy), fits: asksTunnel4, check: modeState,
 		},
 	}
 }
 
-// inIPIP reports whether the packet is in an IPIP header.
-func inIPIP(s Subject, _ *State) bool { return s.Tunnelled && s.outerProto() == protoIPIP }
-
-func moduleState(s Subject, st *State) *finding {
-	if slices.Contains(st.Modules, "ipip") || len(tunnels(st.Snapshot)) > 0 {
+// notLocalState: the outer destination is another host's, and the packet was not lost on its way there.
+func notLocalState(s Subject, st *State) *finding {
+	a := st.Route(s.flow())
+	if !s.Tunnelled || a.Type == "local" || a.Type == host.Undecided || a.Forbidden() || leadsOn(s, a) {
 		return nil
 	}
-	f := &finding{
-		summary:  "the kernel module ipip is not loaded: nobody takes IPIP packets",
-		evidence: []evidence{by(host.PartModules, "lsmod: no ipip"), by(host.PartLinks, "ip link show type ipip: none")},
-		fix:      command.Of("modprobe ipip").Then("ip link set tunl0 up"),
-		mend:     loadIPIP,
+	return &finding{
+		summary:  fmt.Sprintf("the outer destination %s is none of this host's addresses: the director has a wrong address for this real server", s.dst()),
+		evidence: []evidence{got(s.dst(), a), addressesOf(st.Snapshot)},
 	}
-	if st.Knows(host.PartAddrs) && !st.Owns(s.vip()) {
-		f.fix, f.mend = f.fix.And(addAddress(s.vip(), "tunl0")), together(loadIPIP, giveAddress(s.vip(), "tunl0"))
-	}
-	return f
 }
 
-func downState(s Subject, st *State) *finding {
-	if slices.ContainsFunc(tunnels(st.Snapshot), func(l host.Link) bool { return l.Up && takes(l, s) }) {
+// leadsOn reports whether a route that somebody has made for the destination leads on, by another device than the packet came
+// by: to a container or a virtual machine.
+func leadsOn(s Subject, a host.Answer) bool {
+	return a.Type == "unicast" && a.Route != nil && a.Route.Dst.Bits() > 0 && a.Dev != s.Dev
+}
+
+// throughState: the packet is for a container behind this host, and its device does not let it be forwarded (IN_DEV_FORWARD).
+func throughState(s Subject, st *State) *finding {
+	a := st.Route(s.flow())
+	name := "net/ipv4/conf/" + s.Dev + "/forwarding"
+	if on, ok := st.Sysctl(name); !s.Tunnelled || !ok || on != 0 || !leadsOn(s, a) {
 		return nil
 	}
-	for i := range st.Links {
-		l := &st.Links[i]
-		if !isTunnel(*l) || l.Up || !takes(*l, s) {
-			continue
-		}
-		return &finding{
-			summary:  fmt.Sprintf("the tunnel device %s is down", l.Name),
-			evidence: []evidence{by(host.PartLinks, "ip link show %s: state DOWN", command.Device(l.Name))},
-			fix:      command.Of("ip link set % up", command.Device(l.Name)),
-			mend:     changeLink(l.Index, func(l *host.Link) { l.Up, l.Running = true, true }),
-		}
-	}
-	return nil
-}
-
-// otherTunnels name the protocols beside IPIP by which a director tunnels.
-var otherTunnels = map[uint8]string{protoGRE: "GRE", protoUDP: "GUE"}
-
-func otherTunnel(s Subject) finding {
-	return finding{
-		summary:  fmt.Sprintf("the director %s sends by %s, and nothing here takes that; on the director: ipvsadm -e … -i --tun-type ipip", s.src(), otherTunnels[s.outerProto()]),
-		evidence: []evidence{seen("outer protocol %d at first sight", s.outerProto())},
+	return &finding{
+		summary:  fmt.Sprintf("the outer destination %s is behind this host, by %s, and forwarding is off", s.dst(), a.Dev),
+		evidence: []evidence{got(s.dst(), a), st.says(name), st.says("net/ipv4/ip_forward")},
+		// The answers come by the other device, and are forwarded, too.
+		fix: command.Of("sysctl -w net.ipv4.ip_forward=1"), mend: forwardAll(),
 	}
 }
 
-// otherTunnelState: a tunnel for GRE that is up would be one for other addresses. Ports for GUE are not read.
-func otherTunnelState(s Subject, st *State) *finding {
-	f := otherTunnel(s)
-	f.consistent = true
-	if s.outerProto() == protoGRE {
-		for _, l := range st.Links {
-			if l.Type == "gre" && l.Up {
-				return nil
+// forwardAll is `sysctl -w net.ipv4.ip_forward=1`: the kernel writes it to all devices (inet_forward_change).
+func forwardAll() func(*State) {
+	return func(st *State) {
+		var all []func(*State)
+		for name := range st.whole.Sysctls {
+			if name == "net/ipv4/ip_forward" || strings.HasPrefix(name, "net/ipv4/conf/") && strings.HasSuffix(name, "/forwarding") {
+				all = append(all, setSysctl(name, 1))
 			}
 		}
-		f.evidence = append(f.evidence, by(host.PartLinks, "ip link show type gre: none that is up"))
+		together(all...)(st)
 	}
-	for _, l := range tunnels(st.Snapshot) {
-		f.evidence = append(f.evidence, by(host.PartLinks, "ip -d link show %s: %s", command.Device(l.Name), l.Type))
-	}
-	return &f
-}
-
-// remade makes a tunnel anew, in the mode ipip: the kernel changes the mode of none that is there.
-func remade(s *host.Snapshot, l host.Link) command.Fix {
-	dev, ends := command.Device(l.Name), command.Say("")
-	if l.Tunnel.Local.IsValid() {
-		ends = ends.And(command.Say("local"), command.Address(l.Tunnel.Local))
-	}
-	if l.Tunnel.Remote.IsValid() {
-		ends = ends.And(command.Say("remote"), command.Address(l.Tunnel.Remote))
-	}
-	fix := command.Of("ip link del %", dev).Then("ip link add % type ipip mode ipip %", dev, ends).Then("ip link set % up", dev)
-	for _, a := range s.AddrsOf(l.Index) {
-		fix = fix.Then("ip addr add % dev %", command.Prefix(a.Prefix), dev)
-	}
-	return fix
-}
-
-// tunnels are the devices that may take IPIP, whatever is wrong with them.
-func tunnels(s *host.Snapshot) (all []host.Link) {
-	for _, l := range s.Links {
-		if isTunnel(l) {
-			all = append(all, l)
-		}
-	}
-	return all
-}
-
-func isTunnel(l host.Link) bool {
-	return l.Tunnel != nil && (l.Type == "ipip" || l.Type == "sit" && (l.Tunnel.Proto == modeAny || l.Tunnel.Proto == modeIPIP))
-}
-
-// takes reports whether a tunnel's addresses are those of the packet (ip_tunnel_lookup).
-func takes(l host.Link, s Subject) bool {
-	t := l.Tunnel
-	if s.Outer == nil {
-		return true
-	}
-	any := func(a netip.Addr) bool { return !a.IsValid() || a.IsUnspecified() }
-	return (any(t.Local) || t.Local == s.Outer.Dst) && (any(t.Remote) || t.Remote == s.Outer.Src)
-}
-
-func mismatchState(s Subject, st *State) *finding {
-	if s.Outer == nil {
-		return nil
-	}
-	var wrong []host.Link
-	for _, l := range tunnels(st.Snapshot) {
-		if l.Up && takes(l, s) {
-			return nil
-		}
-		if l.Up && l.Type == "ipip" {
-			wrong = append(wrong, l)
-		}
-	}
-	if len(wrong) == 0 {
-		return nil
-	}
-	f := &finding{
-		summary: fmt.Sprintf("no tunnel is set up for packets from %s to %s", s.Outer.Src, s.Outer.Dst),
-	}
-	for _, l := range wrong {
-		f.evidence = append(f.evidence, by(host.PartLinks, "ip -d link show %s: ipip remote %s local %s", command.Device(l.Name), anyAddr(l.Tunnel.Remote), anyAddr(l.Tunnel.Local)))
-	}
-	if fallback := st.LinkNamed("tunl0"); fallback != nil && !fallback.Up {
-		f.evidence = append(f.evidence, by(host.PartLinks, "ip link show tunl0: state DOWN"))
-	}
-	l := wrong[0]
-	local, remote := l.Tunnel.Local, l.Tunnel.Remote
-	if remote.IsValid() && remote != s.Outer.Src {
-		remote = s.Outer.Src
-	}
-	if local.IsValid() && local != s.Outer.Dst {
-		local = s.Outer.Dst
-	}
-	f.fix = command.Of("ip tunnel change % mode ipip remote % local %", command.Device(l.Name), anyAddr(remote), anyAddr(local))
-	f.mend = changeLink(l.Index, func(l *host.Link) {
-		t := *l.Tunnel
-		t.Remote, t.Local = remote, local
-		l.Tunnel = &t
-	})
-	return f
-}
-
-func anyAddr(a netip.Addr) command.Part {
-	if !a.IsValid() || a.IsUnspecified() {
-		return command.Say("any")
-	}
-	return command.Address(a)
 }
