@@ -76,6 +76,17 @@ func Number[T ~int | ~int32 | ~int64 | ~uint8 | ~uint16 | ~uint32 | ~uint64](n T
 // Mark is a firewall mark with its mask, as ip rule has it.
 func Mark(value, mask uint32) Part { return said(fmt.Sprintf("%#x/%#x", value, mask)) }
 
+// Range is a range of ports; one alone is written alone.
+func Range(first, last uint16) Part {
+	if first == last {
+		return Number(first)
+	}
+	return Numbers(uint32(first), uint32(last))
+}
+
+// Numbers are both ends of a range.
+func Numbers(first, last uint32) Part { return said(fmt.Sprintf("%d-%d", first, last)) }
+
 // Address is an IPv4 address. There are no others in what is traced, and an IPv6 address may have any text as its zone.
 func Address(a netip.Addr) Part {
 	if !a.Is4() {

@@ -43,12 +43,15 @@ func explain(j journey.Journey, s *host.Snapshot, rules *ruleset.Ruleset, done t
 	l, st := wasLost(j), stateOf(s, rules)
 	best := l.cause(st)
 	if best == nil {
-		v.Cause = &Cause{Code: unknown, Certainty: NotKnown, Summary: plainly(j), Unread: unreadAtAll(s)}
+		v.Cause = &Cause{Code: unknown, Certainty: NotKnown, Summary: plainly(j), Unread: append(unreadAtAll(s), l.undecided(st)...)}
 		return v
 	}
 	f := best.finding
 	v.Cause = &Cause{
 		Code: best.row.code, Certainty: Inferred, Summary: f.said(), Evidence: texts(s, f.evidence), Fix: f.fix.Commands(), Unread: unreadOf(s, best.row),
+	}
+	if best.answer < Consistent {
+		v.Cause.Unread = append(v.Cause.Unread, l.undecided(st)...)
 	}
 	if best.answer >= Consistent && !f.doubtful && j.Gaps == 0 && len(v.Cause.Unread) == 0 {
 		v.Cause.Certainty = Observed
@@ -62,6 +65,20 @@ func explain(j journey.Journey, s *host.Snapshot, rules *ruleset.Ruleset, done t
 	}
 	v.Rule, v.Candidates = toRule(f.rule), toRules(f.candidates)
 	return v
+}
+
+// undecided is why rows that the packet may have ended by can say nothing of a state that was read.
+func (l lostPacket) undecided(st *State) (whys []string) {
+	st = st.of(l.Subject)
+	for _, r := range rows {
+		if r.sees(l, st) == absent {
+			continue
+		}
+		if _, f := r.ask(l.Subject, st); f != nil && f.undecided != "" && !slices.Contains(whys, f.undecided) {
+			whys = append(whys, f.undecided)
+		}
+	}
+	return whys
 }
 
 // stateOf is a state for all rows; nil if it was not read.

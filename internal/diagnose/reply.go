@@ -10,11 +10,14 @@ import (
 	"ipiptrace/internal/site"
 )
 
+// answering are the parts that say what an answer is looked up with.
+var answering = []host.Part{host.PartSockets, host.PartSysctls}
+
 // replyRows are the causes on the way back to the client.
 func replyRows() []row {
 	return []row{
 		{
-			code: "no-return-route", stage: replying, needs: lookups,
+			code: "no-return-route", stage: replying, needs: lookups, looks: answering,
 			asked: replySide,
 			at:    append(sure(site.NoReply, site.NoOutputRoute), maybe(site.RefusedSYN)...),
 			check: noReturnState,
@@ -31,13 +34,13 @@ func replyRows() []row {
 			},
 		},
 		{
-			code: "no-return-route", stage: replying, needs: lookups,
+			code: "no-return-route", stage: replying, needs: lookups, looks: answering,
 			at:    maybe(site.OutputRouteUnsaid),
 			fits:  func(s Subject, _ *State) bool { return s.Reply },
 			check: noReturnState,
 		},
 		{
-			code: "vip-wrong-prefix", stage: replying, needs: lookups,
+			code: "vip-wrong-prefix", stage: replying, needs: lookups, looks: answering,
 			asked: replySide,
 			at:    maybe(site.Astray),
 			check: prefixState,
@@ -51,13 +54,13 @@ func replyRows() []row {
 			},
 		},
 		{
-			code: "vip-wrong-prefix", stage: replying, needs: lookups,
+			code: "vip-wrong-prefix", stage: replying, needs: lookups, looks: answering,
 			at:    maybe(site.TunnelOutput),
 			fits:  func(s Subject, _ *State) bool { return s.Reply }, // the tunnel's device has no way for the answer that it was given
 			check: prefixState,
 		},
 		{
-			code: "reply-into-tunnel", stage: replying, needs: lookups, minds: []host.Part{host.PartSockets},
+			code: "reply-into-tunnel", stage: replying, needs: lookups, minds: []host.Part{host.PartSockets}, looks: answering,
 			asked: replySide,
 			at:    sure(site.Astray),
 			check: astrayState,
@@ -77,13 +80,13 @@ func replyRows() []row {
 			},
 		},
 		{
-			code: "reply-into-tunnel", stage: replying, needs: lookups, minds: []host.Part{host.PartSockets},
+			code: "reply-into-tunnel", stage: replying, needs: lookups, minds: []host.Part{host.PartSockets}, looks: answering,
 			at:    maybe(site.TunnelOutput),
 			fits:  func(s Subject, _ *State) bool { return s.Reply },
 			check: astrayState,
 		},
 		{
-			code: "neighbour-failed", stage: replying, needs: append([]host.Part{host.PartNeighbours}, lookups...),
+			code: "neighbour-failed", stage: replying, needs: append([]host.Part{host.PartNeighbours}, lookups...), looks: answering,
 			at:    sure(site.Neighbour),
 			check: neighbourState,
 			bare: func(s Subject) finding {
@@ -119,13 +122,21 @@ func replyRows() []row {
 
 func noReturnState(s Subject, st *State) *finding {
 	client := s.client()
-	a := st.Route(s.back())
-	if !a.Refused() {
+	a, flow, undecided := st.way(s)
+	switch {
+	case undecided != nil:
+		return undecided
+	case !a.Refused():
 		return nil
 	}
 	f := &finding{
 		summary:  fmt.Sprintf("there is no route back to the client %s", client),
-		evidence: []evidence{got(client, a)},
+		evidence: append([]evidence{gotBack(flow, a)}, ruleShown(a.Rule)...),
+	}
+	unused, why := st.notUsed(a)
+	f.evidence = append(f.evidence, unused...)
+	if l := st.LinkNamed(flow.OIF); l != nil && l.Type == "vrf" {
+		f.summary += " in the VRF " + l.Name
 	}
 	switch {
 	case a.Route != nil:
@@ -135,8 +146,10 @@ func noReturnState(s Subject, st *State) *finding {
 	case a.Rule != nil:
 		f.summary = fmt.Sprintf("the routing rule %d refuses packets to the client %s (%s)", a.Rule.Priority, client, a.Type)
 		f.fix, f.mend = deleteRule(*a.Rule), dropRule(*a.Rule)
+	case why != "":
+		f.summary += ": " + why
 	default:
-		if dev, net := connected(st.Snapshot, client); dev != "" {
+		if dev, net := connected(st.Snapshot, client); dev != "" && flow.OIF == "" {
 			f.evidence = append(f.evidence, by(host.PartAddrs, "ip addr show %s: %s, and no route for it", command.Device(dev), net))
 			f.fix, f.mend = command.Of("ip route add % dev %", command.Prefix(net.Masked()), command.Device(dev)), addRoute(net.Masked(), dev)
 		} else {
@@ -160,8 +173,8 @@ func connected(s *host.Snapshot, a netip.Addr) (dev string, net netip.Prefix) {
 // service's socket.
 func astrayState(s Subject, st *State) *finding {
 	f := &finding{evidence: s.leftInside()}
-	a := st.Route(s.back())
-	if l := st.LinkNamed(a.Dev); a.Route != nil && toNextHop(l) && (!a.Gateway.IsValid() || a.Gateway == s.client()) {
+	a, flow, undecided := st.way(s)
+	if l := st.LinkNamed(a.Dev); a.Route != nil && toNextHop(l) && flow.OIF != l.Name && (!a.Gateway.IsValid() || a.Gateway == s.client()) {
 		f.evidence = append(f.evidence,
 			by(host.PartRoutes, "ip route get %s from %s: dev %s", command.Address(s.client()), command.Address(s.vip()), command.Device(l.Name)),
 			by(host.PartRules, "ip rule: %d: %s", a.Rule.Priority, ruleWords(*a.Rule)), tunnelShown(*l))
@@ -171,12 +184,12 @@ func astrayState(s Subject, st *State) *finding {
 		} else {
 			f.summary += "has no other end, and finds no way to the client"
 		}
-		f.fix, f.mend = wayOut(s, st, a)
+		f.fix, f.mend = wayOut(flow, st, a)
 		return f
 	}
 	serving, _ := st.Serves(s.proto(), s.service(), st.link(s))
 	if len(serving) == 0 || !toNextHop(st.link(s)) {
-		return nil
+		return undecided
 	}
 	sock := serving[0]
 	switch {
@@ -187,7 +200,7 @@ func astrayState(s Subject, st *State) *finding {
 		f.evidence = append(f.evidence, got(s.client(), a), by(host.PartSockets, "/proc/net/%s: %s%s", s.proto(), sock.Local, owner(sock)), by(host.PartSockets, "its device is in: ss -ln, behind %%"))
 		f.consistent, f.doubtful = true, true
 	default:
-		return nil
+		return undecided
 	}
 	f.summary = fmt.Sprintf("the service on port %d is bound to %s, so that its answers go into the tunnel, to the client itself inside IPIP: bind it to no device", s.port(), s.Dev)
 	return f
@@ -212,9 +225,9 @@ func tunnelShown(l host.Link) evidence {
 
 // wayOut removes what gives the answer to the tunnel, if there is another way without it: the rule, if its table is there
 // for nothing else, or the route.
-func wayOut(s Subject, st *State, a host.Answer) (fix command.Fix, mend func(*State)) {
+func wayOut(flow host.Flow, st *State, a host.Answer) (fix command.Fix, mend func(*State)) {
 	leadsOut := func(left host.Snapshot) bool {
-		b := left.Route(s.back())
+		b := left.Output(flow)
 		return b.Type == "unicast" && !toNextHop(left.LinkNamed(b.Dev))
 	}
 	others := slices.DeleteFunc(slices.Clone(st.Routes), func(r host.Route) bool { return sameRoute(r, *a.Route) })
@@ -232,7 +245,10 @@ func wayOut(s Subject, st *State, a host.Answer) (fix command.Fix, mend func(*St
 
 // prefixState: the VIP has a prefix, and with it a route to its clients into the tunnel.
 func prefixState(s Subject, st *State) *finding {
-	a := st.Route(s.back())
+	a, _, undecided := st.way(s)
+	if undecided != nil {
+		return undecided
+	}
 	for _, l := range st.AddrOn(s.vip()) {
 		for _, x := range st.AddrsOf(l.Index) {
 			if x.Prefix.Addr() == s.vip() && x.Prefix.Bits() < 32 && l.Name == a.Dev {
@@ -259,10 +275,17 @@ func nextHop(hop, to netip.Addr) string {
 func neighbourState(s Subject, st *State) *finding {
 	to := s.dst()
 	f := host.Flow{Src: s.src(), Dst: to}
-	if !s.Tunnelled {
+	switch {
+	case s.Tunnelled:
+	case s.Reply:
+		f, _ = st.answers(s)
+	default:
 		f = host.Flow{Src: s.Packet.Inner.Src, Dst: to, Proto: s.Packet.Inner.Protocol, Sport: s.Packet.SrcPort, Dport: s.Packet.DstPort}
 	}
-	a := st.Route(f)
+	a := st.Output(f)
+	if a.Type == host.Undecided {
+		return &finding{undecided: "rules: " + a.Unread}
+	}
 	hop := a.Gateway
 	if !hop.IsValid() {
 		hop = to
@@ -276,6 +299,10 @@ func neighbourState(s Subject, st *State) *finding {
 			summary:  fmt.Sprintf("%s does not answer ARP on %s", nextHop(hop, to), l.Name),
 			evidence: []evidence{got(to, a), by(host.PartNeighbours, "ip neigh show %s: %s", command.Address(hop), n.State)},
 		}
+		if slices.ContainsFunc(a.Hops, func(h host.Hop) bool { return h.Link == n.Link && h.LinkDown }) {
+			out.summary += ", which has no carrier"
+			out.evidence = append(out.evidence, by(host.PartRoutes, "ip route show: %s dev %s linkdown", a.Route.Dst, command.Device(l.Name)))
+		}
 		if a.Route != nil && hop != to && reachesWithout(st.Snapshot, *a.Route, f) {
 			out.fix, out.mend = deleteRoute(*a.Route), dropRoute(*a.Route)
 		}
@@ -288,7 +315,7 @@ func neighbourState(s Subject, st *State) *finding {
 func reachesWithout(s *host.Snapshot, without host.Route, f host.Flow) bool {
 	left := *s
 	left.Routes = slices.DeleteFunc(slices.Clone(s.Routes), func(r host.Route) bool { return sameRoute(r, without) })
-	a := left.Route(f)
+	a := left.Output(f)
 	return a.Type == "unicast" && !a.Gateway.IsValid()
 }
 

@@ -1,7 +1,9 @@
 package diagnose
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 
 	"ipiptrace/internal/command"
@@ -104,12 +106,19 @@ func routingRows() []row {
 
 func martianState(s Subject, st *State) *finding {
 	src := s.src()
-	c, ok := st.CheckSource(s.flow())
+	c, ok := st.CheckSource(st.arrives(s))
 	switch {
+	case !ok && c.Unread != "":
+		return &finding{undecided: "rules: " + c.Unread}
 	case src.IsLoopback() || s.dst().IsLoopback() || src.IsMulticast() || src.IsUnspecified() || s.dst().IsUnspecified() || src == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return &finding{
 			summary:  fmt.Sprintf("%s → %s: such addresses do not come in by a device", src, s.dst()),
 			evidence: []evidence{seen("source %s, destination %s", src, s.dst())},
+		}
+	case ok && c.Why == "martian":
+		return &finding{
+			summary:  fmt.Sprintf("the packet's source %s is a broadcast or multicast address here: it is taken for forged", src),
+			evidence: []evidence{got(src, c.Back)},
 		}
 	case ok && c.Why == "local":
 		f := &finding{
@@ -144,9 +153,12 @@ func bits(s *host.Snapshot, link uint32, a netip.Addr) int {
 }
 
 func rpFilterState(s Subject, st *State) *finding {
-	flow := s.flow()
+	flow := st.arrives(s)
 	c, ok := st.CheckSource(flow)
-	if !ok || c.OK || c.Why == "local" {
+	switch {
+	case c.Unread != "":
+		return &finding{undecided: "rules: " + c.Unread}
+	case !ok || c.OK || c.Why == "local" || c.Why == "martian":
 		return nil
 	}
 	dev := flow.IIF
@@ -155,6 +167,7 @@ func rpFilterState(s Subject, st *State) *finding {
 	f := &finding{evidence: []evidence{
 		st.says(all), st.says(own), by(host.PartSysctls, "effective: max(all, %s) = %d (%s)", dev, c.Mode, mode), got(flow.Src, c.Back),
 	}}
+	f.evidence = append(f.evidence, markless(st, flow)...)
 	unnumbered := len(st.AddrsOf(st.LinkNamed(dev).Index)) == 0
 	switch c.Why {
 	case "strict":
@@ -180,6 +193,30 @@ func rpFilterState(s Subject, st *State) *finding {
 		f.fix = command.Of("sysctl -w net.ipv4.conf.all.rp_filter=0").Then("sysctl -w net.ipv4.conf.%.rp_filter=0", command.DeviceSetting(dev))
 	}
 	return f
+}
+
+// markless says that the packet's mark does not count for the way back, if there is a rule that would let it in by one.
+func markless(st *State, f host.Flow) (lines []evidence) {
+	all, own := "net/ipv4/conf/all/src_valid_mark", "net/ipv4/conf/"+f.IIF+"/src_valid_mark"
+	if f.Unknown&host.FieldMark == 0 {
+		return nil
+	}
+	counts := *st.Snapshot
+	counts.Sysctls = maps.Clone(st.Sysctls)
+	counts.Sysctls[own] = "1"
+	f.Unknown &^= host.FieldMark
+	for i, r := range st.Rules {
+		if f.Mark = r.Mark; r.Mark == 0 {
+			continue
+		}
+		if c, ok := counts.CheckSource(f); ok && c.OK {
+			lines = append(lines, ruleShown(&st.Rules[i])...)
+		}
+	}
+	if len(lines) > 0 {
+		lines = append(lines, st.says(all), st.says(own), by(host.PartSysctls, "marks do not count for the way back, as both are 0"))
+	}
+	return lines
 }
 
 // sourceRouteState: both settings have to let such a packet in (IN_DEV_SOURCE_ROUTE).
@@ -215,8 +252,11 @@ func wayBack(to netip.Addr, a host.Answer) string {
 
 // rejectState finds the rule or route that was made to refuse the packet.
 func rejectState(s Subject, st *State) *finding {
-	a := st.Route(s.flow())
-	if !a.Forbidden() {
+	a := st.Route(st.arrives(s))
+	switch {
+	case a.Type == host.Undecided:
+		return &finding{undecided: "rules: " + a.Unread}
+	case !a.Forbidden():
 		return nil
 	}
 	f := &finding{evidence: []evidence{by(host.PartRoutes, "ip route get %s from %s iif %s: %s", command.Address(s.dst()), command.Address(s.src()), command.Device(s.Dev), a.Type)}}
@@ -273,8 +313,26 @@ func ruleWords(r host.Rule) command.Part {
 	if r.OIF != "" {
 		words = words.And(command.Say("oif"), command.Device(r.OIF))
 	}
-	if r.Mark != 0 {
-		words = words.And(command.Say("fwmark"), command.Mark(r.Mark, r.Mask))
+	if mask := cmp.Or(r.Mask, ^uint32(0)); r.Mark != 0 || r.Mask != 0 {
+		words = words.And(command.Say("fwmark"), command.Mark(r.Mark, mask))
+	}
+	if r.TOS != 0 {
+		words = words.And(command.Say("tos"), command.Number(r.TOS))
+	}
+	if r.IPProto != 0 {
+		words = words.And(command.Say("ipproto"), command.Number(r.IPProto))
+	}
+	if r.Sport != [2]uint16{} {
+		words = words.And(command.Say("sport"), command.Range(r.Sport[0], r.Sport[1]))
+	}
+	if r.Dport != [2]uint16{} {
+		words = words.And(command.Say("dport"), command.Range(r.Dport[0], r.Dport[1]))
+	}
+	if r.UIDEnd != 0 {
+		words = words.And(command.Say("uidrange"), command.Numbers(r.UIDFirst, r.UIDEnd-1))
+	}
+	if r.L3mdev {
+		return words.And(command.Say("l3mdev"))
 	}
 	if r.Action == "lookup" {
 		return words.And(command.Say("lookup"), tableName(r.Table))
@@ -290,7 +348,7 @@ func addAddress(vip netip.Addr, dev string) command.Fix {
 // vipState explains why the kernel does not take packets for the VIP as its own.
 func vipState(s Subject, st *State) *finding {
 	vip := s.vip()
-	a := st.Route(s.flow())
+	a := st.Route(st.arrives(s))
 	if s.Reply || s.Tunnelled || s.redirected() || st.Owns(vip) || a.Type == "local" || a.Type == host.Undecided || a.Forbidden() {
 		return nil
 	}

@@ -109,6 +109,8 @@ type finding struct {
 	consistent bool
 	// doubtful: the state is not enough to be sure, whatever was seen.
 	doubtful bool
+	// undecided is why the check can say nothing although what it needs was read; the rest is empty then.
+	undecided string
 }
 
 // evidence is one line, in the words of the tool that shows it, and the part of the state that it is from; the part is
@@ -151,6 +153,8 @@ func (r row) ask(s Subject, st *State) (Answer, *finding) {
 	switch f := r.check(s, own); {
 	case f == nil:
 		return Clear, nil
+	case f.undecided != "":
+		return Unread, f
 	case f.consistent:
 		return Consistent, f
 	default:

@@ -31,6 +31,8 @@ type Subject struct {
 	// Dev is the device on which it is, or by which it leaves if Leaving.
 	Dev     string
 	Leaving bool
+	// Came is the device by which it came in, if that was seen: in a VRF Dev is the VRF.
+	Came string
 	// Hook is the netfilter hook at which it is, empty if it is at none. Bridged: it is one of the family bridge.
 	Hook    string
 	Bridged bool
@@ -101,6 +103,9 @@ func (s *Subject) followSteps(steps []journey.Step, netns uint32) {
 	for _, x := range steps {
 		if x.Tunnelled && x.Netns != 0 {
 			s.From = x.Netns
+		}
+		if x.Place == event.NetifReceiveSkb && x.Netns == netns {
+			s.Came = x.Dev
 		}
 		if x.Place == event.IPVSXmit {
 			if plainMethod[x.Method] != "" && x.Netns != netns {
@@ -203,11 +208,6 @@ func (s Subject) outerProto() uint8 {
 		return protoIPIP
 	}
 	return s.Outer.Protocol
-}
-
-// back is the lookup for an answer to the client.
-func (s Subject) back() host.Flow {
-	return host.Flow{Src: s.vip(), Dst: s.client(), Proto: s.Packet.Inner.Protocol, Sport: s.port(), Dport: s.clientPort()}
 }
 
 // answer is the packet that would answer it, on no device yet.
