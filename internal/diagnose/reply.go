@@ -146,13 +146,16 @@ func noReturnState(s Subject, st *State) *finding {
 	case a.Rule != nil:
 		f.summary = fmt.Sprintf("the routing rule %d refuses packets to the client %s (%s)", a.Rule.Priority, client, a.Type)
 		f.fix, f.mend = deleteRule(*a.Rule), dropRule(*a.Rule)
-	case why != "":
-		f.summary += ": " + why
 	default:
-		if dev, net := connected(st.Snapshot, client); dev != "" && flow.OIF == "" {
+		if why != "" {
+			f.summary += ": " + why
+		}
+		dev, net := connected(st.Snapshot, client)
+		leads := slices.ContainsFunc(a.Unused, func(u host.Unused) bool { return u.Dev == dev })
+		if dev != "" && flow.OIF == "" && !leads {
 			f.evidence = append(f.evidence, by(host.PartAddrs, "ip addr show %s: %s, and no route for it", command.Device(dev), net))
 			f.fix, f.mend = command.Of("ip route add % dev %", command.Prefix(net.Masked()), command.Device(dev)), addRoute(net.Masked(), dev)
-		} else {
+		} else if why == "" {
 			f.summary += ": add one, by the gateway of this network (ip route add default via GATEWAY)"
 		}
 	}

@@ -195,6 +195,9 @@ func rpFilterState(s Subject, st *State) *finding {
 	return f
 }
 
+// maxMarks bounds how many rules are tried as if a packet had their mark.
+const maxMarks = 8
+
 // markless says that the packet's mark does not count for the way back, if there is a rule that would let it in by one.
 func markless(st *State, f host.Flow) (lines []evidence) {
 	all, own := "net/ipv4/conf/all/src_valid_mark", "net/ipv4/conf/"+f.IIF+"/src_valid_mark"
@@ -205,10 +208,12 @@ func markless(st *State, f host.Flow) (lines []evidence) {
 	counts.Sysctls = maps.Clone(st.Sysctls)
 	counts.Sysctls[own] = "1"
 	f.Unknown &^= host.FieldMark
+	tried := 0
 	for i, r := range st.Rules {
-		if f.Mark = r.Mark; r.Mark == 0 {
+		if f.Mark = r.Mark; r.Mark == 0 || tried == maxMarks {
 			continue
 		}
+		tried++
 		if c, ok := counts.CheckSource(f); ok && c.OK {
 			lines = append(lines, ruleShown(&st.Rules[i])...)
 		}
