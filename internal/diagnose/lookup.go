@@ -53,9 +53,23 @@ func (st *State) answers(s Subject) (f host.Flow, undecided string) {
 	return f, ""
 }
 
-// way is the way of an answer to the client; with undecided it is not known.
+// way is the way of an answer to the client when it is made; with undecided it is not known.
 func (st *State) way(s Subject) (a host.Answer, f host.Flow, undecided *finding) {
+	return st.wayOf(s, 0)
+}
+
+// wayOut is its way when it has passed netfilter's hook output: a rule that gives it a mark has it looked up again
+// (ip_route_me_harder).
+func (st *State) wayOut(s Subject) (a host.Answer, f host.Flow, undecided *finding) {
+	if st.unmarked() {
+		return st.wayOf(s, 0)
+	}
+	return st.wayOf(s, host.FieldMark)
+}
+
+func (st *State) wayOf(s Subject, unknown host.Field) (a host.Answer, f host.Flow, undecided *finding) {
 	f, why := st.answers(s)
+	f.Unknown |= unknown
 	a = st.Output(f)
 	if why == "" && a.Type == host.Undecided {
 		why = "rules: " + a.Unread

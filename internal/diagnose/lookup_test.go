@@ -77,6 +77,18 @@ func marking(s *host.Snapshot) {
 	}}})
 }
 
+func TestAMarkThatARuleMayGiveAnAnswerMakesItsWayUnknown(t *testing.T) {
+	byMark := []func(*host.Snapshot){rule(host.Rule{Mark: 7, Action: "lookup", Table: 100}), routed(100, "0.0.0.0/0", host.Hop{Link: 3})}
+	v := Explain(astray(), realServer(append(byMark, marking)...))
+	found(t, v, "reply-into-tunnel", Inferred, "")
+	if all := strings.Join(v.Cause.Unread, "\n"); !strings.Contains(all, "mark is not known") {
+		t.Errorf("what is not known is not said: %q", all)
+	}
+	if v = Explain(astray(), realServer(byMark...)); len(v.Cause.Unread) != 0 {
+		t.Errorf("nobody gives marks, and %q is said", v.Cause.Unread)
+	}
+}
+
 func TestAMarkCountsForTheSourceCheckOnlyIfASettingSaysSo(t *testing.T) {
 	rpf := dropped("ip_rcv_finish_core", "IP_RPFILTER", "tunl0", false)
 	by := []func(*host.Snapshot){

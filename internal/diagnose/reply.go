@@ -176,7 +176,7 @@ func connected(s *host.Snapshot, a netip.Addr) (dev string, net netip.Prefix) {
 // service's socket.
 func astrayState(s Subject, st *State) *finding {
 	f := &finding{evidence: s.leftInside()}
-	a, flow, undecided := st.way(s)
+	a, flow, undecided := st.wayOut(s)
 	if l := st.LinkNamed(a.Dev); a.Route != nil && toNextHop(l) && flow.OIF != l.Name && (!a.Gateway.IsValid() || a.Gateway == s.client()) {
 		f.evidence = append(f.evidence,
 			by(host.PartRoutes, "ip route get %s from %s: dev %s", command.Address(s.client()), command.Address(s.vip()), command.Device(l.Name)),
@@ -187,7 +187,7 @@ func astrayState(s Subject, st *State) *finding {
 		} else {
 			f.summary += "has no other end, and finds no way to the client"
 		}
-		f.fix, f.mend = wayOut(flow, st, a)
+		f.fix, f.mend = leadOut(flow, st, a)
 		return f
 	}
 	serving, _ := st.Serves(s.proto(), s.service(), st.link(s))
@@ -226,9 +226,9 @@ func tunnelShown(l host.Link) evidence {
 	return by(host.PartLinks, "ip -d link show %s: ipip remote %s local %s", command.Device(l.Name), anyAddr(l.Tunnel.Remote), anyAddr(l.Tunnel.Local))
 }
 
-// wayOut removes what gives the answer to the tunnel, if there is another way without it: the rule, if its table is there
+// leadOut removes what gives the answer to the tunnel, if there is another way without it: the rule, if its table is there
 // for nothing else, or the route.
-func wayOut(flow host.Flow, st *State, a host.Answer) (fix command.Fix, mend func(*State)) {
+func leadOut(flow host.Flow, st *State, a host.Answer) (fix command.Fix, mend func(*State)) {
 	leadsOut := func(left host.Snapshot) bool {
 		b := left.Output(flow)
 		return b.Type == "unicast" && !toNextHop(left.LinkNamed(b.Dev))
@@ -248,7 +248,7 @@ func wayOut(flow host.Flow, st *State, a host.Answer) (fix command.Fix, mend fun
 
 // prefixState: the VIP has a prefix, and with it a route to its clients into the tunnel.
 func prefixState(s Subject, st *State) *finding {
-	a, _, undecided := st.way(s)
+	a, _, undecided := st.wayOut(s)
 	if undecided != nil {
 		return undecided
 	}
@@ -278,14 +278,16 @@ func nextHop(hop, to netip.Addr) string {
 func neighbourState(s Subject, st *State) *finding {
 	to := s.dst()
 	f := host.Flow{Src: s.src(), Dst: to}
-	switch {
-	case s.Tunnelled:
-	case s.Reply:
-		f, _ = st.answers(s)
-	default:
+	if !s.Tunnelled {
 		f = host.Flow{Src: s.Packet.Inner.Src, Dst: to, Proto: s.Packet.Inner.Protocol, Sport: s.Packet.SrcPort, Dport: s.Packet.DstPort}
 	}
 	a := st.Output(f)
+	if s.Reply && !s.Tunnelled {
+		var undecided *finding
+		if a, f, undecided = st.wayOut(s); undecided != nil {
+			return undecided
+		}
+	}
 	if a.Type == host.Undecided {
 		return &finding{undecided: "rules: " + a.Unread}
 	}
