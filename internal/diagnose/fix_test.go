@@ -63,6 +63,12 @@ func repairable(t *testing.T) map[string]loss {
 		s.IPTables[0].Backend = "iptables-nft"
 		s.Nft = []host.NftTable{{Family: "ip", Name: "filter", IPTables: true, Chains: []host.NftChain{{Name: "INPUT", Hook: "input", Rules: []host.NftRule{{Handle: 9}}}}}}
 	}
+	classes := func(s *host.Snapshot) {
+		s.Qdiscs = []host.Qdisc{
+			{Link: 2, Kind: "prio", Handle: "1:", Parent: "root", Dropped: 3}, {Link: 2, Kind: "pfifo", Handle: "10:", Parent: "1:1"},
+			{Link: 2, Kind: "netem", Handle: "20:", Parent: "1:2", Dropped: 3, Loss: 100},
+		}
+	}
 	refusedByRule := func(s *host.Snapshot) {
 		s.Rules[0].Priority = 100
 		s.Rules = append(s.Rules, host.Rule{Priority: 10, From: netip.PrefixFrom(vip, 32), To: netip.PrefixFrom(client, 32), Invert: false, Action: "prohibit", Suppress: -1})
@@ -137,6 +143,16 @@ func repairable(t *testing.T) map[string]loss {
 		"a queue": {j: reply("__dev_queue_xmit", "QDISC_DROP", "eth0"), s: realServer(func(s *host.Snapshot) {
 			s.Qdiscs = []host.Qdisc{{Link: 2, Kind: "netem", Handle: "8001:", Parent: "root", Dropped: 3}}
 		}), fix: "tc qdisc del dev eth0 root"},
+		"one of two filters of a preference": {j: dropped("__netif_receive_skb_core", "TC_INGRESS", "eth0", true), s: realServer(func(s *host.Snapshot) {
+			s.Filters = []host.Filter{
+				{Link: 2, Side: "ingress", Kind: "u32", Pref: 7, Handle: "0x80000800", Actions: []string{"gact drop"}},
+				{Link: 2, Side: "ingress", Kind: "u32", Pref: 7, Handle: "0x80000801", Chain: 3, Actions: []string{"police drop"}, Dropped: 2},
+			}
+		}), fix: "tc filter del dev eth0 ingress chain 3 pref 7 handle 800::801 u32"},
+		"a filter of a queue": {j: dropped("__dev_queue_xmit", "QDISC_DROP", "eth0", false), s: realServer(classes, func(s *host.Snapshot) {
+			s.Filters = []host.Filter{{Link: 2, Side: "1:", Kind: "u32", Pref: 7, Handle: "0x80000800", Actions: []string{"gact drop"}, Dropped: 2}}
+		}), fix: "tc filter del dev eth0 parent 1: pref 7"},
+		"the queue of a class": {j: dropped("__dev_queue_xmit", "QDISC_DROP", "eth0", false), s: realServer(classes), fix: "tc qdisc del dev eth0 parent 1:2"},
 		"a port again": {j: reuse, s: balancer(func(s *host.Snapshot) {
 			s.Sysctls["net/ipv4/vs/conntrack"], s.Sysctls["net/ipv4/vs/conn_reuse_mode"] = "1", "1"
 		}, host.Destination{Addr: netip.AddrPortFrom(rip, 80), Method: "tunnel", Weight: 1}), fix: "sysctl -w net.ipv4.vs.conn_reuse_mode=0"},

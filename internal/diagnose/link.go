@@ -2,8 +2,6 @@ package diagnose
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
@@ -49,6 +47,12 @@ func linkRows() []row {
 			code: "tc-drop", stage: link, needs: []host.Part{host.PartFilters, host.PartLinks},
 			at:    maybe(site.TCUnsaid),
 			check: tcState,
+		},
+		{
+			// A queueing discipline asks filters for the packet's class, and one of them drops it.
+			code: "tc-drop", stage: link, needs: []host.Part{host.PartFilters, host.PartLinks},
+			at:    maybe(site.Qdisc, site.QdiscUnsaid),
+			check: classifierState,
 		},
 		{
 			code: "backlog-full", stage: link, needs: []host.Part{host.PartSysctls}, looks: []host.Part{host.PartCounters},
@@ -157,40 +161,4 @@ func xdpState(s Subject, st *State) *finding {
 // xdpWord is how ip names the ways in which a program is attached.
 var xdpWord = map[string]command.Part{
 	"driver": command.Say("xdpdrv"), "generic": command.Say("xdpgeneric"), "hardware": command.Say("xdpoffload"),
-}
-
-func tcState(s Subject, st *State) *finding {
-	side, at := "ingress", command.Say("ingress")
-	if s.Leaving {
-		side, at = "egress", command.Say("egress")
-	}
-	l := st.link(s)
-	if l == nil {
-		return nil
-	}
-	var may []host.Filter
-	for _, f := range st.Filters {
-		drops := slices.ContainsFunc(f.Actions, func(a string) bool { return strings.HasSuffix(a, " drop") })
-		if f.Link == l.Index && f.Side == side && (drops || f.Kind == "bpf" || f.Kind == "tcx") {
-			may = append(may, f)
-		}
-	}
-	if len(may) == 0 {
-		return nil
-	}
-	f := &finding{
-		summary:  fmt.Sprintf("a tc filter at the %s of %s drops the packet", side, l.Name),
-		doubtful: len(may) > 1,
-	}
-	for _, x := range may {
-		what := strings.Join(x.Actions, ", ")
-		if x.Program != "" {
-			what = strings.TrimSpace(what + " program " + x.Program)
-		}
-		f.evidence = append(f.evidence, by(host.PartFilters, "tc filter show dev %s %s: pref %d %s %s", command.Device(l.Name), side, x.Pref, x.Kind, what))
-	}
-	if len(may) == 1 && may[0].Pref != 0 { // 0 would be all of them
-		f.fix, f.mend = command.Of("tc filter del dev % % pref %", command.Device(l.Name), at, command.Number(may[0].Pref)), dropFilter(may[0])
-	}
-	return f
 }

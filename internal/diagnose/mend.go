@@ -124,11 +124,20 @@ func dropRule(r host.Rule) func(*State) {
 	}
 }
 
-// dropFilter is `tc filter del`: those of one preference at one side of a device go together.
+// dropFilter is `tc filter del` of that filter.
 func dropFilter(f host.Filter) func(*State) {
 	return func(st *State) {
 		st.whole.Filters = slices.DeleteFunc(slices.Clone(st.whole.Filters), func(x host.Filter) bool {
-			return x.Link == f.Link && x.Side == f.Side && x.Pref == f.Pref
+			return x.Link == f.Link && x.Side == f.Side && x.Pref == f.Pref && x.Chain == f.Chain && x.Handle == f.Handle
+		})
+	}
+}
+
+// dropQdisc is `tc qdisc del dev DEV parent CLASS`: what is below goes, too, and the class gets the kernel's own.
+func dropQdisc(d host.Qdisc) func(*State) {
+	return func(st *State) {
+		st.whole.Qdiscs = slices.DeleteFunc(slices.Clone(st.whole.Qdiscs), func(x host.Qdisc) bool {
+			return x.Link == d.Link && (x.Parent == d.Parent || strings.HasPrefix(x.Parent, d.Handle))
 		})
 	}
 }

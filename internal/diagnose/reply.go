@@ -328,27 +328,3 @@ func reachesWithout(s *host.Snapshot, without host.Route, f host.Flow) bool {
 func sameRoute(a, b host.Route) bool {
 	return a.Table == b.Table && a.Dst == b.Dst && a.Priority == b.Priority && a.Type == b.Type
 }
-
-func qdiscState(s Subject, st *State) *finding {
-	l := st.link(s)
-	if l == nil {
-		return nil
-	}
-	for _, d := range st.Qdiscs {
-		if d.Link != l.Index || d.Dropped == 0 || d.Parent == "ingress" {
-			continue
-		}
-		f := &finding{
-			summary:  fmt.Sprintf("the queueing discipline %s of %s drops packets", d.Kind, l.Name),
-			evidence: []evidence{by(host.PartFilters, "tc -s qdisc show dev %s: %s %s, dropped %d", command.Device(l.Name), d.Kind, d.Handle, d.Dropped)},
-		}
-		if d.Loss > 0 {
-			f.evidence = append(f.evidence, by(host.PartFilters, "loss %.4g%%", d.Loss))
-		}
-		if d.Parent == "root" && d.Handle != "0:" {
-			f.fix, f.mend = command.Of("tc qdisc del dev % root", command.Device(l.Name)), dropQdiscs(l.Index)
-		}
-		return f
-	}
-	return nil
-}

@@ -450,8 +450,11 @@ type Filter struct {
 	Protocol uint16 `json:"protocol,omitempty"`
 	Handle   string `json:"handle,omitempty"`
 	Chain    uint32 `json:"chain,omitempty"`
-	// Actions are the kinds and verdicts in order, "gact drop", "mirred redirect".
+	// Actions are the kinds and verdicts in order, "gact drop", "mirred redirect"; of a policer what it does with what is
+	// too much, "police drop".
 	Actions []string `json:"actions,omitempty"`
+	// Dropped is how many packets its actions have dropped.
+	Dropped uint64 `json:"dropped,omitempty"`
 	// Program is the name of a bpf filter's, ProgramID its number.
 	Program   string `json:"program,omitempty"`
 	ProgramID uint32 `json:"program_id,omitempty"`

@@ -59,8 +59,11 @@ func (r *reader) filters() error {
 			to.Limit = q.Limit
 		}
 		r.s.Qdiscs = append(r.s.Qdiscs, to)
-		if q.Type() == "clsact" || q.Type() == "ingress" {
-			errs = append(errs, r.filtersOf(a.LinkIndex))
+		switch {
+		case q.Type() == "clsact" || q.Type() == "ingress":
+			errs = append(errs, r.filtersOf(a.LinkIndex, map[string]uint32{"ingress": netlink.HANDLE_MIN_INGRESS, "egress": netlink.HANDLE_MIN_EGRESS}))
+		case slices.Contains(classful, q.Type()) && a.Handle != 0:
+			errs = append(errs, r.filtersOf(a.LinkIndex, map[string]uint32{handle(a.Handle): a.Handle}))
 		}
 	}
 	return errors.Join(errs...)
@@ -83,13 +86,17 @@ func parentOf(p uint32) string {
 	return handle(p)
 }
 
-func (r *reader) filtersOf(index int) error {
+// classful are the queueing disciplines that ask filters for a packet's class.
+var classful = []string{"prio", "htb", "hfsc", "drr", "qfq", "ets", "multiq", "cbq", "dsmark", "atm", "sfb", "sfq", "fq_codel", "cake"}
+
+// filtersOf reads the filters at the sides of a device, or at its queueing disciplines.
+func (r *reader) filtersOf(index int, sides map[string]uint32) error {
 	link, err := r.rt.LinkByIndex(index)
 	if err != nil {
 		return err
 	}
 	var errs []error
-	for side, parent := range map[string]uint32{"ingress": netlink.HANDLE_MIN_INGRESS, "egress": netlink.HANDLE_MIN_EGRESS} {
+	for side, parent := range sides {
 		all, err := r.rt.FilterList(link, parent)
 		errs = append(errs, err)
 		for _, f := range all {
@@ -115,7 +122,10 @@ func filterOf(f netlink.Filter) (to host.Filter, ok bool) {
 	var actions []netlink.Action
 	switch f := f.(type) {
 	case *netlink.U32:
-		if actions = f.Actions; len(actions) == 0 {
+		if actions = f.Actions; f.Police != nil { // as kernels before 2.6.9 have it, and tc still writes it
+			actions = append(actions, f.Police)
+		}
+		if len(actions) == 0 {
 			return to, false
 		}
 	case *netlink.Flower:
@@ -126,9 +136,20 @@ func filterOf(f netlink.Filter) (to host.Filter, ok bool) {
 		to.Program, to.ProgramID = f.Name, uint32(f.Id)
 	}
 	for _, action := range actions {
-		to.Actions = append(to.Actions, action.Type()+" "+verdicts[action.Attrs().Action])
+		to.Actions = append(to.Actions, action.Type()+" "+verdicts[verdictOf(action)])
+		if st := action.Attrs().Statistics; st != nil && st.Queue != nil {
+			to.Dropped += uint64(st.Queue.Drops)
+		}
 	}
 	return to, a.Handle != 0
+}
+
+// verdictOf is what an action does with a packet, a policer with one that is too much.
+func verdictOf(action netlink.Action) netlink.TcAct {
+	if police, ok := action.(*netlink.PoliceAction); ok {
+		return netlink.TcAct(police.ExceedAction)
+	}
+	return action.Attrs().Action
 }
 
 const cgroupRoot = "/sys/fs/cgroup"

@@ -1,0 +1,144 @@
+package diagnose
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"ipiptrace/internal/command"
+	"ipiptrace/internal/host"
+)
+
+// tcState: what a filter looks for is in no state, but which of them have dropped something is.
+func tcState(s Subject, st *State) *finding {
+	side, at := "ingress", command.Say("ingress")
+	if s.Leaving {
+		side, at = "egress", command.Say("egress")
+	}
+	l := st.link(s)
+	if l == nil {
+		return nil
+	}
+	f := filtersAt(l, side, at, st.Filters, dropsOrRuns)
+	if f != nil {
+		f.summary = fmt.Sprintf("a tc filter at the %s of %s drops the packet", side, l.Name)
+	}
+	return f
+}
+
+// dropsOrRuns reports whether a filter may drop a packet: by an action, or as its program says.
+func dropsOrRuns(f host.Filter) bool { return drops(f) || f.Kind == "bpf" || f.Kind == "tcx" }
+
+func drops(f host.Filter) bool {
+	return slices.ContainsFunc(f.Actions, func(a string) bool { return strings.HasSuffix(a, " drop") })
+}
+
+// classifierState: filters of a queueing discipline that have dropped packets.
+func classifierState(s Subject, st *State) *finding {
+	l := st.link(s)
+	if l == nil {
+		return nil
+	}
+	for _, d := range st.Qdiscs {
+		if d.Link != l.Index {
+			continue
+		}
+		has := func(f host.Filter) bool { return drops(f) && f.Dropped > 0 }
+		f := filtersAt(l, d.Handle, command.Say("parent").And(command.Class(d.Handle)), st.Filters, has)
+		if f != nil {
+			f.summary = fmt.Sprintf("a tc filter of the queueing discipline %s %s of %s drops the packet", d.Kind, d.Handle, l.Name)
+			return f
+		}
+	}
+	return nil
+}
+
+// filtersAt are the filters at a side of a device that may have dropped the packet, and the command that takes away the
+// only one; nil if there is none. at is the side as tc names it.
+func filtersAt(l *host.Link, side string, at command.Part, all []host.Filter, may func(host.Filter) bool) *finding {
+	here := slices.DeleteFunc(slices.Clone(all), func(f host.Filter) bool { return f.Link != l.Index || f.Side != side })
+	found := slices.DeleteFunc(slices.Clone(here), func(f host.Filter) bool { return !may(f) })
+	if counted := slices.DeleteFunc(slices.Clone(found), func(f host.Filter) bool { return drops(f) && f.Dropped == 0 }); len(counted) > 0 {
+		found = counted
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	f := &finding{doubtful: len(found) > 1}
+	for _, x := range found {
+		what := strings.Join(x.Actions, ", ")
+		if x.Program != "" {
+			what = strings.TrimSpace(what + " program " + x.Program)
+		}
+		if x.Dropped > 0 {
+			what += fmt.Sprintf(", dropped %d", x.Dropped)
+		}
+		f.evidence = append(f.evidence, by(host.PartFilters, "tc -s filter show dev %s %s: pref %d %s %s", command.Device(l.Name), at, x.Pref, x.Kind, what))
+	}
+	if len(found) == 1 && found[0].Pref != 0 { // 0 would be all of them
+		f.fix, f.mend = withoutFilter(l, at, found[0], here), dropFilter(found[0])
+	}
+	return f
+}
+
+// withoutFilter takes a filter away, and no other of its preference: those are named by their handles.
+func withoutFilter(l *host.Link, at command.Part, f host.Filter, here []host.Filter) command.Fix {
+	dev, pref := command.Device(l.Name), command.Number(f.Pref)
+	alike := 0
+	for _, x := range here {
+		if x.Pref == f.Pref {
+			alike++
+		}
+	}
+	chain := command.Say("")
+	if f.Chain != 0 {
+		chain = command.Say("chain").And(command.Number(f.Chain))
+	}
+	if alike == 1 {
+		return command.Of("tc filter del dev % % % pref %", dev, at, chain, pref)
+	}
+	return command.Of("tc filter del dev % % % pref % %", dev, at, chain, pref, command.FilterHandle(f.Kind, f.Handle))
+}
+
+// qdiscState: of disciplines that stand in one another each counts what one within it drops; the innermost has done it.
+func qdiscState(s Subject, st *State) *finding {
+	l := st.link(s)
+	if l == nil {
+		return nil
+	}
+	lossy := slices.DeleteFunc(slices.Clone(st.Qdiscs), func(d host.Qdisc) bool {
+		return d.Link != l.Index || d.Dropped == 0 || d.Parent == "ingress"
+	})
+	for _, d := range lossy {
+		if slices.ContainsFunc(lossy, func(x host.Qdisc) bool { return within(x, d) }) {
+			continue
+		}
+		return lossyQdisc(l, d)
+	}
+	return nil
+}
+
+// within reports whether a discipline stands in a class of another.
+func within(inner, outer host.Qdisc) bool {
+	return inner != outer && outer.Handle != "0:" && strings.HasPrefix(inner.Parent, outer.Handle)
+}
+
+func lossyQdisc(l *host.Link, d host.Qdisc) *finding {
+	dev := command.Device(l.Name)
+	f := &finding{
+		summary:  fmt.Sprintf("the queueing discipline %s of %s drops packets", d.Kind, l.Name),
+		evidence: []evidence{by(host.PartFilters, "tc -s qdisc show dev %s: %s %s, dropped %d", dev, d.Kind, d.Handle, d.Dropped)},
+	}
+	if d.Loss > 0 {
+		f.evidence = append(f.evidence, by(host.PartFilters, "loss %.4g%%", d.Loss))
+	}
+	switch {
+	case d.Handle == "0:": // the kernel's own
+	case d.Parent == "root":
+		f.fix, f.mend = command.Of("tc qdisc del dev % root", dev), dropQdiscs(l.Index)
+	default:
+		f.summary = fmt.Sprintf("the queueing discipline %s of class %s of %s drops packets", d.Kind, d.Parent, l.Name)
+		f.fix, f.mend = command.Of("tc qdisc del dev % parent %", dev, command.Class(d.Parent)), dropQdisc(d)
+	}
+	return f
+}
