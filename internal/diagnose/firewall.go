@@ -32,7 +32,12 @@ func filteredPacket(s Subject, h *host.Snapshot) ruleset.Packet {
 		}
 	case "forward":
 		p.IIF = s.Dev
-		p.OIF = h.Route(host.Flow{Src: p.Src, Dst: p.Dst, IIF: p.IIF}).Dev
+		if p.OIF = h.Route(host.Flow{Src: p.Src, Dst: p.Dst, IIF: p.IIF}).Dev; throughBridge(h, p.IIF, false) != p.IIF {
+			p.OIF = p.IIF // a port: a bridge forwards it, and no route is asked
+		}
+		if p.Bridged {
+			p.OIF = "" // another port, which the bridge knows
+		}
 	default:
 		p.IIF = s.Dev
 	}
