@@ -9,8 +9,10 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -151,7 +153,7 @@ func (l *Lab) dialer(t Traffic) net.Dialer {
 	if t.Proto == UDP {
 		return net.Dialer{LocalAddr: &net.UDPAddr{Port: port}}
 	}
-	return net.Dialer{Timeout: t.Deadline, LocalAddr: &net.TCPAddr{Port: port}}
+	return net.Dialer{LocalAddr: &net.TCPAddr{Port: port}}
 }
 
 // RepeatPorts runs f; what comes after it uses f's source ports again.
@@ -166,7 +168,7 @@ func address() string { return netip.AddrPortFrom(VIP, Port).String() }
 
 // connection is one TCP connection: handshake, request, answer, close by both.
 func connection(ctx context.Context, d net.Dialer, t Traffic, n int) attempt {
-	c, err := d.DialContext(ctx, "tcp4", address())
+	c, err := handshake(ctx, d, t)
 	met := t.halfway()
 	if err != nil {
 		return attempt{err: err}
@@ -183,6 +185,22 @@ func connection(ctx context.Context, d net.Dialer, t Traffic, n int) attempt {
 		c.(*net.TCPConn).SetLinger(0)
 	}
 	return attempt{connected: true, err: err}
+}
+
+// handshake bounds the time from when the socket is there: on a slow machine no SYN may have been sent by a deadline that
+// is set before.
+func handshake(ctx context.Context, d net.Dialer, t Traffic) (net.Conn, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	d.Control = func(string, string, syscall.RawConn) error {
+		time.AfterFunc(t.Deadline, func() { cancel(context.DeadlineExceeded) })
+		return nil
+	}
+	c, err := d.DialContext(ctx, "tcp4", address())
+	if err != nil && context.Cause(ctx) == context.DeadlineExceeded {
+		err = &net.OpError{Op: "dial", Net: "tcp4", Source: d.LocalAddr, Err: os.ErrDeadlineExceeded}
+	}
+	return c, err
 }
 
 func converse(c *net.TCPConn, t Traffic, serverFirst bool) error {
