@@ -90,6 +90,14 @@ type flow struct {
 
 func (l line) flow() flow { return flow{l.Direction, l.Inner.Sport, l.Inner.Dport} }
 
+// client is the client's port.
+func (l line) client() int {
+	if l.Direction == "reply" {
+		return l.Inner.Dport
+	}
+	return l.Inner.Sport
+}
+
 // end is when it was seen last.
 func (l line) end() time.Time {
 	if len(l.Steps) == 0 {

@@ -160,6 +160,9 @@ func (o options) round(ctx context.Context, r *report, l *lab.Lab, rd round) err
 		}
 	}
 	w.settle(late)
+	if rd.before {
+		w.settle(loading)
+	}
 	peak := w.peakRSS()
 	account, err := w.stop()
 	r.note("%s: peak memory %s; %s", rd, peak, account.raw)
@@ -201,6 +204,10 @@ func (o options) scenario(ctx context.Context, r *report, l *lab.Lab, w *watch, 
 	r.note("%s took %v", name, time.Since(started).Round(10*time.Millisecond))
 	return began
 }
+
+// loading is how long ipiptrace may take, in an emulated guest, to watch the places of a module that came. It reads nothing
+// meanwhile, and at its end it waits for nothing.
+const loading = 5 * time.Second
 
 // patient is how long it may take until ipiptrace is ready in an emulated guest: many times what it should,
 // machines are noisy.
