@@ -20,22 +20,23 @@ const icmpRedirect = 5
 // of a datagram did not come is an answer like others: the kernel freed the packet and chose to say so (RFC 792, 11/1).
 func isRejection(icmp uint8) bool { return icmp != icmpRedirect }
 
-// answerChosen takes that the kernel chose to answer a packet.
-func (a *Assembler) answerChosen(f *flight, e event.Event) {
+// answerChosen records that the kernel chose to answer the packet.
+func (a *Assembler) answerChosen(f *flight, e event.Event) (over bool) {
 	if e.Place == event.ICMPSend {
 		if icmp, code := uint8(e.Aux>>8), uint8(e.Aux); isRejection(icmp) {
 			// What IPVS has rewritten is quoted so: the answer is not known again, and nothing says that it was kept back.
 			f.choose(Reject{By: ByICMP, Type: icmp, Code: code, Sent: f.balanced && f.changed != nil})
 		}
-		return
+		return true
 	}
 	if f.has(event.RST) {
-		return // tcp_v4_send_reset is called, and answers no RST
+		return true // tcp_v4_send_reset is called, and answers no RST
 	}
 	f.choose(Reject{By: ByRST})
 	if waiting := f.flow.answered; f.reject.By == ByRST && len(waiting) < maxAnswered {
 		f.flow.answered = append(waiting, f)
 	}
+	return true
 }
 
 // choose keeps the answer that was chosen first: the second one is about the first.
@@ -157,7 +158,7 @@ var dues = []due{
 		why:       "IPVS has no destination: ip_vs_leave calls icmp_send and has the packet dropped",
 		functions: []string{"nf_hook_slow"},
 		evidence: func(f *flight) bool {
-			return f.director.gaveUp && f.director.drops() && f.packet.Inner.Protocol != protoICMP
+			return f.director.choice == gaveUp && f.director.drops() && f.packet.Inner.Protocol != protoICMP
 		},
 		answer: Reject{By: ByICMP, Type: 3, Code: 3},
 	},

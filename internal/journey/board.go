@@ -34,7 +34,7 @@ func (a *Assembler) board(e event.Event, k key) *flight {
 		if f != nil {
 			f.forks(e, k)
 			f.keys = append(f.keys, k)
-			f.undecided, f.unfollowed = false, false
+			f.doubt = noDoubt
 			a.byKey[k], a.bySkb[k.skb] = f, k
 			return f
 		}
@@ -49,7 +49,7 @@ func (a *Assembler) board(e event.Event, k key) *flight {
 // readInVain reports whether the reader of a socket has freed a datagram that was in its queue: its checksum, which
 // is only looked at when it is copied, is wrong.
 func (f *flight) readInVain(e event.Event) bool {
-	return f.socket && f.packet.Inner.Protocol == protoUDP && e.Place == event.KfreeSkb && e.Drop != nil && function(e.Drop.Function) == "udp_recvmsg"
+	return f.socket != untaken && f.packet.Inner.Protocol == protoUDP && e.Place == event.KfreeSkb && e.Drop != nil && function(e.Drop.Function) == "udp_recvmsg"
 }
 
 // rename takes that a flight's sk_buff is known by another identity from here on.
@@ -65,7 +65,7 @@ func (a *Assembler) rename(f *flight, old, k key) {
 // the same hash (a UDP sender that leaves the IP id 0).
 func (a *Assembler) continued(e event.Event) *flight {
 	for _, f := range a.byID[e.ID] {
-		if !f.quoted && f.freed == nil && !f.socket && len(f.steps) < maxSteps && len(f.keys) < maxCopies && (!f.beenAt(e) || f.isDoubled(e)) {
+		if !f.quoted && f.freed == nil && f.socket == untaken && len(f.steps) < maxSteps && len(f.keys) < maxCopies && (!f.beenAt(e) || f.isDoubled(e)) {
 			return f
 		}
 	}

@@ -103,7 +103,7 @@ func (a *Assembler) tapFrees(f *flight, e event.Event) {
 	case f.lostCopy != nil:
 		a.schedule(f, droppedInClone)
 	default:
-		f.unfollowed = true
+		f.doubt = unfollowed
 	}
 }
 

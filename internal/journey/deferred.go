@@ -11,7 +11,7 @@ func (a *Assembler) mayBeDeferred(f *flight, d *Drop) bool {
 
 // deferredOrRefused reports whether it stayed unknown which of both it was; the freeing is no loss then.
 func (f *flight) deferredOrRefused() bool {
-	if !f.undecided || f.freed == nil {
+	if f.doubt != takenOrRefused || f.freed == nil {
 		return false
 	}
 	f.freed = nil

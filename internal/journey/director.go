@@ -9,59 +9,62 @@ const (
 	ipvsTook    = 2
 )
 
-// director is what IPVS does with a packet in the present network namespace.
+// choice is what IPVS did with a packet.
+type choice uint8
+
+const (
+	noChoice choice = iota
+	gaveUp          // it has no destination for it (ip_vs_leave)
+	chosen          // a method has it
+)
+
+// director is what IPVS does with a packet in the present network namespace. Every combination is possible: a method may
+// fail, and ip_vs_in then says "drop"; what was given up may pass after all.
 type director struct {
-	// handled: the packet is IPVS's: given to a method, taken, dropped, or given up.
-	handled bool
-	// sent: a method has it, method says which one.
-	sent   bool
+	choice choice
+	// method is valid once it is chosen.
 	method event.Method
-	// dropped: ip_vs_in wants it freed; passed: it doesn't; neither if its return was not seen.
-	dropped, passed bool
-	// gaveUp: there is no destination.
-	gaveUp bool
+	// said is what ip_vs_in returned last, plus one; 0 if its return was not seen, or says nothing of the packet any more.
+	said int32
+}
+
+// sent reports whether a method has the packet.
+func (d director) sent() bool { return d.choice == chosen }
+
+// handled reports whether the packet is IPVS's: sent to another host, taken, dropped, or given up.
+func (d director) handled() bool {
+	return d.choice == gaveUp || d.sent() && d.method != event.MethodLocal || d.said == ipvsDropped+1 || d.said == ipvsTook+1
 }
 
 // drops reports whether IPVS has the packet dropped: it said so, or gave up and did not let it pass after all.
-func (d director) drops() bool { return d.dropped || d.gaveUp && !d.passed }
+func (d director) drops() bool {
+	return d.said == ipvsDropped+1 || d.choice == gaveUp && d.said != ipvsPassed+1
+}
 
-// direct notes what a place of the director says.
-func (f *flight) direct(e event.Event) {
-	d := &f.director
-	switch e.Place {
-	case event.IPVSXmit:
-		f.given = key{e.Skb, e.Seen}
-		method := event.Method(e.Aux)
-		f.balanced = f.balanced || method != event.MethodLocal
-		*d = director{handled: method != event.MethodLocal, sent: true, method: method}
-		// A tunnelled packet goes through ip_local_out, the others straight to the output hooks.
-		if method != event.MethodLocal && method != event.MethodTunnel {
-			f.leaving = sent
-		}
-	case event.IPVSLeave:
-		d.handled, d.gaveUp = true, true
-	case event.IPVSIn:
-		f.directed(e)
-	case event.NfHookSlow:
-		if e.Returned && e.Value > 0 && hookName(e.Aux) == "input" && d.sent && !f.rewritten() {
-			f.servedHere()
-		}
+// balancedBy notes the method that sends the packet on.
+func (f *flight) balancedBy(e event.Event) {
+	method := event.Method(e.Aux)
+	f.given = key{e.Skb, e.Seen}
+	f.balanced = f.balanced || method != event.MethodLocal
+	f.director = director{choice: chosen, method: method}
+	// A tunnelled packet goes through ip_local_out, the others straight to the output hooks.
+	if method != event.MethodLocal && method != event.MethodTunnel {
+		f.leaving = sent
 	}
 }
 
+// givenUp notes that IPVS has no destination. What it said of the packet at another hook holds.
+func givenUp(f *flight, _ event.Event) { f.director.choice = gaveUp }
+
 // directed notes what ip_vs_in decided.
 func (f *flight) directed(e event.Event) {
-	d := &f.director
-	switch {
+	switch d := &f.director; {
 	case !e.Returned:
-	case e.Value == ipvsDropped:
-		d.handled, d.dropped = true, true
-	case e.Value == ipvsTook:
-		d.handled = true
-	case e.Value == ipvsPassed && d.sent && f.leaving == staying:
-		f.servedHere() // not if it is on its way: then IPVS meets its own packet in the output hook
-	case e.Value == ipvsPassed && f.leaving == staying:
-		d.passed = true
+	case e.Value == ipvsPassed && f.leaving != staying: // IPVS meets its own packet in the output hook
+	case e.Value == ipvsPassed && d.sent():
+		f.servedHere()
+	case e.Value == ipvsDropped || e.Value == ipvsPassed || e.Value == ipvsTook:
+		d.said = e.Value + 1
 	}
 }
 
@@ -73,7 +76,7 @@ func (f *flight) servedHere() {
 
 // rewritten reports whether IPVS has changed the packet's destination: where hooks are not watched it may not be
 // known again from then on.
-func (f *flight) rewritten() bool { return f.director.sent && f.director.method == event.MethodNAT }
+func (f *flight) rewritten() bool { return f.director.sent() && f.director.method == event.MethodNAT }
 
 // ipvsSends is the prospect of a packet that a method of IPVS has: what can't be sent is freed with an event.
 func ipvsSends(f *flight, e event.Event) (prospect, bool) {
@@ -94,7 +97,7 @@ func ipvsDecided(f *flight, e event.Event) (prospect, bool) {
 	switch {
 	case e.Value == ipvsDropped:
 		return prospect{fate: Dropped, after: answerWait, seen: true}, true
-	case f.director.sent || f.leaving != staying:
+	case f.director.sent() || f.leaving != staying:
 		return prospect{}, false
 	case e.Value == ipvsPassed:
 		return silence, true
@@ -102,23 +105,17 @@ func ipvsDecided(f *flight, e event.Event) (prospect, bool) {
 	return prospect{fate: Forwarded, after: settle}, true // taken, and IPVS frees with an event what it can't send
 }
 
-// lateReturn reports whether a hook, or ip_vs_in, returns that has given the packet to IPVS: the packet has
-// gone on since, and the caller only learns that it is no longer his.
-func (f *flight) lateReturn(e event.Event) bool {
-	if !e.Returned || f.given == (key{}) || f.given != (key{e.Skb, e.Seen}) {
-		return false
+// ipvsReturnsLate reports whether ip_vs_in returns that has given the packet to a method: it has gone on since.
+func ipvsReturnsLate(_ *Assembler, f *flight, e event.Event) bool {
+	return e.Returned && e.Value == ipvsTook && f.given != (key{}) && f.given == (key{e.Skb, e.Seen})
+}
+
+// ipvsDrops keeps where a packet will be freed that ip_vs_in wants dropped: who called it does that.
+func ipvsDrops(_ *Assembler, f *flight, _ event.Event, p prospect) prospect {
+	if p.fate == Dropped {
+		f.lostCopy = f.dropIn(event.NfHookSlow, "")
 	}
-	switch e.Place {
-	case event.IPVSIn:
-		return e.Value == ipvsTook
-	case event.NfHookSlow:
-		if e.Value != 0 {
-			return false
-		}
-		f.given = key{} // one call each: the next one that returns so is another hook
-		return true
-	}
-	return false
+	return p
 }
 
 // whereGiven is the step at which IPVS got the packet: what returns late, returns there.
@@ -141,16 +138,9 @@ func word(e event.Event) (verdict, method string) {
 			verdict = verdictName(e.Value)
 		}
 	default:
-		if words := verdictWords[e.Place]; e.Returned && e.Value >= 0 && int(e.Value) < len(words) {
+		if words := meaningOf(e.Place).words; e.Returned && e.Value >= 0 && int(e.Value) < len(words) {
 			verdict = words[e.Value]
 		}
 	}
 	return verdict, method
-}
-
-// verdictWords name the values that a place returns, from 0.
-var verdictWords = map[event.Place][]string{
-	event.IPVSIn:         {ipvsDropped: "drop", ipvsPassed: "accept", ipvsTook: "stolen"},
-	event.IPVSSchedule:   {"no-destination", "destination"},
-	event.TCPConnRequest: {"refused", "answered"},
 }

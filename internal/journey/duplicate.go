@@ -106,7 +106,7 @@ func (f *flight) raced(at time.Duration) bool {
 // its own, has to take it.
 func (f *flight) opens() bool {
 	fl := f.flow
-	return fl != nil && fl.begun && !f.child && f.isBareACK() && f.packet.Seq == fl.syn+1 && !fl.ways[f.way].taken.any
+	return fl != nil && fl.begun && f.socket != byChild && f.isBareACK() && f.packet.Seq == fl.syn+1 && !fl.ways[f.way].taken.any
 }
 
 // followed reports whether the socket has processed a later packet of the same direction.

@@ -24,6 +24,27 @@ const (
 	driven          // a device's driver has it
 )
 
+// handling is how far the protocol of a socket has got with a packet that arrived. Each includes what is before it but
+// deferred, which is the end of an ACK; nothing takes it back but an arrival by another device.
+type handling uint8
+
+const (
+	untaken    handling = iota
+	inProtocol          // TCP, UDP or ICMP has it
+	deferred            // its listener waits for data before it makes a socket
+	processed           // a socket, or TIME_WAIT, has worked on it
+	byChild             // it completed a handshake: the new socket has it
+)
+
+// doubt is why a silence that would mean a loss, or an arrival, means neither.
+type doubt uint8
+
+const (
+	noDoubt        doubt = iota
+	takenOrRefused       // a SYN, or the ACK that ends a handshake: only what follows can tell
+	unfollowed           // it goes on in a clone that was not seen, a tap having had the sk_buff that it came in
+)
+
 // device is one in a network namespace.
 type device struct{ netns, ifindex uint32 }
 
@@ -58,11 +79,8 @@ type position struct {
 	decapped     bool // lost it
 	encapped     bool // got one
 	leaving      leaving
-	socket       bool // a socket's protocol has it
-	processed    bool // a socket, or TIME_WAIT, has worked on it
-	backlog      bool // waits until its socket's user lets go
-	child        bool // completed a handshake: the new socket has it
-	deferred     bool // its listener waits for data before it makes a socket
+	socket       handling
+	backlog      bool // waited, or waits, until its socket's user let go
 	director     director
 
 	// balanced: IPVS has sent it on, given is the sk_buff that it got, as long as its caller has not returned.
@@ -93,8 +111,6 @@ type flight struct {
 	// fork is when it was copied last, aside are the copies that are no part of its way.
 	fork  *fork
 	aside []key
-	// unfollowed: it goes on in a clone that was not seen, a tap having had the sk_buff that it came in.
-	unfollowed bool
 
 	// What will become of it if nothing more is seen.
 	prospect prospect
@@ -123,7 +139,7 @@ type flight struct {
 	quoted    bool   // an ICMP error about a packet: it is an answer, not a journey
 	// reassembled: it lives in the sk_buff of another fragment, whose hash the kernel half may still report.
 	reassembled bool
-	undecided   bool // a SYN, or the ACK that ends a handshake, that was taken or refused: only what follows can tell
+	doubt       doubt
 	// pardon is evidence that would turn a loss into a delivery, looked for until the prospect is due.
 	pardon func(*flight) bool
 	ended  bool
@@ -270,7 +286,7 @@ func (f *flight) arrive() {
 		f.encapped = false
 	}
 	f.leaving = staying
-	f.socket, f.processed, f.backlog, f.child, f.deferred = false, false, false, false, false
+	f.socket, f.backlog = untaken, false
 }
 
 // step adds a sighting to the path; late: what returns there has nothing more to say of the packet.

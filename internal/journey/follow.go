@@ -2,26 +2,15 @@ package journey
 
 import "ipiptrace/tracer/event"
 
-// endings are the sightings that say that an sk_buff is no more, or no more the packet's: they are no steps.
-var endings = map[event.Place]func(*Assembler, *flight, event.Event){
-	event.KfreeSkb:   (*Assembler).freed,
-	event.ConsumeSkb: (*Assembler).consumed,
-	event.LeftNetns:  (*Assembler).leave,
-	event.Cloned:     (*Assembler).goesOnIn,
-}
-
-// follow takes a sighting of a packet that is on its way.
+// follow takes in a sighting of a packet that is on its way.
 func (a *Assembler) follow(f *flight, e event.Event) {
-	if ending, ok := endings[e.Place]; ok {
-		ending(a, f, e)
+	m := meaningOf(e.Place)
+	if m.ends != nil {
+		m.ends(a, f, e)
 		return
 	}
 	f.last, f.rounds = max(f.last, e.Time), 0
-	if e.Place == event.NftRule || e.Place == event.NftResult {
-		f.ruledBy(e)
-		return
-	}
-	if a.late(f, e) {
+	if m.late != nil && m.late(a, f, e) {
 		f.step(e, true)
 		return
 	}
@@ -31,118 +20,41 @@ func (a *Assembler) follow(f *flight, e event.Event) {
 	if f.segments > 1 && e.Packet != nil {
 		f.flow.ways[f.way].sawMerged(e.Packet, f.id)
 	}
-	a.place(f)
+	a.settleRole(f)
 	a.arrivedTunnelled(f)
-	switch e.Place {
-	case event.SendReset, event.ICMPSend:
-		a.answerChosen(f, e)
-		return
-	case event.GroMerged:
-		if a.merged(f, e) {
-			return
-		}
-	case event.IPDefrag:
-		if e.Returned {
-			a.defrag(f, e)
-		}
-	default:
+	if m.meets == nil {
 		a.unfragment(f)
+	} else if m.meets(a, f, e) {
+		return
 	}
-	f.reach(e)
-	if f.director.handled {
-		a.place(f)
+	if m.reach != nil {
+		m.reach(f, e)
+	}
+	if f.director.handled() {
+		a.settleRole(f)
 	}
 	if f.segments > 1 && f.leaving != staying {
 		f.flow.ways[f.way].large = f
 	}
 	a.resetLeaves(f, e)
 	a.replyLeaves(f)
-	if p, ok := f.promise(e); ok {
-		a.schedule(f, a.adjust(f, e, p))
-	}
-}
-
-// late reports whether a function returns that has nothing more to say of a packet: meanwhile it was seen
-// on its way out, or in another namespace.
-func (a *Assembler) late(f *flight, e event.Event) bool {
-	switch {
-	case f.lateReturn(e):
-		return true
-	case e.Place == event.NetDevXmit:
-		// A tunnel's driver returns when the device below has the packet in its queue already.
-		return f.leaving != driven && !(f.leaving == queued && !a.watches(event.NetDevStartXmit))
-	case e.Place == event.NfHookSlow:
-		return e.Returned && e.Value == 0 && (f.leaving > sent || e.Netns != 0 && e.Netns != f.netns)
-	}
-	return false
-}
-
-// reached is how far the places bring a packet.
-var reached = map[event.Place]func(*flight){
-	event.IPLocalOut:       func(f *flight) { f.leaving = sent },
-	event.IPForward:        func(f *flight) { f.leaving = sent },
-	event.NetDevQueue:      func(f *flight) { f.leaving = queued },
-	event.NetDevStartXmit:  func(f *flight) { f.leaving = driven },
-	event.NetDevXmit:       func(f *flight) { f.leaving = driven },
-	event.TCPRcv:           func(f *flight) { f.socket = true },
-	event.TCPAddBacklog:    func(f *flight) { f.socket, f.backlog = true, true },
-	event.TCPDoRcv:         func(f *flight) { f.socket, f.processed = true, true },
-	event.TCPChildProcess:  func(f *flight) { f.socket, f.processed, f.child = true, true, true },
-	event.TCPDeferAccept:   func(f *flight) { f.socket, f.deferred = true, true },
-	event.TCPTimewait:      func(f *flight) { f.socket, f.processed = true, true },
-	event.TCPProbe:         func(f *flight) { f.socket, f.processed = true, true },
-	event.InetSockSetState: func(f *flight) { f.socket, f.processed = true, true },
-	event.UDPRcv:           func(f *flight) { f.socket = true },
-	event.UDPQueueRcv:      func(f *flight) { f.socket = true },
-	event.ICMPRcv:          func(f *flight) { f.socket = true },
-}
-
-func (f *flight) reach(e event.Event) {
-	if r, ok := reached[e.Place]; ok {
-		r(f)
-	}
-	if e.Place == event.NetDevXmit && e.Value != 0 {
-		f.leaving = queued // the driver has no room: back to the queue
-	}
-	f.direct(e)
-}
-
-// adjust is what a promise is worth with what this run watches.
-func (a *Assembler) adjust(f *flight, e event.Event, p prospect) prospect {
-	if e.Place == event.UDPRcv && !a.watches(event.UDPQueueRcv) {
-		return prospect{fate: Delivered, after: socketSilence}
-	}
-	if e.Place == event.UDPQueueRcv && p.now {
-		if waits, ok := a.awaitsReply(f); ok {
-			return waits
+	if p, ok := m.prospectOf(f, e); ok {
+		if m.worth != nil {
+			p = m.worth(a, f, e, p)
 		}
-		if !a.watches(event.IPRouteOutput) {
-			p = prospect{fate: Delivered, after: settle, seen: true} // its reader may find that it is damaged
-		}
+		a.schedule(f, f.refused(p))
 	}
-	switch {
-	case e.Place == event.NfHookSlow && p.fate == Dropped:
-		f.lostCopy = f.dropIn(e.Place, hookName(e.Aux))
-		f.lostCopy.Rule = f.ruleFor(e)
-	case e.Place == event.IPVSIn && p.fate == Dropped:
-		f.lostCopy = f.dropIn(event.NfHookSlow, "") // who called it frees what it drops
-	case e.Place == event.NfHookSlow && f.rewritten() && p.waits:
-		return handedOn
-	case e.Place == event.TCPConnRequest && p.fate == Dropped:
-		if f.raced(e.Time) {
-			f.duplicate = true
-			return prospect{fate: Delivered, now: true}
-		}
-		f.freed = f.dropIn(e.Place, "")
-	}
-	// An RST says that the segment was refused, whatever function returns.
+}
+
+// refused is the prospect of a packet that was answered with an RST: the segment was refused, whatever function returns.
+func (f *flight) refused(p prospect) prospect {
 	if p.now && p.fate == Delivered && f.reject != nil && f.reject.By == ByRST {
 		return prospect{fate: Rejected, after: answerWait, now: f.reject.Sent}
 	}
 	return p
 }
 
-// flowChanged takes what a socket does without a packet.
+// flowChanged takes in what a socket does without a packet.
 func (a *Assembler) flowChanged(e event.Event) {
 	if e.Place == event.IPRouteOutput {
 		a.unanswerable(e)
@@ -151,7 +63,7 @@ func (a *Assembler) flowChanged(e event.Event) {
 	a.stateChanged(e)
 }
 
-// stateChanged takes a change of a socket's state; the packet that caused it may be known.
+// stateChanged takes in a change of a socket's state; the packet that caused it may be known.
 func (a *Assembler) stateChanged(e event.Event) {
 	fk, _ := keyOf(e.Packet)
 	a.flowOf(fk).changed(e.Netns, e.Aux, uint32(e.Value), e.Time)
@@ -165,9 +77,11 @@ func (a *Assembler) stateChanged(e event.Event) {
 	}
 	f.last, f.rounds = max(f.last, e.Time), 0
 	f.step(e, false)
-	f.reach(e)
+	if m := meaningOf(e.Place); m.reach != nil {
+		m.reach(f, e)
+	}
 	if !f.backlog || f.prospect.waits {
-		a.schedule(f, prospects[event.InetSockSetState])
+		a.schedule(f, meaningOf(event.InetSockSetState).promise)
 	}
 }
 
@@ -202,9 +116,9 @@ func (a *Assembler) role(f *flight) Role {
 		return RealServer
 	case f.cameIPIP || f.decapped:
 		return RealServer
-	case f.encapped || f.director.handled:
+	case f.encapped || f.director.handled():
 		return Director
-	case f.balanced || f.director.sent:
+	case f.balanced || f.director.sent():
 		return RealServer
 	case !f.arrived:
 		return Client
@@ -214,14 +128,14 @@ func (a *Assembler) role(f *flight) Role {
 	return Director
 }
 
-// place remembers what a network namespace is used for.
-func (a *Assembler) place(f *flight) {
+// settleRole remembers what a network namespace is used for.
+func (a *Assembler) settleRole(f *flight) {
 	role := Role("")
 	switch {
 	case f.netns == 0 || f.reply:
 	case f.decapped:
 		role = RealServer
-	case f.encapped || f.director.handled:
+	case f.encapped || f.director.handled():
 		role = Director
 	case !f.arrived && len(f.steps) == 1:
 		role = Client

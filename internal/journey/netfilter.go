@@ -65,8 +65,9 @@ func hookOf(d event.Drop) (hook string, bridged bool) {
 	return "", false
 }
 
-// ruledBy takes that a rule of nftables drops the packet. It will be freed next, so this is no step of its way.
-func (f *flight) ruledBy(e event.Event) {
+// ruledBy notes that a rule of nftables drops the packet. It will be freed next, so this is no step of its way.
+func (a *Assembler) ruledBy(f *flight, e event.Event) {
+	f.last, f.rounds = max(f.last, e.Time), 0
 	f.ruled = key{e.Skb, e.Seen}
 	f.rule = &NftRule{Handle: e.Peer, NextKnown: e.Value >= 0}
 	if e.Value > 0 {

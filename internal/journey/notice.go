@@ -133,7 +133,7 @@ var otherMethods = map[event.Method]string{event.MethodNAT: "Masq", event.Method
 // wrongMethod is told with a request that a director sent on as no tunnel does.
 func (f *flight) wrongMethod() (Notice, bool) {
 	method, other := otherMethods[f.director.method]
-	if !other || !f.director.sent || f.reply || f.fate != Forwarded {
+	if !other || !f.director.sent() || f.reply || f.fate != Forwarded {
 		return Notice{}, false
 	}
 	return Notice{IPVSWrongMethod, fmt.Sprintf("IPVS sent the packet without IPIP (ipvsadm -Ln: %s, not Tunnel): to a real server behind a tunnel it does not come as it should", method)}, true
@@ -145,7 +145,7 @@ func (f *flight) sentOn() (Notice, bool) {
 	switch {
 	case f.reply || f.fate != Forwarded || !f.cameIPIP || !f.decapped:
 		return Notice{}, false
-	case f.director.sent:
+	case f.director.sent():
 		return Notice{IPVSLoop, fmt.Sprintf("a packet for %s came to this host in IPIP, and its own IPVS sent it on: a real server with the same service takes nothing itself", vip)}, true
 	case f.changed == nil:
 		return Notice{VIPMissing, fmt.Sprintf("a packet for %s came to this host in IPIP and was forwarded: the VIP is no address of this host", vip)}, true

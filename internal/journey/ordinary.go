@@ -90,7 +90,7 @@ var ordinaryFrees = []ordinary{
 		proto:     protoTCP,
 		functions: []string{"tcp_v4_rcv"},
 		reasons:   []string{notSpecified, noReason},
-		evidence:  func(f *flight) bool { return f.deferred && f.isBareACK() },
+		evidence:  func(f *flight) bool { return f.socket == deferred && f.isBareACK() },
 		fate:      Delivered,
 	},
 	{
@@ -160,7 +160,7 @@ var ordinaryFrees = []ordinary{
 		proto:     protoTCP,
 		functions: []string{"tcp_v4_rcv"},
 		reasons:   []string{notSpecified, noReason},
-		evidence:  func(f *flight) bool { return !f.isSYN() && (f.processed || f.timeWait()) },
+		evidence:  func(f *flight) bool { return !f.isSYN() && (f.socket >= processed || f.timeWait()) },
 		fate:      Delivered,
 	},
 	{

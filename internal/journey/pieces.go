@@ -7,11 +7,18 @@ import (
 )
 
 // defrag keeps the fragments of a datagram together: whole, it lives on in one of them.
-func (a *Assembler) defrag(f *flight, e event.Event) {
-	if e.Value != inProgress {
+func (a *Assembler) defrag(f *flight, e event.Event) (over bool) {
+	switch {
+	case !e.Returned:
+	case e.Value == inProgress:
+		a.waitsForRest(f)
+	default:
 		a.whole(f)
-		return
 	}
+	return false
+}
+
+func (a *Assembler) waitsForRest(f *flight) {
 	if f.fragment == nil {
 		d := f.datagram()
 		if len(a.fragments[d]) >= maxParts {
@@ -97,5 +104,5 @@ func (f *flight) header() event.Header {
 
 // mayWaitForFragments reports whether a fragment can wait for the rest of its datagram without being seen.
 func (a *Assembler) mayWaitForFragments(f *flight) bool {
-	return f.isFragment() && f.arrived && f.leaving == staying && !f.socket && !a.watches(event.IPDefrag)
+	return f.isFragment() && f.arrived && f.leaving == staying && f.socket == untaken && !a.watches(event.IPDefrag)
 }

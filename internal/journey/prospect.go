@@ -50,68 +50,17 @@ var (
 	waiting = prospect{fate: Open, waits: true}
 )
 
-// prospects are what a sighting promises where the place alone says it. Any other place promises silence.
-var prospects = map[event.Place]prospect{
-	// A queueing discipline, or neighbour resolution, takes its time and then ends with an event.
-	event.NetDevQueue: waiting,
-	event.IPLocalOut:  waiting,
-	event.IPForward:   waiting,
-	// A hook that was entered, and nothing since: what it drops is freed with an event, so it is in NF_QUEUE.
-	event.NfHookSlow: waiting,
-
-	event.NetDevStartXmit: {fate: Forwarded, after: settle, seen: true},
-
-	event.TCPRcv:           {fate: Delivered, after: socketSilence},
-	event.TCPDoRcv:         {fate: Delivered, after: socketSilence},
-	event.TCPChildProcess:  {fate: Delivered, after: socketSilence},
-	event.TCPTimewait:      {fate: Delivered, after: socketSilence},
-	event.TCPAddBacklog:    waiting,
-	event.TCPProbe:         {fate: Delivered, after: provisional},
-	event.InetSockSetState: {fate: Delivered, after: provisional},
-	event.UDPQueueRcv:      {fate: Delivered, after: socketSilence},
-	event.ICMPRcv:          {fate: Delivered, after: provisional},
+// driverReturnsLate: a tunnel's driver returns when the device below has the packet in its queue already.
+func driverReturnsLate(a *Assembler, f *flight, _ event.Event) bool {
+	return f.leaving != driven && !(f.leaving == queued && !a.watches(event.NetDevStartXmit))
 }
 
-// results are what a sighting promises where the value decides; ok is false if it promises nothing new.
-var results = map[event.Place]func(*flight, event.Event) (p prospect, ok bool){
-	event.NetDevXmit:  driverTook,
-	event.NfHookSlow:  hookDecided,
-	event.IPDefrag:    defragmented,
-	event.IPVSIn:      ipvsDecided,
-	event.IPVSXmit:    ipvsSends,
-	event.TCPRcv:      tcpReturned,
-	event.TCPDoRcv:    tcpReturned,
-	event.UDPQueueRcv: udpQueued,
-	event.ICMPRcv:     icmpReturned,
-
-	event.TCPConnRequest: synDecided,
-}
-
-// valued are the places whose sightings always carry a result, whether or not they say Returned.
-var valued = map[event.Place]bool{event.NetDevXmit: true, event.IPVSXmit: true}
-
-// mute are the places that promise nothing of themselves, and nothing else than the place before them did.
-var mute = map[event.Place]bool{
-	event.IPVSIn: true, event.IPVSSchedule: true, event.IPVSLeave: true, event.TCPConnRequest: true,
-}
-
-// promise is the prospect after a sighting; ok is false if it doesn't change.
-func (f *flight) promise(e event.Event) (p prospect, ok bool) {
-	if e.Returned || valued[e.Place] {
-		if result, known := results[e.Place]; known {
-			return result(f, e)
-		}
-		if _, known := prospects[e.Place]; known {
-			return prospect{}, false // the entry has promised, and the return adds nothing
-		}
+// driverReturned: the driver has the packet, or no room for it, and it is back in the queue.
+func driverReturned(f *flight, e event.Event) {
+	f.leaving = driven
+	if e.Value != 0 {
+		f.leaving = queued
 	}
-	if mute[e.Place] {
-		return prospect{}, false
-	}
-	if p, known := prospects[e.Place]; known {
-		return p, true
-	}
-	return silence, true
 }
 
 func driverTook(_ *flight, e event.Event) (prospect, bool) {
@@ -119,6 +68,39 @@ func driverTook(_ *flight, e event.Event) (prospect, bool) {
 		return prospect{fate: Forwarded, after: settle, seen: true}, true
 	}
 	return waiting, true // it stays in the queue, or is freed with an event
+}
+
+// hookReturnsLate reports whether a hook returns that has stolen the packet: meanwhile it was seen on its way out, in
+// another namespace, or where IPVS sends it.
+func hookReturnsLate(_ *Assembler, f *flight, e event.Event) bool {
+	if !e.Returned || e.Value != 0 {
+		return false
+	}
+	if f.given != (key{}) && f.given == (key{e.Skb, e.Seen}) {
+		f.given = key{} // one call each: the next one that returns so is another hook
+		return true
+	}
+	return f.leaving > sent || e.Netns != 0 && e.Netns != f.netns
+}
+
+// hookReturned: what a method of IPVS has, and input lets pass, is for this host itself.
+func hookReturned(f *flight, e event.Event) {
+	if e.Returned && e.Value > 0 && hookName(e.Aux) == "input" && f.director.sent() && !f.rewritten() {
+		f.servedHere()
+	}
+}
+
+// hookDrops keeps by which hook, and which of its rules, the packet will be freed. What IPVS has rewritten may not be known
+// again from there on.
+func hookDrops(_ *Assembler, f *flight, e event.Event, p prospect) prospect {
+	switch {
+	case p.fate == Dropped:
+		f.lostCopy = f.dropIn(e.Place, hookName(e.Aux))
+		f.lostCopy.Rule = f.ruleFor(e)
+	case f.rewritten() && p.waits:
+		return handedOn
+	}
+	return p
 }
 
 func hookDecided(f *flight, e event.Event) (prospect, bool) {
@@ -144,7 +126,7 @@ func defragmented(_ *flight, e event.Event) (prospect, bool) {
 }
 
 func tcpReturned(f *flight, e event.Event) (prospect, bool) {
-	if e.Place == event.TCPRcv && f.backlog && !f.processed {
+	if e.Place == event.TCPRcv && f.backlog && f.socket < processed {
 		return waiting, true
 	}
 	return prospect{fate: Delivered, now: true}, true
@@ -153,6 +135,41 @@ func tcpReturned(f *flight, e event.Event) (prospect, bool) {
 // synDecided: tcp_conn_request refused the SYN, or has sent the SYN/ACK. The kernel consumes it either way.
 func synDecided(_ *flight, e event.Event) (prospect, bool) {
 	return prospect{fate: Dropped, now: true}, e.Value == 0
+}
+
+// refusesSYN keeps where a SYN was refused. Not one of which another copy was answered in the same instant.
+func (a *Assembler) refusesSYN(f *flight, e event.Event, p prospect) prospect {
+	switch {
+	case p.fate != Dropped:
+	case f.raced(e.Time):
+		f.duplicate = true
+		return prospect{fate: Delivered, now: true}
+	default:
+		f.freed = f.dropIn(e.Place, "")
+	}
+	return p
+}
+
+// lastOfUDP: where nothing shows that a datagram is queued, the protocol's entry is the last that is seen of it.
+func (a *Assembler) lastOfUDP(_ *flight, _ event.Event, p prospect) prospect {
+	if !a.watches(event.UDPQueueRcv) {
+		return soonDelivered
+	}
+	return p
+}
+
+// udpTaken: a datagram that is queued may have an answer that finds no way, or a reader that finds it damaged.
+func (a *Assembler) udpTaken(f *flight, _ event.Event, p prospect) prospect {
+	if !p.now {
+		return p
+	}
+	if waits, ok := a.awaitsReply(f); ok {
+		return waits
+	}
+	if !a.watches(event.IPRouteOutput) {
+		return prospect{fate: Delivered, after: settle, seen: true}
+	}
+	return p
 }
 
 func udpQueued(_ *flight, e event.Event) (prospect, bool) {

@@ -24,7 +24,7 @@ func (a *Assembler) freed(f *flight, e event.Event) {
 	}
 	f.last = max(f.last, e.Time)
 	f.move(e)
-	a.place(f)
+	a.settleRole(f)
 	if unseen && !diesUnseen(f, d) {
 		a.release(f, e)
 		a.retire(f, bySight) // its journey was before the run, or is over
@@ -68,7 +68,9 @@ func (a *Assembler) freed(f *flight, e event.Event) {
 	default:
 		f.freed = drop
 		f.pardon = pardonFor(f, drop)
-		f.undecided = a.mayBeDeferred(f, drop)
+		if f.doubt = noDoubt; a.mayBeDeferred(f, drop) {
+			f.doubt = takenOrRefused
+		}
 		a.schedule(f, prospect{fate: Dropped, after: f.verdictWait(), seen: true, now: f.pardon == nil && a.seesAnswers(f)})
 	}
 }
@@ -107,9 +109,9 @@ func (a *Assembler) consumed(f *flight, e event.Event) {
 		a.schedule(f, prospect{fate: Rejected, after: answerWait, seen: true, now: f.reject.Sent})
 	case f.isSYN() && f.reachedHost() && !a.watches(event.TCPConnRequest) && !f.synAnswered():
 		// The kernel consumes the SYN that a listener refuses, too. The SYN/ACK may wait for its neighbour.
-		f.undecided = true
+		f.doubt = takenOrRefused
 		a.schedule(f, prospect{fate: Vanished, after: lookAgain})
-	case f.socket:
+	case f.socket != untaken:
 		end, waits := a.awaitsReply(f)
 		if !waits {
 			end = prospect{fate: Delivered, now: true}
@@ -119,7 +121,7 @@ func (a *Assembler) consumed(f *flight, e event.Event) {
 		a.schedule(f, handedOn)
 	case f.lostCopy != nil && f.leaving == staying:
 		a.schedule(f, droppedInClone)
-	case f.director.sent && f.leaving == staying:
+	case f.director.sent() && f.leaving == staying:
 		a.schedule(f, silence) // the copy that IPVS has made goes on
 	case f.leaving == driven:
 		a.schedule(f, prospect{fate: Forwarded, after: settle, seen: true})
@@ -177,7 +179,7 @@ func (a *Assembler) freedSilently(f *flight) Fate {
 	switch {
 	case f.lostCopy != nil:
 		return Dropped
-	case f.socket:
+	case f.socket != untaken:
 		return Delivered
 	case f.leaving == driven:
 		return Forwarded
@@ -238,7 +240,7 @@ func (a *Assembler) silent(f *flight, gaps int) {
 		a.end(f, Dropped, bySilence)
 	case gaps > 0:
 		a.end(f, Unknown, bySilence)
-	case f.undecided || f.unfollowed || a.blind(f) || a.mayBeMerged(f):
+	case f.doubt != noDoubt || a.blind(f) || a.mayBeMerged(f):
 		f.gaps++ // the place that decides was not watched
 		a.end(f, Unknown, bySilence)
 	default:
@@ -263,7 +265,7 @@ func (a *Assembler) unfinished(f *flight) Fate {
 	if fate, ok := a.evidence(f); ok {
 		return fate
 	}
-	if f.undecided {
+	if f.doubt != noDoubt {
 		f.gaps++
 	}
 	if a.gaps(f) > 0 {
@@ -276,7 +278,7 @@ func (a *Assembler) unfinished(f *flight) Fate {
 // (tcp_add_backlog coalesces, and frees the later one silently): the backlog is worked off in order, and
 // the socket has worked on a packet of the flow since.
 func (a *Assembler) joinedBacklog(f *flight) bool {
-	if !f.backlog || f.processed || !f.prospect.waits {
+	if !f.backlog || f.socket >= processed || !f.prospect.waits {
 		return false
 	}
 	processed := f.flow.ways[f.way].processed
@@ -303,7 +305,7 @@ func (a *Assembler) watchesDecider(f *flight) bool {
 
 // mayBeMerged reports whether GRO can have merged the packet without being seen.
 func (a *Assembler) mayBeMerged(f *flight) bool {
-	return !a.watches(event.GroMerged) && f.arrived && f.leaving == staying && !f.socket && f.mayCarryData()
+	return !a.watches(event.GroMerged) && f.arrived && f.leaving == staying && f.socket == untaken && f.mayCarryData()
 }
 
 // evidence is what other packets of the flow prove about one that is silent; it is never a loss.
@@ -311,7 +313,7 @@ func (a *Assembler) evidence(f *flight) (Fate, bool) {
 	if f.packet.Inner.Protocol != protoTCP || !f.packet.HasPorts || !f.arrived || f.leaving != staying {
 		return "", false
 	}
-	if f.undecided || f.unfollowed && f.isSYN() {
+	if f.doubt == takenOrRefused || f.doubt == unfollowed && f.isSYN() {
 		return Delivered, f.synAnswered()
 	}
 	w := f.flow.ways[f.way]
