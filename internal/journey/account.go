@@ -27,10 +27,10 @@ type Account struct {
 	Totals *event.Totals
 }
 
-// Site is a place in the kernel where packets were lost, and how many.
+// Site is a point in the kernel where packets were lost, and how many.
 type Site struct {
 	Fate Fate
-	// Function and Reason are those of the drop; Function is the last place seen if the packet vanished.
+	// Function and Reason are those of the drop; Function is the last Place seen if the packet vanished.
 	Function, Reason, Dev string
 	// Code is the cause's, empty until somebody has explained the losses.
 	Code  string
@@ -53,7 +53,7 @@ func (t *tally) count(j Journey) {
 	}
 }
 
-// Count counts a journey by what became of it. Its place, if it was lost, is for Sites to count.
+// Count counts a journey by what became of it. Where it was lost is for Sites to count.
 func (a *Account) Count(j Journey) {
 	a.Journeys++
 	switch {
@@ -110,7 +110,7 @@ func (m Sites) Sorted() []Site {
 	return sorted
 }
 
-// end takes over what the kernel half counted.
+// end adds what the kernel half counted.
 func (t *tally) end(totals *event.Totals) {
 	if totals == nil {
 		return
@@ -121,7 +121,7 @@ func (t *tally) end(totals *event.Totals) {
 	t.account.LostEvents = max(t.account.LostEvents, totals.Lost)
 }
 
-// Plus is the account of two runs, a's first. Losses at the same place are one Site. The filter is the later run's, and
+// Plus is the account of two runs, a's first. Losses at the same point are one Site. The filter is the later run's, and
 // so are the probes and totals, if it says any.
 func (a Account) Plus(b Account) Account {
 	sites := Sites{}

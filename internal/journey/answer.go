@@ -49,7 +49,7 @@ func (f *flight) choose(r Reject) {
 // leavingPlaces are where an answer is seen leaving.
 var leavingPlaces = []event.Place{event.IPLocalOut, event.NetDevQueue, event.NetDevStartXmit}
 
-// resetLeaves takes that an RST leaves: it answers a packet that waits for it, or one that will be freed next.
+// resetLeaves records that an RST leaves: it answers a packet that waits for it, or one that will be freed next.
 func (a *Assembler) resetLeaves(f *flight, e event.Event) {
 	if !f.has(event.RST) || f.arrived || len(f.steps) != 1 || !slices.Contains(leavingPlaces, e.Place) {
 		return
@@ -65,7 +65,7 @@ func (a *Assembler) resetLeaves(f *flight, e event.Event) {
 	f.flow.reset = &reset{e.Time, e.CPU, f.packet}
 }
 
-// answered takes that the answer to a packet has left.
+// answered records that the answer to a packet has left.
 func (a *Assembler) answered(f *flight) {
 	f.reject.Sent = true
 	if len(f.keys) == 0 && f.pardon == nil {

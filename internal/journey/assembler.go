@@ -32,7 +32,7 @@ type Options struct {
 const (
 	maxFlights   = 1 << 16
 	maxGone      = 1 << 14
-	maxPlaces    = 1 << 10
+	maxNetns     = 1 << 10 // and pairs of one with an address
 	maxAnswered  = 16
 	maxCopies    = 64
 	maxAlike     = 64  // flights with one hash that are found by it: the last ones
@@ -93,9 +93,9 @@ func New(opts Options) *Assembler {
 		byID:      map[uint64][]*flight{},
 		flows:     newRecent[flowKey, *flow](maxFlows),
 		gone:      newRecent[key, goneBy](maxGone),
-		roles:     newRecent[uint32, Role](maxPlaces),
-		tunnels:   newRecent[tunnelTo, struct{}](maxPlaces),
-		answers:   newRecent[answerSite, given](maxPlaces),
+		roles:     newRecent[uint32, Role](maxNetns),
+		tunnels:   newRecent[tunnelTo, struct{}](maxNetns),
+		answers:   newRecent[answerSite, given](maxNetns),
 		fragments: map[datagram][]*flight{},
 	}
 	a.tally.sites = Sites{}
@@ -158,7 +158,7 @@ func (a *Assembler) Assemble(events event.Stream) iter.Seq2[Moment, error] {
 	}
 }
 
-// add takes an event in and returns the journeys that have ended by its time, in order of end. A time below 0 counts as 0
+// add notes an event and returns the journeys that have ended by its time, in order of end. A time below 0 counts as 0
 // and one beyond event.MaxTime as that, so that no wait that is added to one overflows.
 func (a *Assembler) add(e event.Event) []Journey {
 	e.Time = min(max(e.Time, 0), event.MaxTime)
@@ -235,7 +235,7 @@ func (a *Assembler) schedule(f *flight, p prospect) {
 	a.agenda.moved(f)
 }
 
-// sight takes the sighting of a packet.
+// sight finds the flight that a sighting is of, and follows it.
 func (a *Assembler) sight(e event.Event) {
 	if e.Packet != nil && e.Packet.FlowOnly {
 		a.flowChanged(e)

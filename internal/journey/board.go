@@ -52,7 +52,7 @@ func (f *flight) readInVain(e event.Event) bool {
 	return f.socket != untaken && f.packet.Inner.Protocol == protoUDP && e.Place == event.KfreeSkb && e.Drop != nil && function(e.Drop.Function) == "udp_recvmsg"
 }
 
-// rename takes that a flight's sk_buff is known by another identity from here on.
+// rename notes that a flight's sk_buff is known by another identity from here on.
 func (a *Assembler) rename(f *flight, old, k key) {
 	a.forget(old, bySight)
 	f.release(old)

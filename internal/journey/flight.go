@@ -219,7 +219,7 @@ func (f *flight) beenAt(e event.Event) bool {
 	return false
 }
 
-// move takes over where a sighting says that the packet is.
+// move updates where the packet is.
 func (f *flight) move(e event.Event) {
 	if e.Netns != 0 && e.Netns != f.netns {
 		f.enter(e.Netns)

@@ -2,7 +2,7 @@ package journey
 
 import "ipiptrace/tracer/event"
 
-// follow takes in a sighting of a packet that is on its way.
+// follow updates a flight with a sighting of its packet.
 func (a *Assembler) follow(f *flight, e event.Event) {
 	m := meaningOf(e.Place)
 	if m.ends != nil {
@@ -54,7 +54,7 @@ func (f *flight) refused(p prospect) prospect {
 	return p
 }
 
-// flowChanged takes in what a socket does without a packet.
+// flowChanged records what a socket does without a packet.
 func (a *Assembler) flowChanged(e event.Event) {
 	if e.Place == event.IPRouteOutput {
 		a.unanswerable(e)
@@ -63,7 +63,7 @@ func (a *Assembler) flowChanged(e event.Event) {
 	a.stateChanged(e)
 }
 
-// stateChanged takes in a change of a socket's state; the packet that caused it may be known.
+// stateChanged records a change of a socket's state; the packet that caused it may be known.
 func (a *Assembler) stateChanged(e event.Event) {
 	fk, _ := keyOf(e.Packet)
 	a.flowOf(fk).changed(e.Netns, e.Aux, uint32(e.Value), e.Time)

@@ -17,7 +17,7 @@ const (
 	IPVSLoop        = "ipvs-loop"
 )
 
-// SYN/ACKs are unanswered if so many have left since so long: Linux sends the second and third one 1 s and
+// SYN/ACKs count as unanswered once three have left, the first one three seconds ago: Linux sends the second and third one 1 s and
 // 3 s after the first (tcp_synack_retries).
 const (
 	unansweredCount = 3
@@ -84,7 +84,7 @@ func (h *handshake) gone(f *flight) {
 	}
 }
 
-// replyUnanswered is told with a SYN/ACK that has left this kernel after others that nobody answered. Of one that is
+// replyUnanswered goes with a SYN/ACK that has left this kernel after others that nobody answered. Of one that is
 // astray it is known where it gets lost.
 func (a *Assembler) replyUnanswered(f *flight) (Notice, bool) {
 	if !f.reply || f.astray != nil || f.fate != Forwarded || f.flow == nil || !f.has(event.SYN) || !f.has(event.ACK) {
@@ -107,8 +107,8 @@ func (a *Assembler) arrivedTunnelled(f *flight) {
 	}
 }
 
-// arpConflict is told with a packet for the VIP that came to a real server without its director: who sent
-// it takes the real server for the owner of the VIP.
+// arpConflict goes with a packet for the VIP that came to a real server without its director: its sender believes
+// that the real server owns the VIP.
 func (a *Assembler) arpConflict(f *flight) (Notice, bool) {
 	if f.reply || f.fate != Delivered && f.fate != Dropped && f.fate != Rejected || !f.arrived || f.leaving != staying {
 		return Notice{}, false
@@ -130,7 +130,7 @@ func (a *Assembler) arpConflict(f *flight) (Notice, bool) {
 // otherMethods are those of IPVS that send a request to another host without an outer header, as ipvsadm names them.
 var otherMethods = map[event.Method]string{event.MethodNAT: "Masq", event.MethodDirect: "Route"}
 
-// wrongMethod is told with a request that a director sent on as no tunnel does.
+// wrongMethod goes with a request that a director sent on as no tunnel does.
 func (f *flight) wrongMethod() (Notice, bool) {
 	method, other := otherMethods[f.director.method]
 	if !other || !f.director.sent() || f.reply || f.fate != Forwarded {
@@ -139,7 +139,7 @@ func (f *flight) wrongMethod() (Notice, bool) {
 	return Notice{IPVSWrongMethod, fmt.Sprintf("IPVS sent the packet without IPIP (ipvsadm -Ln: %s, not Tunnel): to a real server behind a tunnel it does not come as it should", method)}, true
 }
 
-// sentOn is told with a request that came to this host in IPIP and left it again. A real server takes it.
+// sentOn goes with a request that came to this host in IPIP and left it again. A real server keeps it.
 func (f *flight) sentOn() (Notice, bool) {
 	vip := f.packet.Inner.Dst
 	switch {

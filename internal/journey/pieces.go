@@ -29,7 +29,7 @@ func (a *Assembler) waitsForRest(f *flight) {
 	}
 }
 
-// whole takes that f was the last part to come: the datagram has its sk_buff and the first part's headers
+// whole records that f was the last part to come: the datagram has its sk_buff and the first part's headers
 // (inet_frag_reasm_prepare), so that it is the first part that goes on.
 func (a *Assembler) whole(f *flight) {
 	parts := slices.Clone(a.fragments[f.datagram()])

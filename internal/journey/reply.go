@@ -19,7 +19,7 @@ type attempt struct {
 	reply *flight
 }
 
-// awaitsReply takes a datagram that its socket has: for a moment it is not certain whether an answer finds a way.
+// awaitsReply makes a datagram that its socket has wait: for a moment it is not certain whether an answer finds a way.
 // That udp_queue_rcv_one_skb returns says so, and that its reader, on another CPU, has freed it before that.
 func (a *Assembler) awaitsReply(f *flight) (prospect, bool) {
 	if f.awaiting {
@@ -71,7 +71,7 @@ func (f *flight) enteredAt(p event.Place) time.Duration {
 	return f.last
 }
 
-// replyTried takes that an answer to the oldest datagram that waits for one was tried.
+// replyTried records that an answer was tried: it belongs to the oldest datagram that waits for one.
 func (a *Assembler) replyTried(fl *flow, tried attempt) {
 	for len(fl.unanswered) > 0 {
 		f := fl.unanswered[0]
@@ -92,7 +92,7 @@ func (a *Assembler) replyTried(fl *flow, tried attempt) {
 	}
 }
 
-// replyBegins takes that a reply begins: what waited for it waits until it leaves.
+// replyBegins records that a reply begins: what waited for it waits until it leaves.
 func (a *Assembler) replyBegins(reply *flight) {
 	if reply.packet.Inner.Protocol == protoUDP {
 		a.replyTried(reply.flow, attempt{at: reply.first, reply: reply})
@@ -160,7 +160,7 @@ func (a *Assembler) answersOpen(f *flight) bool {
 	return r.packet.Inner.Protocol == protoUDP && r.prospect.fate == Delivered && !a.watches(event.IPRouteOutput)
 }
 
-// unanswerable takes that no way was found for a reply.
+// unanswerable records that no route was found for a reply.
 func (a *Assembler) unanswerable(e event.Event) {
 	fk, _ := keyOf(e.Packet)
 	if fl, known := a.flows.get(fk); known {

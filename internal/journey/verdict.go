@@ -7,7 +7,7 @@ import (
 	"ipiptrace/tracer/event"
 )
 
-// freed takes kfree_skb: a drop, unless the packet had done its work, or lives on in another sk_buff.
+// freed decides what a kfree_skb is: a drop, unless the packet had done its work or lives on in another sk_buff.
 func (a *Assembler) freed(f *flight, e event.Event) {
 	var d event.Drop
 	if e.Drop != nil {
@@ -85,7 +85,7 @@ func (a *Assembler) mayBeTimeWait(f *flight, d event.Drop) bool {
 // givesUp are the functions that free the fragments of a datagram that will never be whole.
 var givesUp = []string{"inet_frag_rbtree_purge", "inet_frag_destroy"}
 
-// consumed takes consume_skb: the packet has done its work, or goes on in another sk_buff.
+// consumed decides what a consume_skb is: the packet has done its work, or goes on in another sk_buff.
 func (a *Assembler) consumed(f *flight, e event.Event) {
 	if e.Drop != nil && slices.Contains(givesUp, function(e.Drop.Function)) {
 		a.freed(f, e)
@@ -155,7 +155,7 @@ func (a *Assembler) release(f *flight, e event.Event) (current bool, left int) {
 	return current || left == 0, left
 }
 
-// reused takes that an sk_buff's address belongs to another packet now: the end of the old one was silent.
+// reused ends the packet whose sk_buff's address belongs to another one now: its own end was silent.
 func (a *Assembler) reused(old key) {
 	f := a.byKey[old]
 	if f == nil {
@@ -192,7 +192,7 @@ func (a *Assembler) freedSilently(f *flight) Fate {
 	return Unknown
 }
 
-// overdue takes that a flight was silent for as long as its prospect said.
+// overdue decides a flight whose silence has lasted as long as its prospect allows.
 func (a *Assembler) overdue(f *flight) {
 	gaps := a.gaps(f)
 	switch {
