@@ -201,7 +201,7 @@ func recorded(t *testing.T) map[string]loss {
 					continue
 				}
 				l := loss{j: v.Journey, s: new(host.Snapshot), fix: typed(v.Cause)}
-				if err := json.Unmarshal(states[placeOf(v.Journey)].Host, l.s); err != nil {
+				if err := json.Unmarshal(states[netnsOf(v.Journey)].Host, l.s); err != nil {
 					t.Fatal(err)
 				}
 				all["recorded "+v.Cause.Code] = l

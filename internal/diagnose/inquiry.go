@@ -207,7 +207,7 @@ func (q *Inquiry) queue(ended []journey.Journey) {
 	q.waiting = slices.Grow(q.waiting, len(ended)) // at the end of a run they may be many
 	for _, j := range ended {
 		q.waiting = append(q.waiting, waiting{j, q.now})
-		inode := placeOf(j)
+		inode := netnsOf(j)
 		if !j.Lost() || inode == 0 {
 			continue
 		}
@@ -223,7 +223,7 @@ func (q *Inquiry) queue(ended []journey.Journey) {
 
 // explained notes that a journey waits no longer.
 func (q *Inquiry) explained(w waiting) {
-	inode := placeOf(w.Journey)
+	inode := netnsOf(w.Journey)
 	n := q.needs[inode]
 	switch {
 	case !w.Lost() || inode == 0:
@@ -271,7 +271,7 @@ func (q *Inquiry) explain(w waiting, late bool) (v Verdict, ok bool) {
 	if !w.Lost() {
 		return Verdict{Journey: w.Journey}, true
 	}
-	s := q.states[placeOf(w.Journey)]
+	s := q.states[netnsOf(w.Journey)]
 	switch {
 	case s.host != nil && s.read >= w.at && (q.late == nil || !q.late()):
 		v = s.explain(w.Journey)
@@ -295,8 +295,8 @@ func (v Verdict) Site() journey.Site {
 	return site
 }
 
-// placeOf is the network namespace in which a journey was lost, 0 if it is not known.
-func placeOf(j journey.Journey) uint32 {
+// netnsOf is the network namespace in which a journey was lost, 0 if it is not known.
+func netnsOf(j journey.Journey) uint32 {
 	if j.Drop != nil && j.Drop.Netns != 0 {
 		return j.Drop.Netns
 	}

@@ -32,7 +32,7 @@ const maxRemembered = 4096
 func likeness(j journey.Journey) (k sameToRules) {
 	s := wasLost(j).Subject
 	k = sameToRules{
-		netns: placeOf(j), dev: s.Dev, direction: j.Direction, fate: j.Fate, src: s.Now.Inner.Src, dst: s.Now.Inner.Dst,
+		netns: netnsOf(j), dev: s.Dev, direction: j.Direction, fate: j.Fate, src: s.Now.Inner.Src, dst: s.Now.Inner.Dst,
 		service: s.port(), port: s.asked().Port(), proto: j.Packet.Inner.Protocol, flags: uint8(j.Packet.TCPFlags), tunnelled: s.Tunnelled, gaps: j.Gaps > 0,
 	}
 	if j.Outer != nil {

@@ -71,7 +71,7 @@ func wasLost(j journey.Journey) lostPacket {
 		s.Now = *j.Changed
 	}
 	last, ok := j.Last()
-	s.Tunnelled, s.Dev, s.Netns = last.Tunnelled || !ok && j.Outer != nil, last.Dev, placeOf(j)
+	s.Tunnelled, s.Dev, s.Netns = last.Tunnelled || !ok && j.Outer != nil, last.Dev, netnsOf(j)
 	if d := j.Drop; d != nil {
 		s.Tunnelled = s.Tunnelled || d.Tunnelled
 		s.Hook, s.Bridged, s.Rule = d.NfHook, d.Bridged, d.Rule
