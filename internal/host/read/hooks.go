@@ -53,7 +53,7 @@ func (r *reader) hooks() {
 		return
 	}
 	for _, h := range crowded(r.s) {
-		if calls, err := callsAt(h); err == nil {
+		if calls, err := r.kernel.calls(h); err == nil {
 			h.Calls = calls
 			r.s.Hooks = append(r.s.Hooks, h)
 		}

@@ -13,6 +13,8 @@ type kernel struct {
 	sets func(context.Context) ([]nftSet, error)
 	// addresses are the elements of a large set of them, as nft would list them.
 	addresses func(context.Context, nftSet) (json.RawMessage, error)
+	// calls is what a hook of netfilter runs, in order, by nfnetlink_hook.
+	calls func(host.NfHook) ([]host.NfCallee, error)
 	// entries is the number of entries of a table of iptables-legacy, by IPT_SO_GET_INFO.
 	entries func(table string) (uint32, error)
 	// sockets are those of a protocol, by inet_diag.
@@ -28,6 +30,7 @@ type kernel struct {
 // running is this machine's.
 func running() kernel {
 	return kernel{
-		sets: countSets, addresses: listAddresses, entries: legacyEntries, sockets: diagnosed, options: askOptions, services: detailed, fou: dumpFOU,
+		sets: countSets, addresses: listAddresses, calls: callsAt, entries: legacyEntries,
+		sockets: diagnosed, options: askOptions, services: detailed, fou: dumpFOU,
 	}
 }

@@ -106,7 +106,8 @@ func set(t *host.NftTable, name string) *host.NftSet {
 	return nil
 }
 
-// readSet has nft list a set: of several in one run nft 1.0.6 finds the last one only. It is asked in JSON: of words nft would make a command, and any text may be a name.
+// readSet has nft list a set: of several in one run nft 1.0.6 finds the last one only. It is asked in JSON: of words nft
+// would make a command, and any text may be a name.
 func (r *reader) readSet(to *host.NftSet, from nftSet) error {
 	kind := "set"
 	if from.isMap {
