@@ -23,7 +23,7 @@ GUESTTIME   ?= 25m
 FUZZTIME ?= 60s
 say = @echo "==> $(1)" >&2
 
-.PHONY: build guest-tools record generate fmt lint generated test test-unit test-native test-lab test-modules test-ends test-rules test-matrix test-vm vm btf sessions bench bench-check demo fuzz tools go bare docs install test-install clean help
+.PHONY: build guest-tools record generate fmt lint generated test test-unit test-native test-lab test-modules test-ends test-rules test-matrix test-vm vm btf sessions fixtures bench bench-check demo fuzz tools go bare docs install test-install clean help
 
 build: go ## bin/ipiptrace, one static binary
 	@mkdir -p bin
@@ -133,6 +133,17 @@ sessions: build guest-tools ## read testdata/*/session.txt out of a 6.1 guest ag
 	@bin/boot --kernel 6.1 --file bin/ipiptrace:/bin/ipiptrace --file bin/e2e:/bin/e2e --out bin/sessions -- e2e -ipiptrace /bin/ipiptrace -sessions /out
 	@cp -r bin/sessions/. testdata/
 	@go test ./cmd/ipiptrace -run Docs -count 1 -update
+
+# For the tests of internal/host/read; only where what is read of a machine has changed.
+fixtures: build guest-tools ## collect internal/host/read/testdata/fixtures/ in a guest of every kernel again
+	@go test -c -trimpath -o bin/read.test ./internal/host/read
+	@rm -rf bin/fixtures; for kernel in $(LAB_KERNELS); do \
+		bin/boot --kernel $$kernel --file bin/ipiptrace:/bin/ipiptrace --file bin/read.test:/bin/read.test \
+			--file internal/host/read/testdata/collect.sh:/collect.sh --out bin/fixtures \
+			-- ipiptrace lab healthy -- bash /collect.sh /out; \
+	done
+	@rm -rf internal/host/read/testdata/fixtures && cp -r bin/fixtures internal/host/read/testdata/
+	@go test ./internal/host/read -run Fixtures -count 1 -update
 
 BTF_MODULES := ipip ip_vs nf_tables nf_conntrack nft_reject_inet nft_reject_ipv4 nft_compat
 
