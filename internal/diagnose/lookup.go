@@ -47,7 +47,7 @@ func (st *State) answers(s Subject) (f host.Flow, undecided string) {
 	if serving[0].Local.Port() == 0 || slices.ContainsFunc(serving, func(o host.Socket) bool { return !alike(o) }) {
 		f.Unknown |= host.FieldMark | host.FieldTOS | host.FieldUID
 	}
-	if st.Coarse && dev != nil && (dev.Type == "vrf" || dev.MasterKind == "vrf") {
+	if st.Coarse && !serving[0].Unbound && dev != nil && (dev.Type == "vrf" || dev.MasterKind == "vrf") {
 		return f, "sockets: whether the service is bound to the VRF"
 	}
 	return f, ""

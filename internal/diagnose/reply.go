@@ -135,12 +135,14 @@ func noReturnState(s Subject, st *State) *finding {
 	}
 	unused, why := st.notUsed(a)
 	f.evidence = append(f.evidence, unused...)
+	where := ""
 	if l := st.LinkNamed(flow.OIF); l != nil && l.Type == "vrf" {
-		f.summary += " in the VRF " + l.Name
+		where = " in the VRF " + l.Name
 	}
+	f.summary += where
 	switch {
 	case a.Route != nil:
-		f.summary = fmt.Sprintf("the route back to the client %s is of the type %s", client, a.Type)
+		f.summary = fmt.Sprintf("the route back to the client %s%s is of the type %s", client, where, a.Type)
 		f.evidence = append(f.evidence, by(host.PartRoutes, "ip route show table %s: %s %s", tableName(a.Table), a.Type, a.Route.Dst))
 		f.fix, f.mend = deleteRoute(*a.Route), dropRoute(*a.Route)
 	case a.Rule != nil:

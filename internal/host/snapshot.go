@@ -277,8 +277,10 @@ type Socket struct {
 	// V6 sockets on "::" take IPv4 too, unless V6Only.
 	V6     bool `json:"v6,omitempty"`
 	V6Only bool `json:"v6only,omitempty"`
-	// Device is what it is bound to (SO_BINDTODEVICE), the index of it.
-	Device uint32 `json:"device,omitempty"`
+	// Device is what it is bound to (SO_BINDTODEVICE), the index of it. Unbound: the socket itself says that it is bound to
+	// none; where sockets were read coarsely Device says nothing.
+	Device  uint32 `json:"device,omitempty"`
+	Unbound bool   `json:"unbound,omitempty"`
 	// RecvQueue and SendQueue: of a listener the length and the limit of its accept queue, else bytes.
 	RecvQueue uint32 `json:"recv_queue"`
 	SendQueue uint32 `json:"send_queue"`

@@ -405,8 +405,9 @@ func (k said) compare(s *host.Snapshot, a host.Answer) error {
 	if a.Type == "unreachable" && a.Route == nil {
 		refused["unreachable"] = unix.ENETUNREACH
 	}
-	if k.table == 254 && a.Table == 255 {
-		k.table = 255 // as long as there are no other rules the two are one
+	unread := slices.ContainsFunc(s.Rules, func(r host.Rule) bool { return r.Unread != "" })
+	if k.table == 254 && a.Table == 255 || k.errno == 0 && unread {
+		k.table = a.Table // without other rules those two are one; and two tables may have the same way
 	}
 	switch {
 	case a.Refused() && k.errno == refused[a.Type]:

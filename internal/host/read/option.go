@@ -33,6 +33,9 @@ func askOptions(s *host.Socket, pid, fd int) {
 	if errors.Join(err1, err2) == nil {
 		s.Mark, s.TOS, s.Untold = uint32(mark), uint8(tos), false
 	}
+	if device, err := unix.GetsockoptInt(borrowed, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX); err == nil {
+		s.Unbound = device == 0
+	}
 	s.Filter = hasFilter(borrowed)
 }
 

@@ -33,7 +33,7 @@ func TestASocketSaysWhatItAsksFor(t *testing.T) {
 	}
 	s := host.Socket{V6: true, Untold: true}
 	askOptions(&s, os.Getpid(), fd)
-	if !s.Filter || !s.V6Only || s.MinTTL != 255 || s.TOS != 0x10 || s.Untold {
+	if !s.Filter || !s.V6Only || s.MinTTL != 255 || s.TOS != 0x10 || s.Untold || !s.Unbound {
 		t.Errorf("got %+v", s)
 	}
 }
