@@ -214,8 +214,8 @@ func answerSiteOf(f *flight, d *Drop) (site answerSite, ok bool) {
 
 // remember keeps where a packet was answered, for those that follow it.
 func (a *Assembler) remember(f *flight) {
-	if site, ok := answerSiteOf(f, f.freed); ok && f.reject.By == ByICMP && f.reject.Sent {
-		a.answers.put(site, given{*f.reject, f.last})
+	if where, ok := answerSiteOf(f, f.freed); ok && f.reject.By == ByICMP && f.reject.Sent {
+		a.answers.put(where, given{*f.reject, f.last})
 	}
 }
 
@@ -227,11 +227,11 @@ func (a *Assembler) answerDue(f *flight, d *Drop) (r Reject, ok bool) {
 			return row.answer, true
 		}
 	}
-	site, ok := answerSiteOf(f, d)
+	where, ok := answerSiteOf(f, d)
 	if !ok {
 		return Reject{}, false
 	}
-	last, ok := a.answers.get(site)
+	last, ok := a.answers.get(where)
 	if within := alike[d.Function].within; !ok || within > 0 && f.last-last.at > within {
 		return Reject{}, false
 	}

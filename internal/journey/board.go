@@ -3,6 +3,7 @@ package journey
 import (
 	"slices"
 
+	"ipiptrace/internal/site"
 	"ipiptrace/tracer/event"
 )
 
@@ -49,7 +50,7 @@ func (a *Assembler) board(e event.Event, k key) *flight {
 // readInVain reports whether the reader of a socket has freed a datagram that was in its queue: its checksum, which
 // is only looked at when it is copied, is wrong.
 func (f *flight) readInVain(e event.Event) bool {
-	return f.socket != untaken && f.packet.Inner.Protocol == protoUDP && e.Place == event.KfreeSkb && e.Drop != nil && function(e.Drop.Function) == "udp_recvmsg"
+	return f.socket != untaken && f.packet.Inner.Protocol == protoUDP && e.Place == event.KfreeSkb && e.Drop != nil && site.Function(e.Drop.Function) == "udp_recvmsg"
 }
 
 // rename notes that a flight's sk_buff is known by another identity from here on.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"ipiptrace/internal/site"
 	"ipiptrace/tracer/event"
 )
 
@@ -45,15 +46,15 @@ func nfHook(d event.Drop) string {
 
 // hookOf is that hook, and whether it is one of the family bridge.
 func hookOf(d event.Drop) (hook string, bridged bool) {
-	if d.Reason != "NETFILTER_DROP" && !hasAnyPrefix(function(d.Function), netfilterFunctions) {
+	if d.Reason != "NETFILTER_DROP" && !hasAnyPrefix(site.Function(d.Function), netfilterFunctions) {
 		return "", false
 	}
 	slow := false
 	for i, symbol := range d.Stack {
-		f := function(symbol)
+		f := site.Function(symbol)
 		if slow || d.Reason == "NETFILTER_DROP" {
 			if hook, ok := hookCallers[f]; ok {
-				own := func(symbol string) bool { return function(symbol) == "br_dev_xmit" }
+				own := func(symbol string) bool { return site.Function(symbol) == "br_dev_xmit" }
 				if f == "__br_forward" && slices.ContainsFunc(d.Stack[i:], own) {
 					hook = "output" // of the machine itself, by the bridge
 				}
@@ -81,16 +82,6 @@ func (f *flight) ruleFor(e event.Event) *NftRule {
 		return nil
 	}
 	return f.rule
-}
-
-// function is a symbol without module, offset and the compiler's suffixes.
-func function(symbol string) string {
-	symbol, _, _ = strings.Cut(symbol, "+0x")
-	symbol, _, _ = strings.Cut(symbol, " ")
-	if cut := strings.IndexByte(symbol, '.'); cut > 0 {
-		symbol = symbol[:cut]
-	}
-	return symbol
 }
 
 func hasAnyPrefix(s string, prefixes []string) bool {

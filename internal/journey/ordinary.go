@@ -3,6 +3,7 @@ package journey
 import (
 	"slices"
 
+	"ipiptrace/internal/site"
 	"ipiptrace/tracer/event"
 )
 
@@ -191,7 +192,7 @@ func ordinaryFree(f *flight, d event.Drop) (row ordinary, ok bool) {
 
 // fits reports whether a row says anything of a freeing, evidence aside.
 func (row ordinary) fits(f *flight, d event.Drop) bool {
-	return (len(row.functions) == 0 || slices.Contains(row.functions, function(d.Function))) &&
+	return (len(row.functions) == 0 || slices.Contains(row.functions, site.Function(d.Function))) &&
 		(len(row.reasons) == 0 || slices.Contains(row.reasons, d.Reason)) &&
 		(row.proto == 0 || row.proto == f.packet.Inner.Protocol)
 }
@@ -202,6 +203,6 @@ func isTap(e event.Event) bool {
 	if d == nil || e.Place != event.KfreeSkb && e.Place != event.ConsumeSkb {
 		return false
 	}
-	taps := func(symbol string) bool { return slices.Contains(tapFunctions, function(symbol)) }
+	taps := func(symbol string) bool { return slices.Contains(tapFunctions, site.Function(symbol)) }
 	return d.Reason == "PACKET_SOCK_ERROR" || taps(d.Function) || slices.ContainsFunc(d.Stack, taps)
 }

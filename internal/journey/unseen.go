@@ -3,6 +3,7 @@ package journey
 import (
 	"slices"
 
+	"ipiptrace/internal/site"
 	"ipiptrace/tracer/event"
 )
 
@@ -24,7 +25,7 @@ var senders = []string{
 // diesUnseen reports whether a packet of which only the freeing was seen was on its way then. Anywhere else it
 // had done its work: a socket kept it when its journey was over, or had it when the run began.
 func diesUnseen(f *flight, d event.Drop) bool {
-	where := function(d.Function)
+	where := site.Function(d.Function)
 	if f.packet.NoInner {
 		return f.diesOdd(where, d.Reason)
 	}

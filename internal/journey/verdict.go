@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"ipiptrace/internal/site"
 	"ipiptrace/tracer/event"
 )
 
@@ -32,7 +33,7 @@ func (a *Assembler) freed(f *flight, e event.Event) {
 	}
 	drop := &Drop{Drop: d, Dev: f.dev, Netns: f.netns, Tunnelled: f.tunnelled, Decider: event.Refusal(e.Aux).Function()}
 	drop.NfHook, drop.Bridged = hookOf(d)
-	drop.Function = function(d.Function)
+	drop.Function = site.Function(d.Function)
 	if drop.NfHook != "" {
 		drop.Rule = f.ruleFor(e)
 	}
@@ -78,7 +79,7 @@ func (a *Assembler) freed(f *flight, e event.Event) {
 // mayBeTimeWait reports whether tcp_v4_rcv may have freed what TIME_WAIT had handled: no place would have
 // shown it, and the socket's last state was before the run.
 func (a *Assembler) mayBeTimeWait(f *flight, d event.Drop) bool {
-	return f.packet.Inner.Protocol == protoTCP && !f.isSYN() && function(d.Function) == "tcp_v4_rcv" &&
+	return f.packet.Inner.Protocol == protoTCP && !f.isSYN() && site.Function(d.Function) == "tcp_v4_rcv" &&
 		(d.Reason == notSpecified || d.Reason == noReason) && !f.flow.begun && !a.watches(event.TCPTimewait)
 }
 
@@ -87,7 +88,7 @@ var givesUp = []string{"inet_frag_rbtree_purge", "inet_frag_destroy"}
 
 // consumed decides what a consume_skb is: the packet has done its work, or goes on in another sk_buff.
 func (a *Assembler) consumed(f *flight, e event.Event) {
-	if e.Drop != nil && slices.Contains(givesUp, function(e.Drop.Function)) {
+	if e.Drop != nil && slices.Contains(givesUp, site.Function(e.Drop.Function)) {
 		a.freed(f, e)
 		return
 	}
