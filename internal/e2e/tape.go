@@ -113,7 +113,7 @@ func (o options) awaitTape(l *lab.Lab, t *tape, during window) (run event.Run, e
 	o.update = ""
 	for began := time.Now(); time.Since(began) < tapePatience; time.Sleep(200 * time.Millisecond) {
 		all := t.so()
-		run, events = recording.Cut(t.run, all, during.from, during.to)
+		run, events = recording.Cut(t.run, all, during.from)
 		if err = o.saidBy(l, during.scenario, run, events); err == nil || t.failed() != nil {
 			break
 		}
