@@ -72,17 +72,30 @@ type position struct {
 	outer     *event.Header
 	changed   *event.Packet // as NAT left it
 
-	// What it did in the present network namespace.
-	arrived      bool // came in through a device
-	firstArrived bool // did so at its first sight
-	cameIPIP     bool // ... with an outer header
-	decapped     bool // lost it
-	encapped     bool // got one
-	leaving      leaving
-	socket       handling
-	backlog      bool // waited, or waits, until its socket's user let go
-	director     director
+	// What it did in the present network namespace. Which of these hold together:
+	//
+	//	none                          it was sent here, and is plain
+	//	encapped                      it was sent here, and wrapped
+	//	arrived                       it came plain
+	//	arrived, encapped             it came plain, and was wrapped: a director's
+	//	arrived, cameIPIP             it came in IPIP, and is in it, or was taken out (decapped): a real server's
+	//	…, cameIPIP, decapped, encapped   it was taken out, and wrapped again: IPVS of a real server
+	//	arrived, decapped             it came plain, or was sent here, and was wrapped and taken out here
+	//
+	// A packet that leaves by a device and is seen in another namespace begins anew (enter). Its socket and its backlog begin
+	// anew whenever it comes in by a device, the tunnel's included (arrive), and director when it comes back in.
+	arrived  bool // came in through a device
+	cameIPIP bool // ... with an outer header
+	decapped bool // lost it
+	encapped bool // got one
+	leaving  leaving
+	// socket and backlog are of a packet that stays: what is on its way out has no socket to reach.
+	socket   handling
+	backlog  bool // waited, or waits, until its socket's user let go
+	director director
 
+	// firstArrived: its first sight was that it came in through a device, wherever it is by now.
+	firstArrived bool
 	// balanced: IPVS has sent it on, given is the sk_buff that it got, as long as its caller has not returned.
 	balanced bool
 	given    key
