@@ -142,10 +142,10 @@ func firewallState(s Subject, st *State, rejects bool) *finding {
 }
 
 // letPass are the commands that take back what the rule does to the packet. The policy that drops it in its outer
-// header is met again when that is gone.
+// header is met again when that is gone; what is forwarded keeps it here.
 func letPass(s Subject, st *State, r ruleset.Rule, p ruleset.Packet) (fix command.Fix, mend func(*State)) {
 	fix, mend = ruleset.Fix(r, p), func(st *State) { ruleset.Mend(st.whole, r, p) }
-	if r.Policy == "" || p.Proto != protoIPIP {
+	if r.Policy == "" || p.Proto != protoIPIP || p.Hook == "forward" {
 		return fix, mend
 	}
 	inner := headers(s.Now)

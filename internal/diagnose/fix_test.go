@@ -30,6 +30,7 @@ func repairable(t *testing.T) map[string]loss {
 		j.Drop.NfHook = hook
 		return j
 	}
+	onEth0 := func(j journey.Journey) journey.Journey { j.Drop.Dev = "eth0"; return j }
 	reply := func(function, reason, dev string) journey.Journey {
 		j := dropped(function, reason, dev, false)
 		p := &j.Packet
@@ -103,13 +104,14 @@ func repairable(t *testing.T) map[string]loss {
 		withoutRoute("10.99.0.1/32")(s)
 	}
 	maps.Copy(all, map[string]loss{
-		"a rule":                {j: hooked(false, "input"), s: realServer(nft("input", "accept", rule)), fix: "nft delete rule inet f input handle 3"},
-		"an element":            {j: hooked(false, "input"), s: realServer(mapped), fix: "nft delete element inet f ports '{ 80 }'"},
-		"a policy":              {j: hooked(false, "input"), s: realServer(nft("input", "drop")), fix: "nft insert rule inet f input ip daddr 10.99.0.1 tcp dport 80 accept"},
-		"a policy, of ICMP":     {j: icmp, s: realServer(nft("input", "drop")), fix: "nft insert rule inet f input ip daddr 10.99.0.1 ip protocol 1 accept"},
-		"a policy, of answers":  {j: answered, s: realServer(nft("output", "drop")), fix: "nft insert rule inet f input ip saddr 10.99.0.1 tcp sport 80 accept"},
-		"a policy, in a tunnel": {j: hooked(true, "input"), s: realServer(nft("input", "drop")), fix: "nft insert rule inet f input ip saddr 10.0.0.2 ip protocol 4 accept; nft insert rule inet f input ip daddr 10.99.0.1 tcp dport 80 accept"},
-		"an old rule":           {j: hooked(false, "input"), s: realServer(iptables("INPUT", "ACCEPT", "-i", "tunl0", "-m", "comment", "--comment", "none of them", "-j", "DROP")), fix: "iptables-legacy -t filter -D INPUT -i tunl0 -m comment --comment 'none of them' -j DROP"},
+		"a rule":                    {j: hooked(false, "input"), s: realServer(nft("input", "accept", rule)), fix: "nft delete rule inet f input handle 3"},
+		"an element":                {j: hooked(false, "input"), s: realServer(mapped), fix: "nft delete element inet f ports '{ 80 }'"},
+		"a policy":                  {j: hooked(false, "input"), s: realServer(nft("input", "drop")), fix: "nft insert rule inet f input ip daddr 10.99.0.1 tcp dport 80 accept"},
+		"a policy, of ICMP":         {j: icmp, s: realServer(nft("input", "drop")), fix: "nft insert rule inet f input ip daddr 10.99.0.1 ip protocol 1 accept"},
+		"a policy, of answers":      {j: answered, s: realServer(nft("output", "drop")), fix: "nft insert rule inet f input ip saddr 10.99.0.1 tcp sport 80 accept"},
+		"a policy, in a tunnel":     {j: hooked(true, "input"), s: realServer(nft("input", "drop")), fix: "nft insert rule inet f input ip saddr 10.0.0.2 ip protocol 4 accept; nft insert rule inet f input ip daddr 10.99.0.1 tcp dport 80 accept"},
+		"a policy, for a container": {j: onEth0(hooked(true, "forward")), s: realServer(behind, nft("forward", "drop")), fix: "nft insert rule inet f input ip saddr 10.0.0.2 ip protocol 4 accept"},
+		"an old rule":               {j: hooked(false, "input"), s: realServer(iptables("INPUT", "ACCEPT", "-i", "tunl0", "-m", "comment", "--comment", "none of them", "-j", "DROP")), fix: "iptables-legacy -t filter -D INPUT -i tunl0 -m comment --comment 'none of them' -j DROP"},
 		"an old rule that is not found again": {
 			j: hooked(false, "input"), s: realServer(iptables("INPUT", "ACCEPT", "-m", "recent", "--update", "--name", "none of them", "-j", "DROP")),
 			fix: "iptables-legacy -t filter -S INPUT 1 | grep -Fxqe '-A INPUT -m recent --update --name none of them -j DROP' && iptables-legacy -t filter -D INPUT 1",

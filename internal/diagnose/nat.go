@@ -21,9 +21,9 @@ func natRows() []row {
 			check: forwardState,
 			doc: Doc{
 				Where:   inRouting,
-				Means:   "The packet would have to be forwarded, and forwarding is off. A real server in tunnel mode does not need forwarding: only what DNAT sends on does.",
-				Kernel:  "ip_error, IP_INADDRERRORS, behind a change of the destination in prerouting.",
-				Confirm: []string{"sysctl net.ipv4.conf.tunl0.forwarding", "ip route get DESTINATION from CLIENT iif tunl0"},
+				Means:   "The packet would have to be forwarded, and forwarding is off. A real server in tunnel mode does not need forwarding: only what DNAT sends on does, and the host of a container that is the real server.",
+				Kernel:  "ip_error, IP_INADDRERRORS, behind a change of the destination in prerouting, or in the outer header.",
+				Confirm: []string{"sysctl net.ipv4.conf.tunl0.forwarding net.ipv4.conf.eth0.forwarding  # of the device by which it comes", "ip route get DESTINATION from CLIENT iif tunl0", "ip route get RIP from DIRECTOR iif eth0"},
 				Fix:     []string{"sysctl -w net.ipv4.ip_forward=1  # the answers come by another device, and are forwarded, too"},
 				Prevent: "Forward only where a container or a virtual machine has the service.",
 			},
