@@ -223,7 +223,7 @@ func deleteAll(t *testing.T, s *host.Snapshot, backend, table, chain string, n i
 	}
 	want := listed(t, backend, table, chain)
 	for i := n - 1; i >= 0; i-- {
-		r := ruleOf(s, it, c, i)
+		r := ruleOf(it, c, i).inKernel(s)
 		if r.Line != want[i] {
 			t.Errorf("read as %s\nlisted as %s", r.Line, want[i])
 		}

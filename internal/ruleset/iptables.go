@@ -69,7 +69,7 @@ func (e *evaluation) iptables(t *host.IPTables, c *host.IPTablesChain, reach mat
 			v.kind = goes
 		}
 		rejects := v.rule.Rejects
-		v.rule = ruleOf(e.s, t, c, i)
+		v.rule = ruleOf(t, c, i)
 		v.rule.Rejects = rejects
 		if v.unknown {
 			hit = hit.and(may)
@@ -79,27 +79,40 @@ func (e *evaluation) iptables(t *host.IPTables, c *host.IPTablesChain, reach mat
 }
 
 // ruleOf is rule i of a chain.
-func ruleOf(s *host.Snapshot, t *host.IPTables, c *host.IPTablesChain, i int) Rule {
+func ruleOf(t *host.IPTables, c *host.IPTablesChain, i int) Rule {
 	r := c.Rules[i]
 	return Rule{
 		Backend: t.Backend, Family: "ip", Table: t.Table, Chain: c.Name, Number: i + 1, Args: r.Args, Line: r.Saved(c.Name),
-		Text: "-A " + c.Name + " " + command.Quote(r.Args), InKernel: inKernel(s, t, c, i),
+		Text: "-A " + c.Name + " " + command.Quote(r.Args),
 	}
 }
 
-// inKernel is the handle of a rule of iptables-nft: nft shows the same rules in the same order.
-func inKernel(s *host.Snapshot, t *host.IPTables, c *host.IPTablesChain, i int) uint64 {
+// inKernel is the rule with the handle that nft shows of it, if iptables-nft made it: nft shows the same rules in the
+// same order.
+func (r Rule) inKernel(s *host.Snapshot) Rule {
 	for _, table := range s.Nft {
-		if t.Backend != "iptables-nft" || !table.IPTables || table.Family != "ip" || table.Name != t.Table {
+		if r.Backend != "iptables-nft" || !table.IPTables || table.Family != "ip" || table.Name != r.Table {
 			continue
 		}
 		for _, chain := range table.Chains {
-			if chain.Name == c.Name && len(chain.Rules) == len(c.Rules) {
-				return chain.Rules[i].Handle
+			if chain.Name == r.Chain && r.Number >= 1 && r.Number <= len(chain.Rules) {
+				r.InKernel = chain.Rules[r.Number-1].Handle
 			}
 		}
 	}
-	return 0
+	return r
+}
+
+// inKernel does that for the rule of an outcome, or for its only candidate: of several none is repaired.
+func (o Outcome) inKernel(s *host.Snapshot) Outcome {
+	switch {
+	case o.Rule != nil:
+		r := o.Rule.inKernel(s)
+		o.Rule = &r
+	case len(o.Candidates) == 1:
+		o.Candidates = []Rule{o.Candidates[0].inKernel(s)}
+	}
+	return o
 }
 
 // targets are those that end a rule. NAT's accept the packet, and are only in tables that see a connection begin.

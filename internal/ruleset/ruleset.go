@@ -90,7 +90,7 @@ func (r *Ruleset) Evaluate(p Packet) Outcome {
 	if o.Unread = r.unread(p); len(o.Unread) > 0 && o.Rule != nil {
 		o.Rule, o.Candidates = nil, []Rule{*o.Rule}
 	}
-	return o
+	return o.inKernel(r.host)
 }
 
 // unread are the parts of what the packet's hook runs that were not read.

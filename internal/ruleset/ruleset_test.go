@@ -56,6 +56,37 @@ func TestTheFixOpensNothingElse(t *testing.T) {
 	}
 }
 
+// TestOnlyWhatIPTablesFindsAgainIsDeletedByItsText: what it finds is what TestNativeDeletions has seen.
+func TestOnlyWhatIPTablesFindsAgainIsDeletedByItsText(t *testing.T) {
+	rule := Rule{Table: "filter", Chain: "INPUT", Number: 3, Line: "-A INPUT x", InKernel: 9}
+	for args, byText := range map[string]bool{
+		"-j DROP":                                                            true,
+		"-p tcp -m tcp --dport 80 -j DROP":                                   true,
+		"-m limit --limit 5/sec -j REJECT":                                   true,
+		"-m conntrack --ctstate NEW -j DROP":                                 true,
+		"-m recent --name a --set -j DROP":                                   false,
+		"-m connlimit --connlimit-above 2 -j DROP":                           false,
+		"-p tcp -m tcp --dport 80 -m hashlimit --hashlimit-name a b -j DROP": false,
+		"-m one-of-tomorrow -j DROP":                                         false,
+		"-j TARPIT":                                                          false,
+	} {
+		for backend, other := range map[string]string{
+			"iptables-nft":    "nft delete rule ip filter INPUT handle 9",
+			"iptables-legacy": "iptables-legacy -t filter -S INPUT 3 | grep -Fxqe '-A INPUT x' && iptables-legacy -t filter -D INPUT 3",
+		} {
+			rule.Backend, rule.Args = backend, strings.Fields(args)
+			want := other
+			if byText {
+				want = backend + " -t filter -D INPUT " + args
+			}
+			fix := Fix(rule, packet("input"))
+			if c := fix.Commands(); len(c) != 1 || c[0].String() != want {
+				t.Errorf("%s %s: %q (%s), want %q", backend, args, c, fix.Refused(), want)
+			}
+		}
+	}
+}
+
 func TestARuleThatCannotBeNamedHasNoFix(t *testing.T) {
 	nft := Rule{Backend: "nft", Family: "ip", Table: "t", Chain: "c", Handle: 1}
 	old := Rule{Backend: "iptables-legacy", Table: "filter", Chain: "INPUT", Args: []string{"-j", "DROP"}}

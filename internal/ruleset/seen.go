@@ -35,7 +35,7 @@ func (o Outcome) Confirm(s *host.Snapshot, seen Seen) Outcome {
 	default:
 		o.Rule, o.Candidates, o.Gone = nil, found, true
 	}
-	return o
+	return o.inKernel(s)
 }
 
 func (r Rule) sameButElement(o Rule) bool {
@@ -91,7 +91,7 @@ func asRule(s *host.Snapshot, t *host.NftTable, c host.NftChain, n int) (Rule, b
 		}
 		if chain := find(it, c.Name); chain != nil && n < len(chain.Rules) {
 			args := chain.Rules[n].Args
-			r := ruleOf(s, it, chain, n)
+			r := ruleOf(it, chain, n)
 			r.Rejects = slices.Contains(args, "REJECT")
 			return r, true
 		}
