@@ -84,7 +84,7 @@ func directorRows() []row {
 		{
 			code: "ipvs-no-connection", stage: forwarding, needs: withSysctls,
 			at:    []spot{{site.NoSocket, likely}},
-			fits:  func(s Subject, st *State) bool { return s.isTCP() && !s.isSYN() && st.directs(s) },
+			fits:  func(s Subject, st *State) bool { return s.isTCP() && !s.isSYN() && !s.AtHome && st.directs(s) },
 			check: noConnectionState,
 			doc: Doc{
 				Where:   onDirector,
@@ -106,11 +106,11 @@ func directorRows() []row {
 				Kernel:  "ip_vs_in on the tunnel's device; in the end the TTL is used up.",
 				Confirm: []string{"ipvsadm -Ln  # on the real server"},
 				Fix:     []string{"ipvsadm -D -t VIP:PORT  # on the real server"},
-				Prevent: "net.ipv4.vs.backup_only=1 on directors that are real servers, too.",
+				Prevent: "net.ipv4.vs.backup_only=1 and a backup's sync daemon (ipvsadm --start-daemon backup) on directors that are real servers, too. net.ipv4.vs.ignore_tunneled does not help: decapsulation takes its mark from an IPIP packet.",
 			},
 		},
 		{
-			code: "ipvs-no-route", stage: forwarding, needs: append([]host.Part{host.PartIPVS}, lookups...),
+			code: "ipvs-no-route", stage: forwarding, needs: append([]host.Part{host.PartIPVS}, lookups...), looks: []host.Part{host.PartSysctls},
 			asked: directorSide,
 			at:    maybe(site.IPVSUnreachable),
 			check: noRouteState,
@@ -146,7 +146,7 @@ func noRouteState(s Subject, st *State) *finding {
 	if v == nil {
 		return nil
 	}
-	for _, d := range v.Destinations {
+	for _, d := range st.chosen(v, s) {
 		a := st.Route(host.Flow{Dst: d.Addr.Addr()})
 		if !a.Refused() {
 			continue

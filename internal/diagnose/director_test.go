@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,7 +23,7 @@ func balancer(change func(*host.Snapshot), all ...host.Destination) *host.Snapsh
 
 func TestCausesOfADirector(t *testing.T) {
 	for what, test := range directed() {
-		t.Run(what, func(t *testing.T) { found(t, Explain(test.j, test.s), test.code, Observed, test.fix) })
+		t.Run(what, func(t *testing.T) { found(t, Explain(test.j, test.s), test.code, test.certainty, test.fix) })
 	}
 }
 
@@ -46,6 +47,41 @@ func directed() map[string]loss {
 	expired := rejected(dropped("ip_vs_tunnel_xmit", "NOT_SPECIFIED", "tunl0", false), journey.ByICMP, 11, 0)
 	sentOn := expired
 	sentOn.Steps = []journey.Step{{Place: event.NetifReceiveSkb, Netns: here, Tunnelled: true}, {Place: event.NetifReceiveSkb, Netns: here}, {Place: event.IPVSXmit, Netns: here}}
+	unreachable := rejected(bare(dropped("ip_vs_tunnel_xmit", "NOT_SPECIFIED", "eth0", false)), journey.ByICMP, 3, 1)
+	away := netip.MustParseAddr("10.0.0.13")
+	unheard := dropped("neigh_invalidate", "NEIGH_FAILED", "eth0", true)
+	unheard.Outer = &event.Header{Src: dip, Dst: away, Protocol: 4, Len: 80}
+	home := func(proto uint8, method string) journey.Journey {
+		j := noSocket
+		j.Packet.Inner.Protocol = proto
+		j.Steps = append(slices.Clone(j.Steps), journey.Step{Place: event.IPVSXmit, Netns: here, Method: method})
+		return j
+	}
+	here := host.Destination{Addr: netip.AddrPortFrom(rip, 80), Method: "route", Weight: 1}
+	at := func(change func(*host.Snapshot)) func(*host.Snapshot) {
+		return func(s *host.Snapshot) {
+			change(s)
+			s.Routes = append(s.Routes, host.Route{Table: 255, Dst: netip.PrefixFrom(rip, 32), Type: "local", Hops: []host.Hop{{Link: 2}}})
+		}
+	}
+	resting := host.Destination{Addr: netip.AddrPortFrom(away, 80), Method: "tunnel"}
+	busy := resting
+	busy.Weight = 1
+	kept := func(s *host.Snapshot) {
+		v := &s.IPVS.Services[0]
+		v.Flags, v.Timeout, v.Netmask = host.ServicePersistent, 300, netip.MustParseAddr("255.255.255.0")
+		s.Sysctls["net/ipv4/vs/expire_quiescent_template"] = "0"
+		s.IPVS.Conns = []host.IPVSConn{{Proto: "tcp", Client: netip.MustParseAddrPort("10.0.0.0:0"), Virtual: netip.AddrPortFrom(vip, 80), Dest: netip.AddrPortFrom(away, 80)}}
+	}
+	renewed := func(s *host.Snapshot) { kept(s); s.Sysctls["net/ipv4/vs/expire_quiescent_template"] = "1" }
+	refused := func(s *host.Snapshot) {
+		kept(s)
+		s.Routes = append(s.Routes, host.Route{Table: 254, Dst: netip.PrefixFrom(away, 32), Type: "unreachable"})
+	}
+	const expire = "sysctl -w net.ipv4.vs.expire_quiescent_template=1"
+	elsewhere := func(s *host.Snapshot) {
+		s.Sockets = []host.Socket{{Proto: "tcp", State: "listen", Local: netip.AddrPortFrom(dip, 80)}}
+	}
 	marked := func(s *host.Snapshot) { s.IPVS.Services = []host.Service{{Mark: 7}} }
 	onTunnel := func(s *host.Snapshot) {
 		s.Links = append(s.Links, host.Link{Index: 3, Name: "tunl0", Type: "ipip", Up: true, Tunnel: &host.Tunnel{Proto: 4}})
@@ -68,6 +104,16 @@ func directed() map[string]loss {
 		"defended, and at rest":      {byIPVS, balancer(set("net/ipv4/vs/drop_packet", "3"), server(0, 0, 0)), "ipvs-no-destination", Observed, "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"},
 		"without the mark": {noSocket, balancer(marked), "ipvs-no-service", Observed,
 			"nft add table ip ipvs; nft add chain ip ipvs prerouting '{ type filter hook prerouting priority mangle; }'; nft add rule ip ipvs prerouting ip daddr 10.99.0.1 tcp dport 80 meta mark set 7"},
+		"the host itself, and nobody listens":          {home(protoTCP, "direct"), balancer(at(as), here), "no-listener", Observed, ""},
+		"the host itself, by NAT":                      {given(home(protoTCP, "nat"), "10.0.0.11:80"), balancer(at(as), here), "no-listener", Observed, ""},
+		"the host itself, not seen":                    {noSocket, balancer(at(as), here, other), "no-listener", Observed, ""},
+		"the host itself, and another address":         {home(protoTCP, "tunnel"), balancer(at(elsewhere), here), "listener-wrong-address", Observed, ""},
+		"the host itself is a backup":                  {noSocket, balancer(at(set("net/ipv4/vs/backup_only", "1")), here), "ipvs-backup", Observed, "sysctl -w net.ipv4.vs.backup_only=0"},
+		"kept by persistence, without a route":         {unreachable, balancer(refused, resting, other), "ipvs-persistence", Observed, expire},
+		"kept by persistence, without a neighbour":     {unheard, balancer(kept, resting, other), "ipvs-persistence", Observed, expire},
+		"kept by persistence, and nobody else":         {unheard, balancer(kept, resting), "neighbour-failed", Inferred, ""},
+		"let go by persistence, without a neighbour":   {unheard, balancer(renewed, resting, other), "neighbour-failed", Inferred, ""},
+		"kept by persistence at one that takes others": {unheard, balancer(kept, busy, other), "neighbour-failed", Inferred, ""},
 		"too long": {tooLong, balancer(as, server(1, 0, 0)), "mtu-exceeded", Observed, "sysctl -w net.ipv4.vs.pmtu_disc=0"},
 	}
 }

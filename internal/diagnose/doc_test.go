@@ -13,7 +13,8 @@ tc-drop xdp-drop cgroup-drop socket-filter-drop xfrm-policy security-module queu
 vip-wrong-prefix redirected route-reject ip-forward-off no-return-route reply-into-tunnel neighbour-failed qdisc-drop no-listener listener-wrong-address
 listener-wrong-device sk-lookup-drop accept-queue-full syn-queue-full syn-cookie-invalid receive-buffer-full tcp-auth tcp-paws tcp-out-of-window
 min-ttl backlog-full vip-arp-conflict ipvs-no-service ipvs-no-destination ipvs-wrong-method ipvs-overloaded ipvs-no-route
-ipvs-no-connection ipvs-destination-removed ipvs-backup ipvs-loop ecn-mismatch source-route ipvs-defence ipvs-port-reuse reply-unanswered unknown`
+ipvs-no-connection ipvs-destination-removed ipvs-backup ipvs-loop ecn-mismatch source-route ipvs-defence ipvs-port-reuse ipvs-persistence
+reply-unanswered unknown`
 
 func TestEveryCodeIsExplained(t *testing.T) {
 	promised := map[string]bool{}

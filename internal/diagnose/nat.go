@@ -12,7 +12,7 @@ import (
 // natRows are the causes that begin with another destination than the packet came with.
 func natRows() []row {
 	rules := []host.Part{host.PartNft, host.PartIPTables}
-	elsewhere := func(s Subject, st *State) bool { return s.redirected() && s.Plain == "" }
+	elsewhere := func(s Subject, st *State) bool { return s.redirected() && s.Plain == "" && !s.AtHome }
 	return []row{
 		{
 			code: "ip-forward-off", stage: routing, needs: append([]host.Part{host.PartSysctls}, lookups...),

@@ -28,11 +28,11 @@ func routingRows() []row {
 			},
 			doc: Doc{
 				Where:   inRouting,
-				Means:   "The packet's source is an address of this host itself, or one that can't be a source.",
+				Means:   "The packet's source is an address of this host itself, or one that can't be a source. With source and destination the VIP it is the director's own: a connection from the director to its VIP cannot work in tunnel mode, and is no test of the service.",
 				Kernel:  "ip_rcv_finish_core, since 6.13 IP_LOCAL_SOURCE, IP_INVALID_SOURCE or IP_LOCALNET, before that NOT_SPECIFIED.",
 				Confirm: []string{"ip -4 addr | grep SOURCE", "sysctl -w net.ipv4.conf.all.log_martians=1; dmesg"},
 				Fix:     []string{"ip addr del SOURCE/PREFIX dev DEVICE", "ip route replace RIP via GATEWAY src DIP  # on the director, if the outer source is the VIP"},
-				Prevent: "The VIP as /32 on lo, on the director.",
+				Prevent: "The VIP as /32 on lo, on the director. Test from a client, never from the director.",
 			},
 		},
 		{

@@ -46,7 +46,7 @@ func socketRows() []row {
 			asked: innerSide,
 			at:    sure(site.NoSocket), fits: wantsSocket,
 			check: func(s Subject, st *State) *finding {
-				serving, near := st.Serves(s.proto(), s.service(), st.link(s))
+				serving, near := st.Serves(s.proto(), s.wanted(), st.link(s))
 				if s.proto() == "" || len(serving) > 0 || len(near) > 0 {
 					return nil
 				}
@@ -188,9 +188,9 @@ func socketRows() []row {
 	}
 }
 
-// wantsSocket reports whether a packet that begins something is for a socket here, and not for IPVS.
+// wantsSocket reports whether a packet that begins something is for a socket here, and not for IPVS to send on.
 func wantsSocket(s Subject, st *State) bool {
-	return s.begins() && (!s.Tunnelled || s.outerProto() == protoIPIP) && !st.directs(s)
+	return s.begins() && (!s.Tunnelled || s.outerProto() == protoIPIP) && (!st.directs(s) || st.atHome(s))
 }
 
 // bufferState: a queue that was full need not be full any more.
@@ -207,12 +207,15 @@ func bufferState(s Subject, st *State) *finding {
 }
 
 func noListener(s Subject) string {
+	if s.AtHome {
+		return fmt.Sprintf("IPVS gave the packet to a real server that is this host itself, and nothing listens here on %s for %s", s.proto(), s.wanted())
+	}
 	return fmt.Sprintf("nothing listens on %s port %d for %s: start the service, or bind it to the VIP", s.proto(), s.port(), s.vip())
 }
 
 // nearState finds a socket on the port that does not take the packet.
 func nearState(s Subject, st *State, why string) *finding {
-	serving, near := st.Serves(s.proto(), s.service(), st.link(s))
+	serving, near := st.Serves(s.proto(), s.wanted(), st.link(s))
 	if len(serving) > 0 {
 		return hiddenDevice(s, st, serving[0], why)
 	}

@@ -60,6 +60,20 @@ func (st *State) behindTunnel(s Subject) bool {
 	return slices.ContainsFunc(st.whole.AddrOn(s.vip()), func(l host.Link) bool { return l.Tunnel != nil })
 }
 
+// atHome reports whether a packet that IPVS takes is for a socket here: it was seen to be given to a real server that is
+// this host, or one is.
+func (st *State) atHome(s Subject) bool {
+	if s.AtHome || !st.directs(s) {
+		return s.AtHome
+	}
+	whole := &State{Snapshot: st.whole}
+	v := whole.virtual(s)
+	if on, _ := whole.Sysctl(backupOnly); v == nil || on != 0 {
+		return false
+	}
+	return slices.ContainsFunc(v.Destinations, func(d host.Destination) bool { return st.whole.Owns(d.Addr.Addr()) })
+}
+
 // virtual is the IPVS service for the packet, nil if there is none.
 func (st *State) virtual(s Subject) *host.Service {
 	if st == nil || st.IPVS == nil {
@@ -76,7 +90,7 @@ func (st *State) virtual(s Subject) *host.Service {
 
 // serving is the socket that the packet is for; nil if there is none.
 func (st *State) serving(s Subject) *host.Socket {
-	serving, _ := st.Serves(s.proto(), s.service(), st.link(s))
+	serving, _ := st.Serves(s.proto(), s.wanted(), st.link(s))
 	if len(serving) == 0 {
 		return nil
 	}

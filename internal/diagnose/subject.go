@@ -44,6 +44,8 @@ type Subject struct {
 	// Plain is the method by which a director sent it here without an outer header, at PlainNetns; empty if none did.
 	Plain      string
 	PlainNetns uint32
+	// AtHome: IPVS gave it to a real server that is this host itself.
+	AtHome bool
 	// Forwarding: it is being forwarded. ByIPVS: IPVS is sending it on. Circles: IPVS sent it on where it had come out of a tunnel.
 	Forwarding, ByIPVS, Circles bool
 	// Astray is the outer header around the reply, if that left by the tunnel.
@@ -82,6 +84,7 @@ func wasLost(j journey.Journey) lostPacket {
 	}
 	s.Forwarding, s.ByIPVS = at.Has(site.Forward), at.Has(site.IPVSOutput)
 	s.Leaving = s.Reply || at.Has(site.TCEgress)
+	s.AtHome = s.AtHome && !s.ByIPVS
 	return lostPacket{s, at}
 }
 
@@ -112,6 +115,7 @@ func (s *Subject) followSteps(steps []journey.Step, netns uint32) {
 				s.Plain, s.PlainNetns = x.Method, x.Netns
 			}
 			s.Circles = s.Circles || came && x.Netns == netns
+			s.AtHome = !came && x.Netns == netns && s.Outer == nil
 		}
 		came = came || x.Tunnelled && x.Netns == netns
 	}
@@ -171,6 +175,14 @@ func (s Subject) clientPort() uint16 {
 }
 
 func (s Subject) service() netip.AddrPort { return netip.AddrPortFrom(s.vip(), s.port()) }
+
+// wanted is the socket that a request is for: IPVS may give it to another address of this host, by NAT.
+func (s Subject) wanted() netip.AddrPort {
+	if s.AtHome {
+		return s.asked()
+	}
+	return s.service()
+}
 
 // asked is where a request goes after NAT.
 func (s Subject) asked() netip.AddrPort { return netip.AddrPortFrom(s.Now.Inner.Dst, s.Now.DstPort) }
