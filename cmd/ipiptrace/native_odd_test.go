@@ -1,0 +1,50 @@
+//go:build native
+
+package main
+
+import (
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestNativeWhatIsNoIPv4PacketIsCounted has IPv6 come in IPIP from a host that is not known as a director, and then, when
+// it has sent a packet of the service, again.
+func TestNativeWhatIsNoIPv4PacketIsCounted(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Fatal("needs root: it makes network namespaces and traces packets")
+	}
+	n := newNetwork(t)
+	tr := startTrace(t, build(t), n)
+	n.throwOdd(t)
+	n.throwOdd(t)
+	n.throwTunnelled(t)
+	n.throwOdd(t)
+	ended := tr.end(t, syscall.SIGINT)
+	// This kernel has no tunnel: it looks at no inner packet.
+	if ended.account.Journeys != 1 || !strings.Contains(ended.account.line, `"not_ipv4":2`) {
+		t.Errorf("%s", ended.account.line)
+		ended.dump(t, func(seen) bool { return true })
+	}
+}
+
+// throwOdd sends an IPv6 packet in IPIP.
+func (n *network) throwOdd(t *testing.T) {
+	t.Helper()
+	in(t, n.client, func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		inner := make([]byte, 40)
+		inner[0], inner[6], inner[7] = 6<<4, 59, 64 // no next header (RFC 8200)
+		to := &unix.SockaddrInet4{}
+		copy(to.Addr[:], net.ParseIP(serverAddr).To4())
+		return unix.Sendto(fd, ipv4(clientAddr, serverAddr, unix.IPPROTO_IPIP, inner), 0, to)
+	})
+}
