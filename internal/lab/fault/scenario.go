@@ -52,7 +52,7 @@ func Scenarios() []Scenario {
 	}
 	return slices.Concat([]Scenario{healthy},
 		routingFaults(), tunnelFaults(), filterFaults(), firewallFaults(), natFaults(), packetFaults(), craftFaults(),
-		policyFaults(), programFaults(), socketFaults(), vrfFaults(), replyFaults(), directorFaults(), balanceFaults(), quietFaults(), machineFaults())
+		policyFaults(), programFaults(), socketFaults(), vrfFaults(), replyFaults(), lookupFaults(), directorFaults(), balanceFaults(), quietFaults(), machineFaults())
 }
 
 // Where is the namespace in which the packet is lost.
