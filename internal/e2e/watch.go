@@ -151,18 +151,40 @@ func (w *watch) during(in window) (journeys []line) {
 	return journeys
 }
 
-// settle waits until nothing was printed for a while.
+// settle waits until nothing was printed for a while, and ipiptrace had little to do meanwhile: while it still reads the
+// kernel's symbols on a slow machine it prints nothing either, and events wait.
 func (w *watch) settle(quiet time.Duration) {
 	began := time.Now()
+	idle, ticks := began, w.ticks()
 	for time.Since(began) < 30*time.Second {
+		if now := w.ticks(); now-ticks > busyTicks {
+			idle, ticks = time.Now(), now
+		}
 		w.mu.Lock()
-		since := time.Since(w.last)
+		since := min(time.Since(w.last), time.Since(idle))
 		w.mu.Unlock()
-		if min(since, time.Since(began)) > quiet {
+		if since > quiet {
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// busyTicks is more than an idle run takes of a CPU while settle looks at it, in ticks of 10 ms.
+const busyTicks = 10
+
+// ticks is the CPU time that the process has used, in ticks of 10 ms (proc(5), stat: utime and stime).
+func (w *watch) ticks() (n int) {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", w.cmd.Process.Pid))
+	_, fields, _ := strings.Cut(string(stat), ") ")
+	const utime, stime = 11, 12 // counted from the state
+	for i, f := range strings.Fields(fields) {
+		if i == utime || i == stime {
+			c, _ := strconv.Atoi(f)
+			n += c
+		}
+	}
+	return n
 }
 
 // verdictPatience is for the slowest verdict: one that is known after ipiptrace's own patience of 5 s, and then

@@ -119,7 +119,7 @@ func balanceFaults() []Scenario {
 			Inject: []lab.Step{nftIn(lab.Director, "ip", `
 				chain input {
 					type filter hook input priority filter; policy accept;
-					ct state new tcp flags & (fin|syn|rst|ack) != syn drop
+					ct state new tcp flags != syn drop
 				}`)},
 			Undo:     []lab.Step{nftGone(lab.Director, "ip"), stopListening(), hangUp(), removeServices(), addServices(), listen(), forgetConnections(lab.Director)},
 			Traffic:  []lab.Traffic{{Proto: lab.TCP, Count: faulty, Parallel: faulty, Request: 200, Answer: 200, Deadline: unanswered, Abort: true, Want: lab.TimedOut}},

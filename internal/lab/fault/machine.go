@@ -25,13 +25,13 @@ func machineFaults() []Scenario {
 			[]string{"ipip_rcv", "sit_tunnel_rcv", "tunnel4_rcv"}, linkUp(lab.RealServer, "sit0")),
 		{
 			Name:         "bridge-firewall",
-			Summary:      "The host of the real server, which is a virtual machine, has its bridge ask iptables, and a rule there drops IPIP packets.",
+			Summary:      "The host of the real server, which is a virtual machine, has its bridge ask iptables, and a rule there drops what the director sends to it.",
 			Code:         "firewall-drop",
 			WholeMachine: true,
 			Inject: []lab.Step{
 				load("br_netfilter"),
 				run(lab.Switch, "iptables-legacy", "-F", "FORWARD"),
-				run(lab.Switch, "iptables-legacy", "-A", "FORWARD", "-p", "4", "-j", "DROP"),
+				run(lab.Switch, "iptables-legacy", "-A", "FORWARD", "-s", lab.DirectorAddr.String(), "-d", lab.RealServerAddr.String(), "-j", "DROP"),
 			},
 			Undo:    []lab.Step{run(lab.Switch, "iptables-legacy", "-F", "FORWARD"), unloadAgain("br_netfilter")},
 			Traffic: expect(lab.TimedOut),
