@@ -77,6 +77,22 @@ static __always_inline bool is_fragment(const struct packet *p)
 	return ip->frag_off & __builtin_bswap16(IP_OFFSET | IP_MF);
 }
 
+/* Does an IPIP packet end before an inner header does? __ip_local_out has yet to write a length. */
+static __always_inline bool is_cut(const struct ipv4 *outer)
+{
+	__u16 length = __builtin_bswap16(outer->tot_len);
+
+	return length && length < header_len(outer) + sizeof(*outer);
+}
+
+/* Does an IPIP packet carry no IPv4 packet? inner is what is behind its header. */
+static __always_inline bool is_odd(const struct ipv4 *outer, const struct ipv4 *inner)
+{
+	if (outer->version != 4 || outer->protocol != IPPROTO_IPIP || IS_FRAGMENT(outer))
+		return false;
+	return inner->version != 4 || is_cut(outer);
+}
+
 /* What is behind a GUE header (draft-ietf-intarea-gue) behind a UDP header, if that is an IPv4 packet; else NULL. */
 static __always_inline const unsigned char *behind_gue(const unsigned char *udp)
 {
@@ -128,16 +144,6 @@ static __always_inline const unsigned char *behind_tunnel(const struct ipv4 *ip,
 	if (ip->protocol == IPPROTO_UDP)
 		return behind_gue(l4);
 	return NULL;
-}
-
-/* Does an IPIP packet carry no IPv4 packet? inner is what is behind its header. __ip_local_out has yet to write a length. */
-static __always_inline bool is_odd(const struct ipv4 *outer, const struct ipv4 *inner)
-{
-	__u16 length = __builtin_bswap16(outer->tot_len);
-
-	if (outer->version != 4 || outer->protocol != IPPROTO_IPIP || IS_FRAGMENT(outer))
-		return false;
-	return inner->version != 4 || (length && length < header_len(outer) + sizeof(*inner));
 }
 
 static __always_inline __u64 carrier_of(const struct ipv4 *outer)
@@ -240,8 +246,11 @@ __noinline __u64 locate(__u64 start)
 	next = behind_tunnel(&ip, l4);
 	if (next) {
 		at = next;
-		if (!(where & PACKET_QUOTED))
+		if (!(where & PACKET_QUOTED)) {
+			if (is_cut(&ip))
+				return 0;
 			where |= PACKET_TUNNELLED;
+		}
 		if (!read_ip(&ip, at) || ip.version != 4)
 			return 0;
 		l4 = at + header_len(&ip);
@@ -277,8 +286,11 @@ static __always_inline bool parse_plainly(struct packet *p, const unsigned char 
 	if (bpf_probe_read_kernel(p, offsetof(struct packet, flags), ip) || p->outer.ihl != 5)
 		return false;
 	tunnelled = p->outer.protocol == IPPROTO_IPIP;
-	if (tunnelled)
+	if (tunnelled) {
+		if (is_cut(&p->outer))
+			return false;
 		last = &p->inner;
+	}
 	if (p->outer.version != 4 || last->version != 4 || last->ihl != 5 || IS_FRAGMENT(last) ||
 	    (last->protocol != IPPROTO_TCP && last->protocol != IPPROTO_UDP))
 		return false;
