@@ -13,6 +13,9 @@ import (
 // late is when the last packets of a connection, of which the client knows nothing, have arrived, too.
 const late = 500 * time.Millisecond
 
+// latest is when ipiptrace, too, knows of them that they have: a second after it saw them at their socket.
+const latest = 1500 * time.Millisecond
+
 // wave is how many connections begin together: the guest's CPU is ipiptrace's, too, and slow.
 const wave = 100
 

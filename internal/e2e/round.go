@@ -159,7 +159,7 @@ func (o options) round(ctx context.Context, r *report, l *lab.Lab, rd round) err
 			return errors.Join(err, w.kill())
 		}
 	}
-	w.settle(late)
+	w.settle(latest)
 	if rd.before {
 		w.settle(loading)
 	}
