@@ -48,7 +48,7 @@ func programFaults() []Scenario {
 			Name:    "socket-filter",
 			Summary: "The service has a filter on its sockets, and it lets nothing pass.",
 			Code:    "socket-filter-drop",
-			Inject:  []lab.Step{filterSockets()},
+			Inject:  []lab.Step{filterSockets(0)},
 			Undo:    again(),
 			Traffic: expect(lab.TimedOut),
 			Losses: []Loss{
@@ -93,7 +93,7 @@ func programFaults() []Scenario {
 			Name:    "min-ttl",
 			Summary: "The service takes only what came by no router, and the director is one.",
 			Code:    "min-ttl",
-			Inject:  []lab.Step{wantNeighbours()},
+			Inject:  []lab.Step{wantTTL(255)},
 			Undo:    again(),
 			Traffic: only(lab.TCP, expect(lab.TimedOut)),
 			Losses:  []Loss{{Proto: lab.TCP, Fate: "dropped", Functions: tcpReceive, Reasons: []string{"NOT_SPECIFIED", "TCP_MINTTL"}, Dev: "tunl0"}},
@@ -118,6 +118,3 @@ func programFaults() []Scenario {
 		},
 	}
 }
-
-// again starts the service anew.
-func again() []lab.Step { return []lab.Step{stopListening(), listen()} }

@@ -74,6 +74,11 @@ func liftMemlock() {
 	_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
 }
 
+// pass is an XDP program that lets everything pass.
+func pass() asm.Instructions {
+	return asm.Instructions{asm.Mov.Imm(asm.R0, xdpPass), asm.Return()}
+}
+
 // xdp puts a program on a device, or takes what is there away if it is nil; mode is where it runs.
 func xdp(r lab.Role, dev string, mode int, program asm.Instructions) lab.Step {
 	return lab.Step{

@@ -141,6 +141,37 @@ func serveAlso(r lab.Role, at netip.AddrPort) lab.Step {
 	}
 }
 
+// serveTwice replaces the service by two whose sockets share the port (SO_REUSEPORT).
+func serveTwice() lab.Step {
+	return lab.Step{
+		What: "real-server: two services on one port (SO_REUSEPORT)",
+		Do: func(ctx context.Context, l *lab.Lab) error {
+			if err := l.Service.Stop(); err != nil {
+				return err
+			}
+			config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+				return lab.Control(c, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
+			}}
+			config.SetMultipathTCP(false)
+			at := netip.AddrPortFrom(lab.VIP, lab.Port).String()
+			return l.RealServer.Do(func() error {
+				for range 2 {
+					tcp, err := config.Listen(ctx, "tcp4", at)
+					if err != nil {
+						return err
+					}
+					udp, err := config.ListenPacket(ctx, "udp4", at)
+					if err != nil {
+						return errors.Join(err, tcp.Close())
+					}
+					l.Service.Also(tcp, udp)
+				}
+				return nil
+			})
+		},
+	}
+}
+
 // stuff replaces the service by a UDP socket with the smallest buffer there is, full of what nobody reads.
 func stuff(l *lab.Lab) error {
 	if err := l.Service.Stop(); err != nil {

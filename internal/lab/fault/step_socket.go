@@ -38,11 +38,11 @@ func setSockets(what string, set func(fd int) error) lab.Step {
 	}
 }
 
-// filterSockets puts a filter on the service's sockets that lets nothing pass.
-func filterSockets() lab.Step {
-	return setSockets("a filter on the service's sockets", func(fd int) error {
-		nothing := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
-		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &nothing[0]})
+// filterSockets puts a filter on the service's sockets that lets so many bytes of each packet pass; 0 drops it.
+func filterSockets(bytes uint32) lab.Step {
+	return setSockets(fmt.Sprintf("a filter on the service's sockets that takes %d bytes", bytes), func(fd int) error {
+		filter := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: bytes}}
+		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &filter[0]})
 	})
 }
 
@@ -51,10 +51,10 @@ func bindService(dev string) lab.Step {
 	return setSockets("the service bound to "+dev, func(fd int) error { return unix.BindToDevice(fd, dev) })
 }
 
-// wantNeighbours has the service refuse what came by a router (RFC 5082).
-func wantNeighbours() lab.Step {
-	return setSockets("IP_MINTTL 255", func(fd int) error {
-		return unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_MINTTL, 255)
+// wantTTL has the service refuse what has a smaller TTL (RFC 5082).
+func wantTTL(ttl int) lab.Step {
+	return setSockets(fmt.Sprintf("IP_MINTTL %d", ttl), func(fd int) error {
+		return unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_MINTTL, ttl)
 	})
 }
 
