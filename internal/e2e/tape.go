@@ -92,7 +92,11 @@ func (o options) tapesOf(ctx context.Context, r *report, l *lab.Lab, rd round, k
 	}
 	for _, s := range rd.scenarios {
 		t.rewind()
+		rewound := time.Now()
 		during, err := o.play(ctx, r, l, s)
+		if s.Notice {
+			during.from = rewound // what is said of a packet may hang on those that came while the fault was brought about
+		}
 		run, events, wrong := o.awaitTape(l, t, during)
 		if err = errors.Join(err, wrong); err == nil {
 			err = recording.Recording{Dir: o.record, Scenario: s.Name, Kernel: kernel}.Write(run, events)
