@@ -64,6 +64,23 @@ func healthyRoutes() []Scenario {
 				}`, containerAddr)),
 			}),
 			slices.Concat([]lab.Step{nftGone(lab.RealServer, "ip"), forgetConnections(lab.RealServer)}, noContainer(), again())),
+		twin("container-ipip", "The real server is a container: its host forwards IPIP to it, and its answers to the client.",
+			slices.Concat(container(), []lab.Step{
+				resolve(lab.Director, lab.RealServerAddr), // the host does not answer ARP for it
+				removeAddr(lab.RealServer, "tunl0", lab.VIP),
+				giveAddr(lab.Switch, "ceth0", lab.RealServerAddr), linkUp(lab.Switch, "tunl0"), giveAddr(lab.Switch, "tunl0", lab.VIP),
+				serveAlso(lab.Switch, netip.AddrPortFrom(lab.VIP, lab.Port)),
+				withoutAddr(lab.RealServer, "eth0", lab.RealServerAddr.String()+"/24"), // and the other one with it, if it is there
+				run(lab.RealServer, "ip", "addr", "replace", hostAddr+"/24", "dev", "eth0"),
+				run(lab.RealServer, "ip", "route", "replace", lab.RealServerAddr.String(), "via", containerAddr),
+			}),
+			slices.Concat(
+				[]lab.Step{removeAddr(lab.Switch, "tunl0", lab.VIP), linkDown(lab.Switch, "tunl0")}, noContainer(),
+				[]lab.Step{
+					withoutAddr(lab.RealServer, "eth0", hostAddr+"/24"),
+					run(lab.RealServer, "ip", "addr", "replace", lab.RealServerAddr.String()+"/24", "dev", "eth0"),
+					routeRealServer(), giveAddr(lab.RealServer, "tunl0", lab.VIP), unresolve(lab.Director, lab.RealServerAddr),
+				}, again())),
 	}
 }
 
@@ -108,6 +125,23 @@ func healthyDirectors() []Scenario {
 	}
 	afresh := []lab.Step{removeServices(), addServices()}
 	return []Scenario{
+		// Of what follows a SYN, conntrack does not see the answers: it is invalid, and must be let in by its port.
+		at("director-conntrack", "The director tracks its connections, and its firewall drops what is neither part of one nor for the service.",
+			[]lab.Step{
+				sysctl(lab.Director, "net/ipv4/vs/conntrack", "1"),
+				nftIn(lab.Director, "inet", `
+				chain input {
+					type filter hook input priority filter; policy drop;
+					ct state established,related accept
+					ip daddr 10.99.0.1 meta l4proto { tcp, udp } th dport 80 accept
+					meta l4proto 1 accept
+				}
+				chain output {
+					type filter hook output priority filter; policy drop;
+					ct state new,established,related,untracked accept
+				}`),
+			},
+			append([]lab.Step{nftGone(lab.Director, "inet"), sysctl(lab.Director, "net/ipv4/vs/conntrack", "0"), forgetConnections(lab.Director)}, afresh...)),
 		at("one-packet", "The director schedules each datagram for itself (one-packet scheduling).",
 			edit(lab.Director, "-u", "-s", "rr", "-o"), afresh),
 		at("persistent", "The director keeps a client at its real server (persistence).",
@@ -166,10 +200,11 @@ func small(s Scenario) Scenario {
 	return s
 }
 
-// The network of a container behind the real server.
+// The network of a container behind the real server, and what its host's own address is then.
 const (
 	containerAddr    = "172.17.0.2"
 	containerGateway = "172.17.0.1"
+	hostAddr         = "10.0.0.13"
 )
 
 // container is one behind the real server, which forwards. The switch's namespace, which has no address, plays it.
