@@ -171,7 +171,7 @@ func (o options) round(ctx context.Context, r *report, l *lab.Lab, rd round) err
 		name := fmt.Sprintf("%s/%s", rd, p.scenario.Name)
 		r.check(name+"/nothing-else", o.nothingElse(l, w, rd, p, account.missed()))
 		if p.scenario.Code == "" {
-			r.check(name+"/silent", silent(p.scenario, w.during(p)))
+			r.check(name+"/silent", silent(p.scenario, w.during(p), account.missed()))
 		}
 	}
 	for _, c := range crowds {

@@ -145,7 +145,7 @@ func (o options) saidBy(l *lab.Lab, s fault.Scenario, run event.Run, events []ev
 // is wrong there are none: all arrived.
 func (o options) own(l *lab.Lab, s fault.Scenario, journeys []line) (own []line, err error) {
 	if s.Code == "" {
-		return nil, silent(s, journeys)
+		return nil, silent(s, journeys, 0)
 	}
 	for _, t := range s.Traffic {
 		want, ok := o.expected(l, s, t.Proto, auto)
