@@ -68,12 +68,16 @@ func gueState(s Subject, st *State) *finding {
 	if len(st.FOU) == 0 {
 		f.evidence = append(f.evidence, by(host.PartFOU, "ip fou show: none"))
 	}
-	if st.Knows(host.PartModules) && !slices.Contains(st.Modules, "fou") {
-		f.fix = command.Of("modprobe fou")
+	f.fix = command.Of("modprobe fou") // unlike others `ip fou` does not load it
+	for _, p := range st.FOU {
+		if p.Port == guePort && !p.V6 { // two sockets can't have one port
+			f.fix = f.fix.Then("ip fou del %", fouSocket(st, p))
+		}
 	}
 	f.fix = f.fix.Then("ip fou add port 6080 gue")
 	f.mend = func(st *State) {
-		st.whole.FOU = append(slices.Clip(st.whole.FOU), host.FOUPort{Port: guePort, Kind: "gue"})
+		others := slices.DeleteFunc(slices.Clone(st.whole.FOU), func(p host.FOUPort) bool { return p.Port == guePort && !p.V6 })
+		st.whole.FOU = append(others, host.FOUPort{Port: guePort, Kind: "gue"})
 	}
 	if l := st.asleep(s); l != nil {
 		f.evidence = append(f.evidence, by(host.PartLinks, "ip link show %s: state DOWN", command.Device(l.Name)))
@@ -85,24 +89,30 @@ func gueState(s Subject, st *State) *finding {
 
 // fouWords are a port as ip fou shows it.
 func fouWords(st *State, p host.FOUPort) string {
-	words := fmt.Sprintf("port %d %s", p.Port, p.Kind)
+	kind := command.Say("gue")
 	if p.Kind == "fou" {
-		words = fmt.Sprintf("port %d ipproto %d", p.Port, p.Proto)
+		kind = command.Say("ipproto").And(command.Number(uint32(p.Proto)))
 	}
+	return fmt.Sprint(fouSocket(st, p).And(kind))
+}
+
+// fouSocket names the socket of a port, as ip fou takes it.
+func fouSocket(st *State, p host.FOUPort) command.Part {
+	words := command.Say("port").And(command.Number(uint32(p.Port)))
 	if p.V6 {
-		words += " -6"
+		words = words.And(command.Say("-6"))
 	}
 	if p.Local.IsValid() {
-		words += fmt.Sprintf(" local %s", p.Local)
+		words = words.And(command.Say("local"), command.Address(p.Local))
 	}
 	if p.Peer.IsValid() {
-		words += fmt.Sprintf(" peer %s", p.Peer)
+		words = words.And(command.Say("peer"), command.Address(p.Peer))
 	}
 	if p.PeerPort != 0 {
-		words += fmt.Sprintf(" peer_port %d", p.PeerPort)
+		words = words.And(command.Say("peer_port"), command.Number(uint32(p.PeerPort)))
 	}
 	if l := st.Link(p.Link); l != nil {
-		words += fmt.Sprintf(" dev %s", command.Device(l.Name))
+		words = words.And(command.Say("dev"), command.Device(l.Name))
 	}
 	return words
 }

@@ -164,7 +164,7 @@ func tunnelRows() []row {
 			},
 		},
 		{
-			code: "tunnel-mode-mismatch", stage: tunnel, needs: []host.Part{host.PartFOU, host.PartLinks}, looks: []host.Part{host.PartModules},
+			code: "tunnel-mode-mismatch", stage: tunnel, needs: []host.Part{host.PartFOU, host.PartLinks},
 			asked: outerSide,
 			at:    sure(site.NoSocket),
 			fits:  func(s Subject, _ *State) bool { return s.Tunnelled && s.outerProto() == protoUDP },

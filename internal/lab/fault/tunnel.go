@@ -96,8 +96,8 @@ func tunnelFaults() []Scenario {
 			Summary: "The director tunnels by GUE, over UDP, and the real server takes IPIP.",
 			Code:    "tunnel-mode-mismatch",
 			Inject:  tunnelBy("--tun-type", "gue", "--tun-port", "6080"),
-			Undo:    []lab.Step{sendBy(ipvs.ConnectionFlagTunnel)},
-			Traffic: expect(lab.Refused),
+			Undo:    []lab.Step{sendBy(ipvs.ConnectionFlagTunnel), noFOU("6080")},
+			Traffic: short(expect(lab.Refused)),
 			Losses:  both(Loss{Fate: "rejected", Functions: udpReceive, Reasons: noSocket, Dev: "eth0", Reject: "icmp 3/3"}),
 		},
 		{

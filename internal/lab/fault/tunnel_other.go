@@ -1,0 +1,97 @@
+package fault
+
+import (
+	"context"
+	"errors"
+
+	"github.com/moby/ipvs"
+
+	"ipiptrace/internal/lab"
+)
+
+// otherTunnelFaults are those of what takes IPIP, or should, beside a device of ipip.
+func otherTunnelFaults() []Scenario {
+	const fallback = "net/core/fb_tunnels_only_for_init_net"
+	swallowed := both(Loss{Fate: "dropped", Functions: []string{"xfrm_input"}, Reasons: unnamed, Dev: "eth0"})
+	refused := both(Loss{Fate: "rejected", Functions: noTunnel, Reasons: unnamed, Dev: "eth0", Reject: "icmp 3/3"})
+	noPort := both(Loss{Fate: "rejected", Functions: udpReceive, Reasons: noSocket, Dev: "eth0", Reject: "icmp 3/3"})
+	vti := func(name, summary string, words ...string) Scenario {
+		add := append([]string{"ip", "link", "add", "vti1", "type", "vti", "local", lab.RealServerAddr.String()}, words...)
+		return Scenario{
+			Name: name, Summary: summary, Code: "tunnel-mode-mismatch", WholeMachine: true,
+			Inject:  []lab.Step{load("ip_vti"), linkGone(lab.RealServer, "vti1"), run(lab.RealServer, add...), linkUp(lab.RealServer, "vti1")},
+			Undo:    []lab.Step{linkGone(lab.RealServer, "vti1"), unloadAgain("ip_vti")},
+			Traffic: expect(lab.TimedOut), Losses: swallowed,
+		}
+	}
+	without := func(name, summary, where string, vip lab.Step) Scenario {
+		return Scenario{
+			Name: name, Summary: summary, Code: "tunnel-wrong-namespace", WholeMachine: true, Pinned: true,
+			Inject: []lab.Step{unload("ipip"), machineSysctl(fallback, where), load("ipip"), vip},
+			Undo: []lab.Step{
+				linkGone(lab.RealServer, "lvs0"), removeAddr(lab.RealServer, "lo", lab.VIP),
+				unload("ipip"), restoreSysctl(fallback), load("ipip"), bindVIP(),
+			},
+			Traffic: expect(lab.Refused), Losses: refused,
+		}
+	}
+	return []Scenario{
+		{
+			Name: "tunnel-vti", Summary: "ip_vti0 is up: the tunnels of IPsec are asked first, and that one takes all that has no other, though it did not come by IPsec.",
+			Code: "tunnel-mode-mismatch", WholeMachine: true,
+			Inject:  []lab.Step{load("ip_vti"), linkUp(lab.RealServer, "ip_vti0")},
+			Undo:    []lab.Step{unless("Cannot find", run(lab.RealServer, "ip", "link", "set", "ip_vti0", "down")), unloadAgain("ip_vti")},
+			Traffic: expect(lab.TimedOut), Losses: swallowed,
+		},
+		vti("tunnel-vti-peer", "A tunnel of IPsec (vti) is between the director and the real server, too.", "remote", lab.DirectorAddr.String(), "key", "5"),
+		vti("tunnel-vti-local", "A tunnel of IPsec (vti) is for whoever sends to the real server."),
+		without("tunnel-first-namespace", "The kernel makes tunl0 in the first network namespace alone, and the real server is another; the VIP is on lo.", "1",
+			giveAddr(lab.RealServer, "lo", lab.VIP)),
+		without("tunnel-no-namespace", "The kernel makes tunl0 in no network namespace, and there is no VIP either.", "2",
+			removeAddr(lab.RealServer, "lo", lab.VIP)),
+		gueFault("tunnel-gue-port", "The director tunnels by GUE, and the real server has another port for that.", "tunnel-mode-mismatch",
+			noPort, fouPort("6081", "gue")),
+		gueFault("tunnel-gue-local", "The director tunnels by GUE, and the real server's port is one of the VIP, inside the tunnel, alone.", "tunnel-mode-mismatch",
+			noPort, fouPort("6080", "gue", "local", lab.VIP.String())),
+		gueFault("tunnel-gue-down", "The director tunnels by GUE, the real server has the port, and tunl0 is down.", "tunnel-device-down",
+			refused, fouPort("6080", "gue"), linkDown(lab.RealServer, "tunl0")),
+	}
+}
+
+// gueFault is one of a director that tunnels by GUE to port 6080. Requests fit into its longer headers.
+func gueFault(name, summary, code string, losses []Loss, inject ...lab.Step) Scenario {
+	return Scenario{
+		Name: name, Summary: summary, Code: code, WholeMachine: true,
+		Inject: append(append([]lab.Step{load("fou"), noFOU("6080"), noFOU("6081")}, inject...), tunnelBy("--tun-type", "gue", "--tun-port", "6080")...),
+		Undo: []lab.Step{
+			sendBy(ipvs.ConnectionFlagTunnel), noFOU("6080"), noFOU("6081"), unloadAgain("fou"),
+			linkUp(lab.RealServer, "tunl0"), giveAddr(lab.RealServer, "tunl0", lab.VIP),
+		},
+		Traffic: short(expect(lab.Refused)), Losses: losses,
+	}
+}
+
+// short leaves requests so short that they fit into every kind of tunnel.
+func short(all []lab.Traffic) []lab.Traffic {
+	for i := range all {
+		all[i].Request = 200
+	}
+	return all
+}
+
+// fouPort gives the real server a port behind which the kernel unpacks tunnels.
+func fouPort(port string, words ...string) lab.Step {
+	return run(lab.RealServer, append([]string{"ip", "fou", "add", "port", port}, words...)...)
+}
+
+// noFOU takes it away again, for whichever address it is.
+func noFOU(port string) lab.Step {
+	all := run(lab.RealServer, "ip", "fou", "del", "port", port)
+	one := run(lab.RealServer, "ip", "fou", "del", "port", port, "local", lab.VIP.String())
+	none := func(s lab.Step) lab.Step {
+		return unless("kernel doesn't support", unless("Invalid", unless("No such", s)))
+	}
+	return lab.Step{What: all.What, Do: func(ctx context.Context, l *lab.Lab) error {
+		return errors.Join(none(all).Do(ctx, l), none(one).Do(ctx, l))
+	}}
+}
