@@ -29,6 +29,15 @@ func socketFaults() []Scenario {
 			Losses:  unheard("tunl0"),
 		},
 		{
+			Name:    "listener-loopback",
+			Summary: "The service listens on 127.0.0.1 alone.",
+			Code:    "listener-wrong-address",
+			Inject:  []lab.Step{listenElsewhere(netip.AddrFrom4([4]byte{127, 0, 0, 1}), "")},
+			Undo:    []lab.Step{listen()},
+			Traffic: expect(lab.Refused),
+			Losses:  unheard("tunl0"),
+		},
+		{
 			Name:    "listener-wrong-device",
 			Summary: "The service is bound to eth0, and the packet comes by tunl0.",
 			Code:    "listener-wrong-device",
