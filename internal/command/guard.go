@@ -8,11 +8,11 @@ import (
 )
 
 // grep compares whole lines with a text that is no pattern, and says by its status alone whether one is it.
-const grep = "grep -Fxqe"
+const grep = "grep -qxFe"
 
 // Guarded is the command of then, which runs only while the command of list still shows the line:
 //
-//	iptables-legacy -t filter -S INPUT 3 | grep -Fxqe '-A INPUT -j DROP' && iptables-legacy -t filter -D INPUT 3
+//	iptables-legacy -t filter -S INPUT 3 | grep -qxFe '-A INPUT -j DROP' && iptables-legacy -t filter -D INPUT 3
 //
 // It is for what has only a position by which it can be named: between reading the line and running the command others
 // may move it. Each of the three is checked as [Of] checks one command. what names the line in the reason why not.

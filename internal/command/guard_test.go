@@ -14,12 +14,12 @@ func guarded(line string) Fix {
 func TestAGuardedCommandIsThreeCommands(t *testing.T) {
 	const line = `-A INPUT -m comment --comment "it's | a && b" -j DROP`
 	fix := guarded(line)
-	const want = `iptables-legacy -S INPUT | grep -Fxqe '-A INPUT -m comment --comment "it'\''s | a && b" -j DROP' && iptables-legacy -D INPUT 3`
+	const want = `iptables-legacy -S INPUT | grep -qxFe '-A INPUT -m comment --comment "it'\''s | a && b" -j DROP' && iptables-legacy -D INPUT 3`
 	if got := texts(fix); !slices.Equal(got, []string{want}) {
 		t.Fatalf("%q, %s", got, fix.Refused())
 	}
 	read, ok := Read(want)
-	if !ok || len(read) != 3 || !slices.Equal(read[1], []string{"grep", "-Fxqe", line}) || !slices.Equal(read[2], []string{"iptables-legacy", "-D", "INPUT", "3"}) {
+	if !ok || len(read) != 3 || !slices.Equal(read[1], []string{"grep", "-qxFe", line}) || !slices.Equal(read[2], []string{"iptables-legacy", "-D", "INPUT", "3"}) {
 		t.Errorf("%q, %t", read, ok)
 	}
 }
@@ -63,7 +63,7 @@ func TestAGuardThatCannotBeSaidIsMissedInWords(t *testing.T) {
 }
 
 func TestAnotherLineOfSeveralCommandsIsNotRead(t *testing.T) {
-	for _, line := range []string{"a | b", "a && b", "a | grep -Fxqe c", "a | grep c && b", "a | grep -Fxqe c && b && d", "a | grep -Fxqe c && b; d", "a || grep -Fxqe c && b", "a '| grep -Fxqe c && b"} {
+	for _, line := range []string{"a | b", "a && b", "a | grep -qxFe c", "a | grep c && b", "a | grep -qxFe c && b && d", "a | grep -qxFe c && b; d", "a || grep -qxFe c && b", "a '| grep -qxFe c && b"} {
 		if read, ok := Read(line); ok {
 			t.Errorf("%q is %q", line, read)
 		}

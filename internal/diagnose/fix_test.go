@@ -114,7 +114,7 @@ func repairable(t *testing.T) map[string]loss {
 		"an old rule":               {j: hooked(false, "input"), s: realServer(iptables("INPUT", "ACCEPT", "-i", "tunl0", "-m", "comment", "--comment", "none of them", "-j", "DROP")), fix: "iptables-legacy -t filter -D INPUT -i tunl0 -m comment --comment 'none of them' -j DROP"},
 		"an old rule that is not found again": {
 			j: hooked(false, "input"), s: realServer(iptables("INPUT", "ACCEPT", "-m", "recent", "--update", "--name", "none of them", "-j", "DROP")),
-			fix: "iptables-legacy -t filter -S INPUT 1 | grep -Fxqe '-A INPUT -m recent --update --name none of them -j DROP' && iptables-legacy -t filter -D INPUT 1",
+			fix: "iptables-legacy -t filter -S INPUT 1 | grep -qxFe '-A INPUT -m recent --update --name none of them -j DROP' && iptables-legacy -t filter -D INPUT 1",
 		},
 		"a rule of iptables-nft that is not found again": {
 			j: hooked(false, "input"), s: realServer(iptables("INPUT", "ACCEPT", "-m", "recent", "--update", "-j", "DROP"), inNft),

@@ -233,7 +233,7 @@ func deleteAll(t *testing.T, s *host.Snapshot, backend, table, chain string, n i
 			continue
 		}
 		text := fix.Commands()[0].String()
-		if strings.Contains(text, " | grep -Fxqe ") {
+		if strings.Contains(text, " | grep -qxFe ") {
 			stale(t, backend, table, chain, text, want)
 		}
 		out, err := exec.Command("sh", "-c", text).CombinedOutput()

@@ -72,7 +72,7 @@ func TestOnlyWhatIPTablesFindsAgainIsDeletedByItsText(t *testing.T) {
 	} {
 		for backend, other := range map[string]string{
 			"iptables-nft":    "nft delete rule ip filter INPUT handle 9",
-			"iptables-legacy": "iptables-legacy -t filter -S INPUT 3 | grep -Fxqe '-A INPUT x' && iptables-legacy -t filter -D INPUT 3",
+			"iptables-legacy": "iptables-legacy -t filter -S INPUT 3 | grep -qxFe '-A INPUT x' && iptables-legacy -t filter -D INPUT 3",
 		} {
 			rule.Backend, rule.Args = backend, strings.Fields(args)
 			want := other
