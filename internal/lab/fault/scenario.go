@@ -50,7 +50,7 @@ func Scenarios() []Scenario {
 		Traffic: expect(lab.Answered),
 		Counts:  []Count{{lab.RealServer, "Udp:", "OutDatagrams"}},
 	}
-	return slices.Concat([]Scenario{healthy}, healthyTunnels(), healthyRoutes(), healthyFilters(), healthySockets(), healthyDirectors(),
+	return slices.Concat([]Scenario{healthy}, healthyTunnels(), healthyRoutes(), healthyFamilies(), healthyFilters(), healthySockets(), healthyDirectors(),
 		routingFaults(), tunnelFaults(), otherTunnelFaults(), filterFaults(), firewallFaults(), natFaults(), packetFaults(), craftFaults(),
 		policyFaults(), programFaults(), socketFaults(), vrfFaults(), replyFaults(), lookupFaults(), directorFaults(), balanceFaults(), quietFaults(), machineFaults())
 }
