@@ -51,7 +51,7 @@ func Scenarios() []Scenario {
 		Counts:  []Count{{lab.RealServer, "Udp:", "OutDatagrams"}},
 	}
 	return slices.Concat([]Scenario{healthy}, healthyTunnels(), healthyRoutes(), healthyFamilies(), healthyFilters(), healthySockets(), healthyDirectors(),
-		routingFaults(), tunnelFaults(), otherTunnelFaults(), filterFaults(), firewallFaults(), natFaults(), packetFaults(), craftFaults(),
+		routingFaults(), tunnelFaults(), otherTunnelFaults(), filterFaults(), firewallFaults(), familyFaults(), natFaults(), packetFaults(), craftFaults(),
 		policyFaults(), programFaults(), socketFaults(), vrfFaults(), replyFaults(), lookupFaults(), directorFaults(), balanceFaults(), quietFaults(), machineFaults())
 }
 
