@@ -52,7 +52,7 @@ func Scenarios() []Scenario {
 	}
 	return slices.Concat([]Scenario{healthy}, healthyTunnels(), healthyRoutes(), healthyFamilies(), healthyFilters(), healthySockets(), healthyDirectors(),
 		routingFaults(), tunnelFaults(), otherTunnelFaults(), filterFaults(), firewallFaults(), familyFaults(), natFaults(), packetFaults(), craftFaults(),
-		policyFaults(), programFaults(), socketFaults(), vrfFaults(), replyFaults(), lookupFaults(), directorFaults(), balanceFaults(), quietFaults(), machineFaults())
+		policyFaults(), programFaults(), socketFaults(), vrfFaults(), replyFaults(), lookupFaults(), directorFaults(), balanceFaults(), scheduleFaults(), localFaults(), persistenceFaults(), quietFaults(), machineFaults())
 }
 
 // Where is the namespace in which the packet is lost.
