@@ -342,8 +342,8 @@ type Connection struct {
 // IPVS is the director's state.
 type IPVS struct {
 	Services []Service `json:"services,omitempty"`
-	// Conns are the connections to the VIP, at most 1,000, first those whose real server is in no service; MoreConns
-	// is the number left out.
+	// Conns are the connections to the VIP: at most 1,000 templates of persistence, from port 0, then at most 1,000 others,
+	// first those whose real server is in no service. MoreConns is the number left out.
 	Conns     []IPVSConn `json:"conns,omitempty"`
 	MoreConns int        `json:"more_conns,omitempty"`
 	// Backup: this namespace's sync daemon has the backup role.

@@ -166,8 +166,9 @@ func bigEndian(text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b)), uint16(p)), nil
 }
 
-// ipvsConnections reads "TCP 0A000007 9C40 0A630001 0050 0A00000B 0050 ESTABLISHED 899". First come those whose real
-// server is in no service: only they explain a loss.
+// ipvsConnections reads "TCP 0A000007 9C40 0A630001 0050 0A00000B 0050 ESTABLISHED 899". First come what explains a loss:
+// the templates of persistence, which are from port 0 (ip_vs_sched_persist), and connections whose real server is in no
+// service. Of each kind there may be as many as of all.
 func (r *reader) ipvsConnections() error {
 	file, err := os.Open(r.files.net("ip_vs_conn"))
 	if err != nil {
@@ -175,7 +176,7 @@ func (r *reader) ipvsConnections() error {
 	}
 	defer file.Close()
 	v := r.s.IPVS
-	var others []host.IPVSConn
+	var templates, others []host.IPVSConn
 	lines := bufio.NewScanner(file)
 	for lines.Scan() && r.ctx.Err() == nil {
 		c, ok := ipvsConnection(lines.Text())
@@ -186,7 +187,10 @@ func (r *reader) ipvsConnections() error {
 		own := func(s host.Service) bool {
 			return s.Proto == protocols[strings.ToUpper(c.Proto)] && s.Addr == c.Virtual && s.Has(c.Dest)
 		}
-		if slices.ContainsFunc(v.Services, own) {
+		switch {
+		case c.Client.Port() == 0:
+			to = &templates
+		case slices.ContainsFunc(v.Services, own):
 			to = &others
 		}
 		if len(*to) < maxConnections {
@@ -196,7 +200,7 @@ func (r *reader) ipvsConnections() error {
 		}
 	}
 	room := min(maxConnections-len(v.Conns), len(others))
-	v.Conns, v.MoreConns = append(v.Conns, others[:room]...), v.MoreConns+len(others)-room
+	v.Conns, v.MoreConns = slices.Concat(templates, v.Conns, others[:room]), v.MoreConns+len(others)-room
 	return errors.Join(lines.Err(), r.ctx.Err())
 }
 

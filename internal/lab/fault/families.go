@@ -21,9 +21,6 @@ func familyFaults() []Scenario {
 		return append(append([]string{}, service...), append(match, "-j", "DROP")...)
 	}
 	recent := rule("recent", "--name", "lab", "--set")
-	byNft := iptablesFault("firewall-recent-nft", "A rule of iptables-nft that iptables does not find again by its text drops the packet.", "iptables-nft", filtered("tunl0", "input"), recent)
-	// Handles count up in a table as long as it is there.
-	byNft.Inject, byNft.Undo = append([]lab.Step{noFilterTable()}, byNft.Inject...), append(byNft.Undo, noFilterTable())
 	atInput := both(Loss{Fate: "dropped", Functions: netfilter, Reasons: netfilterDrop, Dev: "tunl0", Hook: "input"})
 	connlimit := iptablesFault("firewall-connlimit", "A legacy iptables rule that limits connections to none drops the packet.", "iptables-legacy", atInput,
 		rule("connlimit", "--connlimit-above", "0", "--connlimit-mask", "0"))
@@ -49,13 +46,8 @@ func familyFaults() []Scenario {
 				iifname "tunl0" drop
 			}`),
 		iptablesFault("firewall-recent", "A legacy iptables rule that iptables does not find again by its text drops the packet.", "iptables-legacy", atInput, recent),
-		byNft, connlimit,
+		connlimit,
 	}, append(trafficFaults(answers), unreadFaults()...)...)
-}
-
-// noFilterTable takes away what iptables-nft has made.
-func noFilterTable() lab.Step {
-	return runWith(lab.RealServer, "table ip filter\ndelete table ip filter\n", "nft", "-f", "-")
 }
 
 // trafficFaults are those of tc.

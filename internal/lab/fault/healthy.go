@@ -107,12 +107,6 @@ func healthyFilters() []Scenario {
 				tap(lab.Client, "eth0", unix.ETH_P_IP, true),
 			},
 			again())),
-		everywhere(twin("tap-full", "Nobody reads the packet sockets on eth0, tunl0 and the client's eth0: the kernel drops what it copies for them.",
-			[]lab.Step{
-				tap(lab.RealServer, "eth0", unix.ETH_P_ALL, false), tap(lab.RealServer, "tunl0", unix.ETH_P_IP, false),
-				tap(lab.Client, "eth0", unix.ETH_P_IP, false),
-			},
-			again())),
 	}
 }
 
