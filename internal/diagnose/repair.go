@@ -117,6 +117,7 @@ func (l lostPacket) rest(st *State) (way []supposed) {
 	case s.Reply:
 		return s.atHooks(replySide, "output", "postrouting")
 	case st.directs(s) && st.isDirector():
+		s.Supposed = true // a new connection: one that is there stays where it is
 		return []supposed{{s, directorSide}}
 	case s.Leaving:
 		return nil
