@@ -46,6 +46,10 @@ type line struct {
 		Summary   string   `json:"summary"`
 		Evidence  []string `json:"evidence"`
 		Fix       []string `json:"fix"`
+		Next      []struct {
+			Code string   `json:"code"`
+			Fix  []string `json:"fix"`
+		} `json:"next"`
 	} `json:"cause"`
 	Notice []struct {
 		Code    string `json:"code"`

@@ -10,19 +10,23 @@ import (
 	"ipiptrace/internal/lab/fault"
 )
 
-// pairs are two faults at once, the one first that the packet meets first: it is named, and once it is repaired
-// the other one is.
-var pairs = [][2]string{
-	{"weight-zero", "tunnel-down"},
-	{"no-service", "rp-filter"},
-	{"tc-drop", "firewall-outer"},
-	{"firewall-outer", "vip-missing"},
-	{"tunnel-down", "firewall-input"},
-	{"rp-filter", "firewall-input"},
-	{"rp-filter", "no-listener"},
-	{"vip-missing", "no-listener"},
-	{"firewall-input", "no-return-route"},
-	{"firewall-legacy", "firewall-output"},
+// pairs are two faults at once, the one first that the packet meets first: it is named, and the other one with it as
+// what comes next, if both are on one machine. Once they are repaired, or the first one is, the rest follows.
+var pairs = []struct {
+	first, second string
+	// apart: the second is on another machine, whose state is not asked.
+	apart bool
+}{
+	{"weight-zero", "tunnel-down", true},
+	{"no-service", "rp-filter", true},
+	{"tc-drop", "firewall-outer", false},
+	{"firewall-outer", "vip-missing", false},
+	{"tunnel-down", "firewall-input", false},
+	{"rp-filter", "firewall-input", false},
+	{"rp-filter", "no-listener", false},
+	{"vip-missing", "no-listener", false},
+	{"firewall-input", "no-return-route", false},
+	{"firewall-legacy", "firewall-output", false},
 }
 
 // pairs plays each pair and repairs it with what ipiptrace prints, step by step.
@@ -33,8 +37,8 @@ func (o options) pairs(ctx context.Context, r *report, l *lab.Lab) error {
 	}
 	unseen := 0
 	for _, p := range pairs {
-		missing, err := o.pair(ctx, r, l, w, p)
-		r.check(fmt.Sprintf("pair/%s+%s", p[0], p[1]), err)
+		missing, err := o.pair(ctx, r, l, w, [2]string{p.first, p.second}, p.apart)
+		r.check(fmt.Sprintf("pair/%s+%s", p.first, p.second), err)
 		unseen += missing
 	}
 	account, err := w.stop()
@@ -45,7 +49,7 @@ func (o options) pairs(ctx context.Context, r *report, l *lab.Lab) error {
 }
 
 // pair plays two faults, and counts the losses that were not told.
-func (o options) pair(ctx context.Context, r *report, l *lab.Lab, w *watch, names [2]string) (unseen int, err error) {
+func (o options) pair(ctx context.Context, r *report, l *lab.Lab, w *watch, names [2]string, apart bool) (unseen int, err error) {
 	var both [2]fault.Scenario
 	for i, name := range names {
 		s, ok := fault.Named(name)
@@ -60,30 +64,54 @@ func (o options) pair(ctx context.Context, r *report, l *lab.Lab, w *watch, name
 	defer func() {
 		err = errors.Join(err, fault.Undo(ctx, l, both[1]), fault.Undo(ctx, l, both[0]), answered(ctx, l, "undo"))
 	}()
-	for i, s := range both {
-		missing, err := o.step(ctx, r, l, w, s)
-		unseen += missing
-		if err != nil {
-			return unseen, fmt.Errorf("step %d: %w", i+1, err)
+	lost, unseen, err := o.step(ctx, r, l, w, both[0])
+	if err != nil {
+		return unseen, fmt.Errorf("step 1: %w", err)
+	}
+	repaired := !apart
+	for _, j := range lost {
+		named, fixed := j.foretells(both[1].Code)
+		if j.Gaps == 0 && named == apart {
+			return unseen, fmt.Errorf("that %s comes next is said: %v, in %s", both[1].Code, named, j.raw)
+		}
+		repaired = repaired && fixed
+	}
+	if repaired {
+		return unseen, answered(ctx, l, "repair of both")
+	}
+	_, missing, err := o.step(ctx, r, l, w, both[1])
+	if err != nil {
+		err = fmt.Errorf("step 2: %w", err)
+	}
+	return unseen + missing, err
+}
+
+// foretells reports whether a journey's cause names another one as what comes next, and has commands for it.
+func (j line) foretells(code string) (named, fixed bool) {
+	if j.Cause == nil {
+		return false, false
+	}
+	for _, n := range j.Cause.Next {
+		if n.Code == code {
+			return true, len(n.Fix) > 0
 		}
 	}
-	return unseen, nil
+	return false, false
 }
 
 // step plays one fault's traffic, checks that the fault is named, and repairs it with what is printed.
-func (o options) step(ctx context.Context, r *report, l *lab.Lab, w *watch, s fault.Scenario) (unseen int, err error) {
+func (o options) step(ctx context.Context, r *report, l *lab.Lab, w *watch, s fault.Scenario) (lost []line, unseen int, err error) {
 	during := window{from: time.Now()}
 	if _, err := l.Traffics(ctx, s.Traffic); err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	during.to = time.Now()
 	late := lateAnswer(l)
-	var lost []line
 	for _, t := range s.Traffic {
 		found := w.await(during, t.Count, func(j line) bool { return (j.lost() || late(j)) && j.Inner.Proto == wire(t.Proto) })
 		seen := countFlows(found)
 		if seen == 0 {
-			return unseen, fmt.Errorf("%s: of %d losses by %s none was told", t.Proto, t.Count, s.Name)
+			return lost, unseen, fmt.Errorf("%s: of %d losses by %s none was told", t.Proto, t.Count, s.Name)
 		}
 		unseen += max(0, t.Count-seen)
 		r.verdicts += max(seen, t.Count)
@@ -96,7 +124,7 @@ func (o options) step(ctx context.Context, r *report, l *lab.Lab, w *watch, s fa
 		case j.Gaps > 0 && j.Cause != nil && j.Cause.Certainty == "unknown":
 			r.doubtful++
 		default:
-			return unseen, fmt.Errorf("want the cause %s, got\n%s\nin %s", s.Code, j.saying(), j.raw)
+			return lost, unseen, fmt.Errorf("want the cause %s, got\n%s\nin %s", s.Code, j.saying(), j.raw)
 		}
 	}
 	fixed, err := o.fix(ctx, r, l, lost)
@@ -104,5 +132,5 @@ func (o options) step(ctx context.Context, r *report, l *lab.Lab, w *watch, s fa
 		// No command can: a service that is not there, a person starts.
 		err = fault.Undo(ctx, l, s)
 	}
-	return unseen, err
+	return lost, unseen, err
 }
