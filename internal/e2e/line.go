@@ -78,7 +78,7 @@ type step struct {
 }
 
 // counted reports whether the kernel counts what it missed.
-func (l line) counted() bool { return string(l.Missed) != "null" }
+func (l line) counted() bool { return len(l.Missed) > 0 && string(l.Missed) != "null" }
 
 // missed is what the account admits; none where the kernel does not count them.
 func (l line) missed() int {
