@@ -32,15 +32,18 @@ type named struct {
 //
 // Causes that the state shows come before those that it does not contradict, and both before those that only the
 // journey shows; what is beyond doubt comes before what is not, and of two the one that the packet meets first.
-func Explain(j journey.Journey, s *host.Snapshot) Verdict { return explain(j, s, ruleset.Of(s), nil) }
+func Explain(j journey.Journey, s *host.Snapshot) Verdict {
+	return explain(j, wasLost(j), s, ruleset.Of(s), nil)
+}
 
-// explain is Explain with the state's rules, as far as they were unpacked for others, and the repairs that were tried.
-func explain(j journey.Journey, s *host.Snapshot, rules *ruleset.Ruleset, done trials) Verdict {
+// explain is Explain of a packet that was lost, with the state's rules, as far as they were unpacked for others, and the
+// repairs that were tried.
+func explain(j journey.Journey, l lostPacket, s *host.Snapshot, rules *ruleset.Ruleset, done trials) Verdict {
 	v := Verdict{Journey: j}
 	if !j.Lost() {
 		return v
 	}
-	l, st := wasLost(j), stateOf(s, rules)
+	st := stateOf(s, rules).of(l.Subject)
 	best := l.cause(st)
 	if best == nil {
 		v.Cause = &Cause{Code: unknown, Certainty: NotKnown, Summary: plainly(j), Unread: append(unreadAtAll(s), l.undecided(st)...)}
@@ -67,9 +70,8 @@ func explain(j journey.Journey, s *host.Snapshot, rules *ruleset.Ruleset, done t
 	return v
 }
 
-// undecided is why rows that the packet may have ended by can say nothing of a state that was read.
+// undecided is why rows that the packet may have ended by can say nothing of a state that was read, and is asked about it.
 func (l lostPacket) undecided(st *State) (whys []string) {
-	st = st.of(l.Subject)
 	for _, r := range rows {
 		if r.sees(l, st) == absent {
 			continue
@@ -99,9 +101,8 @@ func (st *State) of(s Subject) *State {
 	return &own
 }
 
-// cause is the best explanation of the loss; nil if there is none.
+// cause is the best explanation of the loss by a state that is asked about it; nil if there is none.
 func (l lostPacket) cause(st *State) (best *named) {
-	st = st.of(l.Subject)
 	for _, r := range rows {
 		if l.Astray != nil && r.stage != replying {
 			continue // beyond its tunnel nothing is to be repaired

@@ -28,9 +28,8 @@ type sameToRules struct {
 // maxRemembered bounds what is remembered of one state.
 const maxRemembered = 4096
 
-// likeness has the key of a journey.
-func likeness(j journey.Journey) (k sameToRules) {
-	s := wasLost(j).Subject
+// likeness has the key of a journey, whose packet is s.
+func likeness(j journey.Journey, s Subject) (k sameToRules) {
 	k = sameToRules{
 		netns: netnsOf(j), dev: s.Dev, direction: j.Direction, fate: j.Fate, src: s.Now.Inner.Src, dst: s.Now.Inner.Dst,
 		service: s.port(), port: s.asked().Port(), proto: j.Packet.Inner.Protocol, flags: uint8(j.Packet.TCPFlags), tunnelled: s.Tunnelled, gaps: j.Gaps > 0,
@@ -71,7 +70,7 @@ func (t trials) of(j journey.Journey, l lostPacket, n named, st *State) ([]Next,
 	if t == nil {
 		return l.tried(n, st)
 	}
-	k := trial{like: likeness(j), ttl: j.Packet.Inner.TTL, code: n.row.code, fix: fmt.Sprint(n.finding.fix.Commands())}
+	k := trial{like: likeness(j, l.Subject), ttl: j.Packet.Inner.TTL, code: n.row.code, fix: fmt.Sprint(n.finding.fix.Commands())}
 	said, known := t[k]
 	if !known {
 		said.next, said.ok = l.tried(n, st)
@@ -84,21 +83,22 @@ func (t trials) of(j journey.Journey, l lostPacket, n named, st *State) ([]Next,
 
 // explain is Explain, but for what it said of the like since the state was read.
 func (s *state) explain(j journey.Journey) Verdict {
-	if j.Drop == nil || j.Drop.NfHook == "" {
-		return explain(j, s.host, s.rules, s.tried)
+	l := wasLost(j)
+	if l.Hook == "" {
+		return explain(j, l, s.host, s.rules, s.tried)
 	}
-	k := likeness(j)
+	k := likeness(j, l.Subject)
 	if s.host != nil {
-		k.ct = tracking(s.host, wasLost(j).hooked())
-		if s.host.IPVS != nil && j.Drop.NfHook == "input" {
-			k.clientPort = wasLost(j).clientPort() // connections, and the hash of sh and mh
+		k.ct = tracking(s.host, l.hooked())
+		if s.host.IPVS != nil && l.Hook == "input" {
+			k.clientPort = l.clientPort() // connections, and the hash of sh and mh
 		}
 	}
 	if v, known := s.said[k]; known {
 		v.Journey = j
 		return v
 	}
-	v := explain(j, s.host, s.rules, s.tried)
+	v := explain(j, l, s.host, s.rules, s.tried)
 	if len(s.said) < maxRemembered {
 		s.said[k] = v
 	}

@@ -67,7 +67,7 @@ func TestEveryRepairRepairsInTheModel(t *testing.T) {
 			continue
 		}
 		l, st := wasLost(test.j), stateOf(test.s, ruleset.Of(test.s))
-		n := l.cause(st)
+		n := l.cause(st.of(l.Subject))
 		if n == nil || len(n.finding.fix.Commands()) == 0 {
 			continue
 		}
