@@ -2,9 +2,6 @@ package fault
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 
@@ -64,7 +61,7 @@ func localFaults() []Scenario {
 		at("local-node-silent", "no-listener", "The director is its own real server, and nobody listens there.", balance("rr", directorOwn+" -i")),
 		at("local-node-route", "no-listener", "The director is its own real server, by direct routing, and nobody listens there.", balance("rr", directorOwn+" -g")),
 		at("local-node-address", "listener-wrong-address", "The director is its own real server, and what listens there does so on another address.",
-			append(balance("rr", directorOwn+" -i"), listenAlso(lab.Director, elsewhere)), stopListening(), listen()),
+			append(balance("rr", directorOwn+" -i"), serveAlso(lab.Director, elsewhere)), stopListening(), listen()),
 	}
 }
 
@@ -146,26 +143,5 @@ func inVain() lab.Step {
 			{Proto: lab.UDP, Count: 1, Parallel: 1, Request: 200, Deadline: noAnswer},
 		})
 		return err
-	}}
-}
-
-// listenAlso has another node serve, too, until the service is opened or closed again.
-func listenAlso(r lab.Role, at netip.AddrPort) lab.Step {
-	return lab.Step{What: fmt.Sprintf("%s: serve on %s", r, at), Do: func(_ context.Context, l *lab.Lab) error {
-		if err := errors.Join(l.Service.Stop(), l.Service.Listen()); err != nil {
-			return err
-		}
-		return l.Node(r).Do(func() error {
-			tcp, err := net.Listen("tcp4", at.String())
-			if err != nil {
-				return err
-			}
-			udp, err := net.ListenPacket("udp4", at.String())
-			if err != nil {
-				return errors.Join(err, tcp.Close())
-			}
-			l.Service.Also(tcp, udp)
-			return nil
-		})
 	}}
 }
