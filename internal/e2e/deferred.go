@@ -23,13 +23,13 @@ func (o options) deferred(ctx context.Context, r *report, l *lab.Lab, tier strin
 	}
 	before, err := l.Counter(lab.RealServer, "TcpExt:", "TCPDeferAcceptDrop")
 	if err != nil {
-		return errors.Join(err, w.kill())
+		return errors.Join(err, kill(w.cmd, w.ended))
 	}
 	// Silent for longer than a loss waits for what may excuse it.
 	t := lab.Traffic{Proto: lab.TCP, Count: 3, Idle: 1500 * time.Millisecond, Request: 3000, Answer: 9000, Deadline: 20 * time.Second}
 	got, err := l.Traffic(ctx, t)
 	if err != nil {
-		return errors.Join(err, w.kill())
+		return errors.Join(err, kill(w.cmd, w.ended))
 	}
 	w.settle(late)
 	account, err := w.stop()

@@ -62,6 +62,14 @@ func (r round) String() string {
 	return fmt.Sprintf("%s/%s", r.tier, r.watched)
 }
 
+// netns is the namespace, as --netns has it.
+func (r round) netns(l *lab.Lab) string {
+	if r.watched == everywhere {
+		return string(everywhere)
+	}
+	return l.Node(r.watched).Path()
+}
+
 // rounds of auto watch each fault in the namespace in which it is, and the whole chain when all is well, or if a
 // packet is lost where it should not be.
 // A forced tier watches everything at once.
@@ -156,7 +164,7 @@ func (o options) round(ctx context.Context, r *report, l *lab.Lab, rd round) err
 	var crowds []crowd
 	if rd.healthy > 0 {
 		if crowds, err = o.healthy(ctx, r, l, rd, func() { w.settle(late) }); err != nil {
-			return errors.Join(err, w.kill())
+			return errors.Join(err, kill(w.cmd, w.ended))
 		}
 	}
 	w.settle(latest)

@@ -49,7 +49,7 @@ func (o options) sessionsOf(ctx context.Context, r *report, l *lab.Lab, rd round
 		_, err := o.play(ctx, r, l, s)
 		r.check("session/"+s.Name, errors.Join(err, o.session(w, rd, s, before), o.repair(ctx, l, s)))
 	}
-	return w.kill()
+	return kill(w.cmd, w.ended)
 }
 
 // session writes a scenario's, from what was said since it began.

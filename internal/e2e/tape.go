@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -179,35 +178,13 @@ type tape struct {
 }
 
 // recording starts a run that records, as the round says.
-func (o options) recording(ctx context.Context, l *lab.Lab, rd round) (*tape, error) {
-	dir, err := os.MkdirTemp("", "tape")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	ready := filepath.Join(dir, "ready")
-	netns := string(everywhere)
-	if rd.watched != everywhere {
-		netns = l.Node(rd.watched).Path()
-	}
-	t := &tape{ended: make(chan error, 1)}
-	t.cmd = exec.CommandContext(ctx, o.ipiptrace, "record", "-", "-q", "--vip", lab.VIP.String(), "--port", fmt.Sprint(lab.Port),
-		"--netns", netns, "--ready-file", ready)
-	t.cmd.Stderr = os.Stderr
-	out, err := t.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := l.Outside(t.cmd.Start); err != nil {
-		return nil, err
-	}
+func (o options) recording(ctx context.Context, l *lab.Lab, rd round) (t *tape, err error) {
+	t = &tape{}
 	begun := make(chan struct{})
-	go func() {
-		t.read(out, begun)
-		t.ended <- t.cmd.Wait()
-	}()
-	if err := untilReady(ready, t.ended); err != nil {
-		return nil, errors.Join(err, t.cmd.Process.Kill())
+	args := []string{"record", "-", "-q", "--vip", lab.VIP.String(), "--port", fmt.Sprint(lab.Port), "--netns", rd.netns(l)}
+	t.cmd, t.ended, err = launch(ctx, l, o.ipiptrace, args, func(out io.Reader) { t.read(out, begun) })
+	if err != nil {
+		return nil, err
 	}
 	<-begun
 	return t, t.failed()

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,41 +42,56 @@ var errCannot = errors.New("ipiptrace can't run so here (exit status 3)")
 
 // start attaches as the round says and waits for the ready file.
 func start(ctx context.Context, l *lab.Lab, binary string, rd round) (*watch, error) {
-	dir, err := os.MkdirTemp("", "e2e")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	ready := filepath.Join(dir, "ready")
-	netns := string(everywhere)
-	if rd.watched != everywhere {
-		netns = l.Node(rd.watched).Path()
-	}
-	w := &watch{ended: make(chan error, 1), text: rd.show != ""}
-	w.cmd = exec.CommandContext(ctx, binary, append(flagsOf(rd, netns), "--ready-file", ready)...)
-	w.cmd.Stderr = os.Stderr
-	out, err := w.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
+	w := &watch{text: rd.show != ""}
 	began := time.Now()
-	if err := l.Outside(w.cmd.Start); err != nil {
-		return nil, err
-	}
-	go func() {
-		w.read(bufio.NewScanner(out))
-		w.ended <- w.cmd.Wait()
-	}()
-	switch err := untilReady(ready, w.ended); {
+	var err error
+	w.cmd, w.ended, err = launch(ctx, l, binary, flagsOf(rd, rd.netns(l)), func(out io.Reader) { w.read(bufio.NewScanner(out)) })
+	switch {
 	case errors.Is(err, errEnded) && w.cmd.ProcessState.ExitCode() == 3:
 		return nil, errCannot
-	case errors.Is(err, errEnded):
-		return nil, err
 	case err != nil:
-		return nil, errors.Join(err, w.kill())
+		return nil, err
 	}
 	w.ready = time.Since(began)
 	return w, nil
+}
+
+// launch starts ipiptrace outside of the lab's namespaces, has what it prints taken meanwhile, and waits until it is
+// ready. What Wait returns is in ended. A run that is not ready in time is killed.
+func launch(ctx context.Context, l *lab.Lab, binary string, args []string, take func(io.Reader)) (cmd *exec.Cmd, ended chan error, err error) {
+	dir, err := os.MkdirTemp("", "e2e")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer os.RemoveAll(dir)
+	ready := filepath.Join(dir, "ready")
+	cmd, ended = exec.CommandContext(ctx, binary, append(args, "--ready-file", ready)...), make(chan error, 1)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := l.Outside(cmd.Start); err != nil {
+		return nil, nil, err
+	}
+	go func() {
+		take(out)
+		ended <- cmd.Wait()
+	}()
+	err = untilReady(ready, ended)
+	if err != nil && !errors.Is(err, errEnded) {
+		err = errors.Join(err, kill(cmd, ended))
+	}
+	return cmd, ended, err
+}
+
+// kill ends a run of which nothing more is wanted.
+func kill(cmd *exec.Cmd, ended <-chan error) error {
+	if err := cmd.Process.Kill(); err != nil {
+		return err
+	}
+	<-ended
+	return nil
 }
 
 // flagsOf are ipiptrace's in a round. What a person need not type is left out of text's.
@@ -128,15 +144,6 @@ func (w *watch) read(s *bufio.Scanner) {
 		w.last = time.Now()
 		w.mu.Unlock()
 	}
-}
-
-// kill ends a run of which nothing more is wanted.
-func (w *watch) kill() error {
-	if err := w.cmd.Process.Kill(); err != nil {
-		return err
-	}
-	<-w.ended
-	return nil
 }
 
 // during are the journeys that began in the window and have been printed.
