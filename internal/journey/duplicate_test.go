@@ -112,12 +112,7 @@ func TestWhatASocketHasHadAlreadyIsNoLoss(t *testing.T) {
 		"5.10: a socket at work frees what it has processed": {does: func(k *kernel) { freed(k, ack(1001, 5001), "tcp_v4_rcv", "") }, fate: Delivered},
 	} {
 		t.Run(what, func(t *testing.T) {
-			k := newKernel()
-			test.does(k)
-			run := everywhere()
-			if test.run != nil {
-				run = test.run()
-			}
+			k, run := played(test.run, test.does)
 			j := withID(t, k.assemble(t, run), 1)
 			if j.Fate != test.fate || j.Duplicate != test.duplicate {
 				t.Errorf("%s, duplicate %t, want %s, %t; drop %+v", j.Fate, j.Duplicate, test.fate, test.duplicate, j.Drop)

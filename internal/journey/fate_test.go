@@ -239,12 +239,7 @@ func TestEveryPacketGetsTheFateItHad(t *testing.T) {
 		}, fate: Vanished},
 	} {
 		t.Run(what, func(t *testing.T) {
-			k := newKernel()
-			test.does(k)
-			run := everywhere()
-			if test.run != nil {
-				run = test.run()
-			}
+			k, run := played(test.run, test.does)
 			j := k.one(t, run)
 			if j.Fate != test.fate {
 				t.Errorf("fate %s, want %s; drop %+v, steps %+v", j.Fate, test.fate, j.Drop, j.Steps)

@@ -273,6 +273,16 @@ func (k *kernel) assembleSoFar(a *Assembler) []Journey {
 	return out
 }
 
+// played is a kernel that has done something, and how it was watched: everywhere, unless a test says how.
+func played(watched func() event.Run, does func(*kernel)) (*kernel, event.Run) {
+	k := newKernel()
+	does(k)
+	if watched == nil {
+		return k, everywhere()
+	}
+	return k, watched()
+}
+
 // one is the only journey that the events are.
 func (k *kernel) one(t *testing.T, run event.Run) Journey {
 	t.Helper()

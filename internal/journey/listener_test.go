@@ -80,12 +80,7 @@ func TestASYNIsTakenOrRefused(t *testing.T) {
 		}, fate: Unknown},
 	} {
 		t.Run(what, func(t *testing.T) {
-			k := newKernel()
-			test.does(k)
-			run := everywhere()
-			if test.run != nil {
-				run = test.run()
-			}
+			k, run := played(test.run, test.does)
 			j := withID(t, k.assemble(t, run), 1)
 			if j.Fate != test.fate || test.is != nil && !test.is(j) {
 				t.Errorf("%s, want %s: %+v, drop %+v", j.Fate, test.fate, j, j.Drop)
@@ -157,12 +152,7 @@ func TestTheACKThatOpensAConnection(t *testing.T) {
 		}, fate: Dropped},
 	} {
 		t.Run(what, func(t *testing.T) {
-			k := newKernel()
-			test.does(k)
-			run := everywhere()
-			if test.run != nil {
-				run = test.run()
-			}
+			k, run := played(test.run, test.does)
 			if j := withID(t, k.assemble(t, run), 1); j.Fate != test.fate {
 				t.Errorf("%s, want %s", j.Fate, test.fate)
 			}

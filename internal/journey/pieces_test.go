@@ -67,12 +67,7 @@ func TestADatagramInPiecesGetsTheFateItHad(t *testing.T) {
 		}, fate: Unknown},
 	} {
 		t.Run(what, func(t *testing.T) {
-			k := newKernel()
-			test.does(k)
-			run := everywhere()
-			if test.run != nil {
-				run = test.run()
-			}
+			k, run := played(test.run, test.does)
 			j := k.one(t, run)
 			if j.Fate != test.fate || test.drop != "" && j.Drop.Function != test.drop {
 				t.Errorf("%s, want %s; drop %+v", j.Fate, test.fate, j.Drop)

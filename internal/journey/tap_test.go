@@ -171,12 +171,7 @@ func TestATapIsNotThePacket(t *testing.T) {
 		}, fate: Forwarded},
 	} {
 		t.Run(what, func(t *testing.T) {
-			k := newKernel()
-			test.does(k)
-			run := everywhere()
-			if test.run != nil {
-				run = test.run()
-			}
+			k, run := played(test.run, test.does)
 			j := k.one(t, run)
 			if j.Fate != test.fate || test.is != nil && !test.is(j) {
 				t.Errorf("%s, want %s; role %s, drop %+v, steps %+v", j.Fate, test.fate, j.Role, j.Drop, j.Steps)
