@@ -191,18 +191,23 @@ func (n *network) throwFrom(t *testing.T, from string, port int) {
 // throwTunnelled sends a datagram to the VIP in IPIP, as a director would.
 func (n *network) throwTunnelled(t *testing.T) {
 	t.Helper()
+	payload := []byte("hello")
+	udp := make([]byte, 8, 8+len(payload))
+	binary.BigEndian.PutUint16(udp, 40000)
+	binary.BigEndian.PutUint16(udp[2:], port)
+	binary.BigEndian.PutUint16(udp[4:], uint16(8+len(payload)))
+	n.throwInIPIP(t, ipv4(farClient, vip, unix.IPPROTO_UDP, append(udp, payload...)))
+}
+
+// throwInIPIP sends what stands behind IPIP's header, as a director would.
+func (n *network) throwInIPIP(t *testing.T, inner []byte) {
+	t.Helper()
 	in(t, n.client, func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 		if err != nil {
 			return err
 		}
 		defer unix.Close(fd)
-		payload := []byte("hello")
-		udp := make([]byte, 8, 8+len(payload))
-		binary.BigEndian.PutUint16(udp, 40000)
-		binary.BigEndian.PutUint16(udp[2:], port)
-		binary.BigEndian.PutUint16(udp[4:], uint16(8+len(payload)))
-		inner := ipv4(farClient, vip, unix.IPPROTO_UDP, append(udp, payload...))
 		to := &unix.SockaddrInet4{}
 		copy(to.Addr[:], net.ParseIP(serverAddr).To4())
 		return unix.Sendto(fd, ipv4(clientAddr, serverAddr, unix.IPPROTO_IPIP, inner), 0, to)

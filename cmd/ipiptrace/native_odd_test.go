@@ -3,13 +3,10 @@
 package main
 
 import (
-	"net"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // TestNativeWhatIsNoIPv4PacketIsCounted has IPv6 come in IPIP from a host that is not known as a director, and then, when
@@ -35,16 +32,7 @@ func TestNativeWhatIsNoIPv4PacketIsCounted(t *testing.T) {
 // throwOdd sends so many bytes in IPIP, the first of them a version and the length of a header.
 func (n *network) throwOdd(t *testing.T, first byte, size int) {
 	t.Helper()
-	in(t, n.client, func() error {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		inner := make([]byte, size)
-		inner[0] = first
-		to := &unix.SockaddrInet4{}
-		copy(to.Addr[:], net.ParseIP(serverAddr).To4())
-		return unix.Sendto(fd, ipv4(clientAddr, serverAddr, unix.IPPROTO_IPIP, inner), 0, to)
-	})
+	inner := make([]byte, size)
+	inner[0] = first
+	n.throwInIPIP(t, inner)
 }
