@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,38 +16,19 @@ import (
 )
 
 // replay records a fault, repairs it, and has the recording say what was the matter, as if the machine were far away.
-func (o options) replay(ctx context.Context, l *lab.Lab) (err error) {
+func (o options) replay(ctx context.Context, l *lab.Lab) error {
 	dir, err := os.MkdirTemp("", "replay")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "seen.jsonl")
 	s, _ := fault.Named("firewall-input")
-	if err := fault.Inject(ctx, l, s); err != nil {
-		return err
-	}
-	file, ready := filepath.Join(dir, "seen.jsonl"), filepath.Join(dir, "ready")
-	record := exec.CommandContext(ctx, o.ipiptrace, "record", file, "--vip", lab.VIP.String(), "--port", fmt.Sprint(lab.Port), "--ready-file", ready)
-	record.Stderr = os.Stderr
-	if err := l.Outside(record.Start); err != nil {
-		return errors.Join(err, fault.Undo(ctx, l, s))
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- record.Wait() }()
-	if err := untilReady(ready, ended); err != nil {
-		return errors.Join(err, fault.Undo(ctx, l, s))
-	}
-	_, err = l.Traffics(ctx, s.Traffic)
 	o.update = ""
-	// At its end a run waits for no state for long: what the recording says by now is awaited before.
-	for began := time.Now(); time.Since(began) < verdictPatience; {
-		time.Sleep(2 * late)
-		if lost, wrong := o.lostOf(ctx, file); wrong == nil && o.golden(s.Name, lost) == nil {
-			break
-		}
+	err = fault.Inject(ctx, l, s)
+	if err == nil {
+		err = o.recorded(ctx, l, s, file)
 	}
-	err = errors.Join(err, record.Process.Signal(syscall.SIGINT))
-	<-ended // status 1: something was lost
 	if err := errors.Join(err, fault.Undo(ctx, l, s)); err != nil {
 		return err
 	}
@@ -55,6 +37,26 @@ func (o options) replay(ctx context.Context, l *lab.Lab) (err error) {
 		return err
 	}
 	return o.golden(s.Name, lost)
+}
+
+// recorded records a scenario's traffic in a file. A run that ends waits for no state for long: what the recording says by
+// then is awaited before.
+func (o options) recorded(ctx context.Context, l *lab.Lab, s fault.Scenario, file string) error {
+	args := []string{"record", file, "--vip", lab.VIP.String(), "--port", fmt.Sprint(lab.Port)}
+	record, ended, err := launch(ctx, l, o.ipiptrace, args, func(out io.Reader) { io.Copy(io.Discard, out) })
+	if err != nil {
+		return err
+	}
+	_, err = l.Traffics(ctx, s.Traffic)
+	for began := time.Now(); err == nil && time.Since(began) < verdictPatience; {
+		time.Sleep(late)
+		if lost, wrong := o.lostOf(ctx, file); wrong == nil && o.golden(s.Name, lost) == nil {
+			break
+		}
+	}
+	err = errors.Join(err, record.Process.Signal(syscall.SIGINT))
+	<-ended // status 1: something was lost
+	return err
 }
 
 // lostOf are the lost journeys of a recording, also of one that is being written.
