@@ -62,6 +62,10 @@ func TestDocsOfCausesAreWhatTheProgramSays(t *testing.T) {
 		fmt.Fprintf(&index, "| [`%s`](%s.md) | %s | %s |\n", d.Code, d.Code, d.Where, strings.TrimSuffix(d.Means, "."))
 		page(t, "causes/"+d.Code+".md", causePage(t, d))
 	}
+	index.WriteString("\n## Words in capitals\n\nIn a command they stand for what is your own.\n\n| word | what it stands for |\n| --- | --- |\n")
+	for _, p := range diagnose.Placeholders() {
+		fmt.Fprintf(&index, "| `%s` | %s |\n", p.Word, p.Means)
+	}
 	page(t, "causes/README.md", index.String())
 	pages, err := filepath.Glob(docs + "causes/*.md")
 	if err != nil || len(pages) != len(diagnose.Codes())+1 {
@@ -111,8 +115,8 @@ func linkTo(code string) string {
 func causePage(t *testing.T, d diagnose.Doc) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s\n\n%s\n\n- Where: %s. [All causes](README.md).\n- In the kernel: %s\n- Keep it from coming back: %s\n", d.Code, d.Means, d.Where, d.Kernel, d.Prevent)
-	fmt.Fprintf(&b, "\n## Confirm by hand\n\n```\n%s\n```\n", strings.Join(d.Confirm, "\n"))
-	fmt.Fprintf(&b, "\n## Repair\n\n```\n%s\n```\n", strings.Join(d.Fix, "\n"))
+	fmt.Fprintf(&b, "\n## Confirm by hand\n\n```\n%s\n```\n", strings.Join(texts(d.Confirm), "\n"))
+	fmt.Fprintf(&b, "\n## Repair\n\n```\n%s\n```\n", strings.Join(texts(d.Fix), "\n"))
 	scenarios := slices.DeleteFunc(fault.Scenarios(), func(s fault.Scenario) bool { return s.Code != d.Code })
 	if len(scenarios) == 0 {
 		b.WriteString("\n## In the lab\n\nThe lab has no scenario for it.\n")

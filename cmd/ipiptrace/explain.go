@@ -107,10 +107,18 @@ func manual(d diagnose.Doc) string {
 		}
 	}
 	section("In the kernel", hang(d.Kernel, 2))
-	section("Confirm by hand", d.Confirm...)
-	section("Repair", d.Fix...)
+	section("Confirm by hand", texts(d.Confirm)...)
+	section("Repair", texts(d.Fix)...)
 	section("Keep it from coming back", hang(d.Prevent, 2))
 	return b.String()
+}
+
+// texts are the lines as a person reads them.
+func texts(lines []diagnose.Line) (all []string) {
+	for _, l := range lines {
+		all = append(all, l.String())
+	}
+	return all
 }
 
 const columns = 80

@@ -20,24 +20,35 @@ func balanceRows() []row {
 			code: "ipvs-defence", stage: forwarding, needs: needs,
 			at: maybe(site.IPVS, site.InputHook), fits: turnedAway, check: defenceState,
 			doc: Doc{
-				Where:   onDirector,
-				Means:   "The director turns new connections away on purpose, as a defence against floods (drop_packet).",
-				Kernel:  "ip_vs_in drops in input, NETFILTER_DROP, without an ICMP: one in am_droprate of what begins a connection.",
-				Confirm: []string{"sysctl net.ipv4.vs.drop_packet net.ipv4.vs.am_droprate  # 2: memory is short; 3: always", "free  # with 1 and 2: is there less than net.ipv4.vs.amemthresh pages"},
-				Fix:     []string{"sysctl -w net.ipv4.vs.drop_packet=0"},
-				Prevent: "Mode 1 alone, and enough memory for the connections that there are.",
+				Where:  onDirector,
+				Means:  "The director turns new connections away on purpose, as a defence against floods (drop_packet).",
+				Kernel: "ip_vs_in drops in input, NETFILTER_DROP, without an ICMP error: one in am_droprate of the packets that begin a connection.",
+				Confirm: []Line{
+					{Command: "sysctl net.ipv4.vs.drop_packet net.ipv4.vs.am_droprate", Says: "drop_packet is 2: memory is short; 3: always", Shows: `drop_packet = [23]`},
+					{Command: "free", Says: "with 1 and 2: is less available than net.ipv4.vs.amemthresh pages?", Shows: `Mem:`},
+				},
+				Fix: []Line{
+					{Command: "sysctl -w net.ipv4.vs.drop_packet=0"},
+				},
+				Prevent: "Use no mode but 1, and have memory for the connections that there are.",
 			},
 		},
 		{
 			code: "ipvs-port-reuse", stage: forwarding, needs: needs,
 			at: []spot{{site.IPVS, likely}, {site.InputHook, likely}}, fits: reused, check: reuseState,
 			doc: Doc{
-				Where:   onDirector,
-				Means:   "The client uses a port again whose last connection the director has not forgotten, and connection tracking makes it drop the first packet.",
-				Kernel:  "ip_vs_in drops in input, NETFILTER_DROP, without an ICMP; the client's second attempt, 1 s later, passes.",
-				Confirm: []string{"sysctl net.ipv4.vs.conntrack net.ipv4.vs.conn_reuse_mode  # 1 and not 0", "ipvsadm -Lnc | grep CLIENT  # TIME_WAIT or FIN_WAIT"},
-				Fix:     []string{"sysctl -w net.ipv4.vs.conn_reuse_mode=0", "sysctl -w net.ipv4.vs.conntrack=0  # or this one"},
-				Prevent: "A director in tunnel mode needs no connection tracking of its connections.",
+				Where:  onDirector,
+				Means:  "The client uses a port again whose last connection the director has not forgotten, and connection tracking makes it drop the first packet.",
+				Kernel: "ip_vs_in drops in input, NETFILTER_DROP, without an ICMP error; the client's second attempt, 1 s later, passes.",
+				Confirm: []Line{
+					{Command: "sysctl net.ipv4.vs.conntrack net.ipv4.vs.conn_reuse_mode", Says: "1, and not 0", Shows: `conntrack = 1\n.*= [1-9]`},
+					{Command: "ipvsadm -Lnc | grep CLIENT", Says: "TIME_WAIT or FIN_WAIT", Shows: `TIME_WAIT|FIN_WAIT`},
+				},
+				Fix: []Line{
+					{Command: "sysctl -w net.ipv4.vs.conn_reuse_mode=0"},
+					{Command: "sysctl -w net.ipv4.vs.conntrack=0", Says: "or this; then an error that IPVS passes on to a client is untracked, and a stateful firewall drops it"},
+				},
+				Prevent: "Leave net.ipv4.vs.conntrack=0 (the default) on a director in tunnel mode, unless its firewall needs it.",
 			},
 		},
 		{
@@ -47,12 +58,16 @@ func balanceRows() []row {
 			fits:  func(s Subject, _ *State) bool { return s.Plain != "" },
 			check: wrongMethodState, bare: wrongMethod,
 			doc: Doc{
-				Where:   onDirector,
-				Means:   "The director sends by another method than tunnelling.",
-				Kernel:  "ip_vs_nat_xmit or ip_vs_dr_xmit instead of ip_vs_tunnel_xmit: no outer header. It is no loss on the director, but a notice.",
-				Confirm: []string{"ipvsadm -Ln  # the column Forward: Tunnel, not Route (direct routing) or Masq (NAT)"},
-				Fix:     []string{"ipvsadm -e -t VIP:PORT -r RIP:PORT -i"},
-				Prevent: "lvs_method TUN in keepalived's configuration.",
+				Where:  onDirector,
+				Means:  "The director sends by another method than tunnelling.",
+				Kernel: "ip_vs_nat_xmit or ip_vs_dr_xmit instead of ip_vs_tunnel_xmit: no outer header. It is no loss on the director, but a notice.",
+				Confirm: []Line{
+					{Command: "ipvsadm -Ln", Says: "the column Forward: Tunnel, not Route (direct routing) or Masq (NAT)", Shows: `-> RIP:PORT +(Route|Masq) `},
+				},
+				Fix: []Line{
+					{Command: "ipvsadm -e -t VIP:PORT -r RIP:PORT -i", Says: "name -w, -x and -y as they are: what is not named is reset"},
+				},
+				Prevent: "Write lvs_method TUN in keepalived's configuration.",
 			},
 		},
 		{

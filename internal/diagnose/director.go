@@ -18,12 +18,18 @@ func directorRows() []row {
 			code: "ipvs-destination-removed", stage: forwarding, needs: ipvs, looks: []host.Part{host.PartSysctls},
 			at: maybe(site.IPVS, site.InputHook), fits: isDirected, check: removedState,
 			doc: Doc{
-				Where:   onDirector,
-				Means:   "The connection's real server was removed from the service.",
-				Kernel:  "ip_vs_in drops in input, NETFILTER_DROP, without an ICMP.",
-				Confirm: []string{"ipvsadm -Lnc | grep CLIENT", "ipvsadm -Ln"},
-				Fix:     []string{"sysctl -w net.ipv4.vs.expire_nodest_conn=1"},
-				Prevent: "Weight 0 first, and removal when no connection is left.",
+				Where:  onDirector,
+				Means:  "The connection's real server was removed from the service.",
+				Kernel: "ip_vs_in drops in input, NETFILTER_DROP, without an ICMP error.",
+				Confirm: []Line{
+					{Command: "ipvsadm -Lnc | grep CLIENT", Says: "the connection, and its real server", Shows: `CLIENT:`},
+					{Command: "ipvsadm -Ln", Says: "the service, without that real server", Shows: `VIP:PORT`},
+				},
+				Fix: []Line{
+					{Command: "ipvsadm -a -t VIP:PORT -r RIP:PORT -i", Says: "the connection goes on"},
+					{Command: "sysctl -w net.ipv4.vs.expire_nodest_conn=1", Says: "or let the next packet end the connection: its client connects anew, to another real server", Unplayed: "the lab has one real server"},
+				},
+				Prevent: "Set the weight to 0 first, and remove the real server when it has no connection left.",
 			},
 		},
 		{
@@ -31,15 +37,17 @@ func directorRows() []row {
 			asked: directorSide,
 			at:    maybe(site.IPVS, site.InputHook), fits: isScheduled, check: noDestinationState,
 			doc: Doc{
-				Where:   onDirector,
-				Means:   "The service has no real server that takes new connections, or its scheduler hashes (sh, mh, dh) and asks no other than the client's own, which has the weight 0.",
-				Kernel:  "ip_vs_in (5.10: ip_vs_remote_request4) drops in input, NETFILTER_DROP, ICMP 3/3 to the client. ip_vs_sh_schedule: no other real server without IP_VS_SVC_F_SCHED_SH_FALLBACK.",
-				Confirm: []string{"ipvsadm -Ln  # weights of 0, or no destination; the scheduler, and its flags"},
-				Fix: []string{
-					"ipvsadm -e -t VIP:PORT -r RIP:PORT -i -w 1  # with --tun-type and --tun-port, -x and -y as they are: what is not named is reset",
-					"ipvsadm -E -t VIP:PORT -s sh -b sh-fallback  # sh and mh: leave the real server at rest, and ask others",
+				Where:  onDirector,
+				Means:  "The service has no real server that takes new connections; or its scheduler hashes (sh, mh, dh), asks only the real server that is the client's own, and that has weight 0.",
+				Kernel: "ip_vs_in (5.10: ip_vs_remote_request4) drops in input, NETFILTER_DROP, ICMP 3/3 to the client. ip_vs_sh_schedule asks no other real server without IP_VS_SVC_F_SCHED_SH_FALLBACK.",
+				Confirm: []Line{
+					{Command: "ipvsadm -Ln", Says: "no real server, or weights of 0; the scheduler, and its flags", Shows: `-> RIP:PORT +Tunnel +0 `},
 				},
-				Prevent: "A sorry server; health checks that do not fail all at once.",
+				Fix: []Line{
+					{Command: "ipvsadm -e -t VIP:PORT -r RIP:PORT -i -w 1", Says: "name --tun-type, --tun-port, -x and -y as they are: what is not named is reset"},
+					{Command: "ipvsadm -E -t VIP:PORT -s sh -b sh-fallback", Says: "or, with sh or mh: leave that real server at rest, and ask others", Lab: "sh-at-rest"},
+				},
+				Prevent: "Add a sorry server, and use health checks that do not fail all at once.",
 			},
 		},
 		{
@@ -47,12 +55,16 @@ func directorRows() []row {
 			asked: directorSide,
 			at:    maybe(site.IPVS, site.InputHook), fits: isScheduled, check: overloadedState,
 			doc: Doc{
-				Where:   onDirector,
-				Means:   "Every real server has as many connections as its upper threshold allows (with the scheduler ovf: as its weight), or the one that the scheduler has for this client (sh, mh, dh).",
-				Kernel:  "As ipvs-no-destination. ip_vs_bind_dest sets IP_VS_DEST_F_OVERLOAD, ip_vs_unbind_dest takes it away below the lower threshold, or below three quarters of the upper one.",
-				Confirm: []string{"ipvsadm -Ln --thresholds"},
-				Fix:     []string{"ipvsadm -e -t VIP:PORT -r RIP:PORT -i -x 0"},
-				Prevent: "A threshold above what the real server can do is none at all; more real servers.",
+				Where:  onDirector,
+				Means:  "Every real server has as many connections as its upper threshold allows (with the scheduler ovf: as its weight), or the one that the scheduler has for this client (sh, mh, dh) has.",
+				Kernel: "As ipvs-no-destination. ip_vs_bind_dest sets IP_VS_DEST_F_OVERLOAD, ip_vs_unbind_dest takes it away below the lower threshold, or below three quarters of the upper one.",
+				Confirm: []Line{
+					{Command: "ipvsadm -Ln --thresholds", Says: "Uthreshold, and the connections", Shows: `-> RIP:PORT +[1-9]`},
+				},
+				Fix: []Line{
+					{Command: "ipvsadm -e -t VIP:PORT -r RIP:PORT -i -x 0", Says: "name --tun-type, --tun-port, -w and -y as they are: what is not named is reset"},
+				},
+				Prevent: "Add real servers. Leave out a threshold that is above what a real server can do.",
 			},
 		},
 		{
@@ -60,12 +72,17 @@ func directorRows() []row {
 			asked: directorSide,
 			at:    maybe(site.NoSocket), fits: directs, check: backupState,
 			doc: Doc{
-				Where:   onDirector,
-				Means:   "The director is the backup of another one, and takes no packets while net.ipv4.vs.backup_only is 1.",
-				Kernel:  "ip_vs_in accepts at once, and the director's own TCP gets the packet: tcp_v4_rcv, NO_SOCKET, and an RST.",
-				Confirm: []string{"sysctl net.ipv4.vs.backup_only", "ipvsadm -L --daemon  # backup, and no master"},
-				Fix:     []string{"sysctl -w net.ipv4.vs.backup_only=0"},
-				Prevent: "Let the VIP move with the part of the active director: keepalived's lvs_sync_daemon does both.",
+				Where:  onDirector,
+				Means:  "The director is the backup of another one, and takes no packets while net.ipv4.vs.backup_only is 1.",
+				Kernel: "ip_vs_in accepts at once, and the director's own TCP gets the packet: tcp_v4_rcv, NO_SOCKET, and an RST.",
+				Confirm: []Line{
+					{Command: "sysctl net.ipv4.vs.backup_only", Says: "1", Shows: `= 1`},
+					{Command: "ipvsadm -L --daemon", Says: "backup, and no master", Shows: `backup sync daemon`},
+				},
+				Fix: []Line{
+					{Command: "sysctl -w net.ipv4.vs.backup_only=0"},
+				},
+				Prevent: "Move the VIP together with the role of the active director: keepalived's lvs_sync_daemon does both.",
 			},
 		},
 		{
@@ -73,12 +90,16 @@ func directorRows() []row {
 			asked: directorSide,
 			at:    maybe(site.NoSocket), fits: directs, check: noServiceState,
 			doc: Doc{
-				Where:   onDirector,
-				Means:   "IPVS has no service for this address, protocol and port: the director takes the packet for its own.",
-				Kernel:  "tcp_v4_rcv, NO_SOCKET, and an RST from the director.",
-				Confirm: []string{"ipvsadm -Ln"},
-				Fix:     []string{"ipvsadm -A -t VIP:PORT -s rr; ipvsadm -a -t VIP:PORT -r RIP:PORT -i"},
-				Prevent: "Let keepalived make services; look at its log when one is missing.",
+				Where:  onDirector,
+				Means:  "IPVS has no service for this address, protocol and port: the director takes the packet for its own.",
+				Kernel: "tcp_v4_rcv, NO_SOCKET, and an RST from the director.",
+				Confirm: []Line{
+					{Command: "ipvsadm -Ln | grep VIP:PORT", Says: "nothing, or not this protocol", Shows: Nothing, Fails: true},
+				},
+				Fix: []Line{
+					{Command: "ipvsadm -A -t VIP:PORT -s rr; ipvsadm -a -t VIP:PORT -r RIP:PORT -i"},
+				},
+				Prevent: "Let keepalived make services, and look at its log when one is missing.",
 			},
 		},
 		{
@@ -87,12 +108,17 @@ func directorRows() []row {
 			fits:  func(s Subject, st *State) bool { return s.isTCP() && !s.isSYN() && !s.AtHome && st.directs(s) },
 			check: noConnectionState,
 			doc: Doc{
-				Where:   onDirector,
-				Means:   "The packet belongs to a connection that the director does not know.",
-				Kernel:  "The director's own TCP gets it: tcp_v4_rcv, NO_SOCKET, and an RST.",
-				Confirm: []string{"ipvsadm -Lnc | grep CLIENT"},
-				Fix:     []string{"sysctl -w net.ipv4.vs.sloppy_tcp=1"},
-				Prevent: "Longer timeouts than the clients' (ipvsadm --set), connection synchronisation between directors.",
+				Where:  onDirector,
+				Means:  "The packet belongs to a connection that the director does not know.",
+				Kernel: "The director's own TCP gets it: tcp_v4_rcv, NO_SOCKET, and an RST.",
+				Confirm: []Line{
+					{Command: "ipvsadm -Lnc | grep CLIENT", Says: "not the connection's port", Fails: true},
+					{Command: "ipvsadm -L --timeout", Says: "shorter than the clients are silent", Shows: `Timeout \(tcp`},
+				},
+				Fix: []Line{
+					{Command: "sysctl -w net.ipv4.vs.sloppy_tcp=1", Says: "take connections in their middle, too"},
+				},
+				Prevent: "Set timeouts longer than the clients' (ipvsadm --set), and synchronise connections between directors.",
 			},
 		},
 		{
@@ -101,12 +127,16 @@ func directorRows() []row {
 			fits:  func(s Subject, _ *State) bool { return s.Circles },
 			check: loopState,
 			doc: Doc{
-				Where:   onDirector,
-				Means:   "The real server runs IPVS with the same VIP, and tunnels the packet on.",
-				Kernel:  "ip_vs_in on the tunnel's device; in the end the TTL is used up.",
-				Confirm: []string{"ipvsadm -Ln  # on the real server"},
-				Fix:     []string{"ipvsadm -D -t VIP:PORT  # on the real server"},
-				Prevent: "net.ipv4.vs.backup_only=1 and a backup's sync daemon (ipvsadm --start-daemon backup) on directors that are real servers, too. net.ipv4.vs.ignore_tunneled does not help: decapsulation takes its mark from an IPIP packet.",
+				Where:  onDirector,
+				Means:  "The real server runs IPVS with the same VIP, and tunnels the packet on.",
+				Kernel: "ip_vs_in on the tunnel's device; in the end the TTL is used up.",
+				Confirm: []Line{
+					{Command: "ipvsadm -Ln", On: atRealServer, Says: "the VIP", Shows: `VIP:PORT`},
+				},
+				Fix: []Line{
+					{Command: "ipvsadm -D -t VIP:PORT", On: atRealServer},
+				},
+				Prevent: "On directors that are real servers, too: net.ipv4.vs.backup_only=1 and a backup's sync daemon (ipvsadm --start-daemon backup). net.ipv4.vs.ignore_tunneled does not help: decapsulation takes its mark from an IPIP packet.",
 			},
 		},
 		{
@@ -115,12 +145,16 @@ func directorRows() []row {
 			at:    maybe(site.IPVSUnreachable),
 			check: noRouteState,
 			doc: Doc{
-				Where:   onDirector,
-				Means:   "The director has no route to the real server.",
-				Kernel:  "ip_vs_tunnel_xmit, NOT_SPECIFIED, ICMP 3/1 to the client.",
-				Confirm: []string{"ip route get RIP"},
-				Fix:     []string{"ip route add RIP via GATEWAY"},
-				Prevent: "Check routes to real servers when they are added.",
+				Where:  onDirector,
+				Means:  "The director has no route to the real server.",
+				Kernel: "ip_vs_tunnel_xmit, NOT_SPECIFIED, ICMP 3/1 to the client.",
+				Confirm: []Line{
+					{Command: "ip route get RIP", Says: "an error", Shows: `^RTNETLINK answers: `, Fails: true},
+				},
+				Fix: []Line{
+					{Command: "ip route replace RIP via GATEWAY"},
+				},
+				Prevent: "Check the route to a real server when you add it.",
 			},
 		},
 	}

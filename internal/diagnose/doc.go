@@ -25,11 +25,10 @@ type Doc struct {
 	Means string `json:"means"`
 	// Kernel is where it is seen in the kernel, on old and on new versions.
 	Kernel string `json:"kernel"`
-	// Confirm are commands that show it by hand, with what to look for behind a #.
-	Confirm []string `json:"confirm"`
-	// Fix are the ways to repair it, commands and lines of prose that begin with #; VIP, RIP, CLIENT and the like stand
-	// for the reader's own.
-	Fix []string `json:"fix"`
+	// Confirm are commands that show it by hand, with what to look for.
+	Confirm []Line `json:"confirm"`
+	// Fix are the ways to repair it.
+	Fix []Line `json:"fix"`
 	// Prevent is how to keep it from coming back.
 	Prevent string `json:"prevent"`
 }
@@ -53,23 +52,34 @@ func noRows() []row {
 		{
 			code: "reply-unanswered",
 			doc: Doc{
-				Where:   inReply,
-				Means:   "SYN/ACKs leave this host and nothing comes back: they, or the client's answers, get lost elsewhere. It is a notice, no loss.",
-				Kernel:  "Three SYN/ACKs of one handshake or more, forwarded by a driver in three seconds or more, and no ACK after them.",
-				Confirm: []string{"tcpdump -ni eth0 'src VIP and tcp[tcpflags] & tcp-syn != 0'  # on the gateway, and at the client", "ss -nt state syn-recv  # more than a few"},
-				Fix:     []string{"# Let the network pass packets whose source is the VIP: a router that checks sources (uRPF, BCP 38) drops what a real server sends."},
-				Prevent: "A route to the VIP that leads back to the real servers, or an exception from the check, wherever their replies pass.",
+				Where:  inReply,
+				Means:  "SYN/ACKs leave this host and nothing comes back: they, or the client's answers, get lost elsewhere. This is a notice, not a loss.",
+				Kernel: "Three SYN/ACKs of one handshake or more, forwarded by a driver in three seconds or more, and no ACK after them.",
+				Confirm: []Line{
+					{Command: "tcpdump -ni eth0 'src VIP and tcp[tcpflags] & tcp-syn != 0'", On: "on the router, and on the client"},
+					{Command: "ss -Hnt state syn-recv", Says: "many lines", Shows: `VIP:PORT`},
+				},
+				Fix: []Line{
+					{Says: "Let the network pass packets whose source is the VIP: a router that checks sources (uRPF, BCP 38) drops what a real server sends."},
+				},
+				Prevent: "Wherever the replies pass, make a route to the VIP that leads back to the real servers, or an exception from the check.",
 			},
 		},
 		{
 			code: "vip-arp-conflict",
 			doc: Doc{
-				Where:   onHost,
-				Means:   "Packets for the VIP come without a tunnel: this host has answered ARP for the VIP in the director's place.",
-				Kernel:  "No drop: the packets are delivered, and the director does not know of them.",
-				Confirm: []string{"sysctl net.ipv4.conf.all.arp_ignore net.ipv4.conf.eth0.arp_ignore  # the larger one counts", "arping -D -I eth0 VIP  # from another host: whose address answers"},
-				Fix:     []string{"sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2", "ip neigh flush to VIP  # on the router"},
-				Prevent: "The two settings in /etc/sysctl.d/, before the VIP is added. They do not help if the VIP is on eth0 itself.",
+				Where:  onHost,
+				Means:  "Packets for the VIP come without a tunnel: this host has answered ARP for the VIP in the director's place.",
+				Kernel: "No drop: the packets are delivered, and the director does not know of them.",
+				Confirm: []Line{
+					{Command: "sysctl net.ipv4.conf.all.arp_ignore net.ipv4.conf.eth0.arp_ignore", Says: "the greater counts", Shows: `all.arp_ignore = 0`},
+					{Command: "arping -D -I eth0 VIP", On: "on another host", Says: "whose Ethernet address answers"},
+				},
+				Fix: []Line{
+					{Command: "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2"},
+					{Command: "ip neigh flush to VIP", On: atRouter},
+				},
+				Prevent: "Apply the two settings in /etc/sysctl.d/ before the VIP is added. They do not help if the VIP is on eth0 itself.",
 			},
 		},
 		{
@@ -77,12 +87,14 @@ func noRows() []row {
 			doc: Doc{
 				Where:  nothingKnown,
 				Means:  "Nothing that ipiptrace knows explains the loss; function, reason and stack are still given.",
-				Kernel: "The function is the one that freed the packet, the reason the kernel's own name (since 5.17; TCP's since 6.1).",
-				Confirm: []string{
-					"ipiptrace --vip VIP --only lost --stack  # who called the function",
-					"nstat -az  # which counter rises with each loss",
+				Kernel: "The function is the one that freed the packet, the reason is the kernel's own name (since 5.17; TCP's since 6.1).",
+				Confirm: []Line{
+					{Command: "ipiptrace --vip VIP --only lost --stack", Says: "who called the function"},
+					{Command: "nstat -az", Says: "which counter rises with each loss"},
 				},
-				Fix:     []string{"# Look the function up in the kernel's source; a recording (ipiptrace record) shows others what you saw."},
+				Fix: []Line{
+					{Says: "Look the function up in the kernel's source. A recording (ipiptrace record) shows others what you saw."},
+				},
 				Prevent: "Report it with a recording: a cause that is known can be named.",
 			},
 		},

@@ -20,12 +20,19 @@ func filterRows() []row {
 			at: []spot{{site.Hook, likely}}, asked: outerSide | innerSide | replySide,
 			check: func(s Subject, st *State) *finding { return firewallState(s, st, true) },
 			doc: Doc{
-				Where:   inFilters,
-				Means:   "A rule rejects the packet and answers it.",
-				Kernel:  "As firewall-drop, after ICMP 3/x or an RST. An ICMP error about the outer packet goes to the director, which passes it on to the client.",
-				Confirm: []string{"nft -a list ruleset | grep reject", "iptables-save | grep REJECT"},
-				Fix:     []string{"nft delete rule FAMILY TABLE CHAIN handle HANDLE", "firewall-cmd --add-protocol=ipencap"},
-				Prevent: "firewalld's default zone rejects: put tunl0 and the director's protocol into a zone of their own.",
+				Where:  inFilters,
+				Means:  "A rule rejects the packet and answers it.",
+				Kernel: "As firewall-drop, after ICMP 3/x or an RST. An ICMP error about the outer packet goes to the director, which passes it on to the client.",
+				Confirm: []Line{
+					{Command: "nft -a list ruleset | grep reject", Says: "the rule, and its handle", Shows: `reject.*# handle \d+`, Lab: "firewall-reject"},
+					{Command: "iptables-save | grep REJECT", Says: "iptables-legacy-save, if there are legacy tables", Shows: `-j REJECT`},
+				},
+				Fix: []Line{
+					{Command: "nft delete rule FAMILY TABLE CHAIN handle HANDLE", Lab: "firewall-reject"},
+					{Command: "iptables -nL CHAIN --line-numbers; iptables -D CHAIN NUMBER", Says: "or, for a rule of iptables: look at its number first"},
+					{Command: "firewall-cmd --add-protocol=ipencap", Says: "or, if firewalld's zone rejects IPIP", Unplayed: "a guest has no firewalld"},
+				},
+				Prevent: "Give tunl0 and the director's protocol a zone of their own: firewalld's default zone rejects.",
 			},
 		},
 		{
@@ -33,12 +40,19 @@ func filterRows() []row {
 			at: []spot{{site.Hook, likely}}, asked: outerSide | innerSide | replySide,
 			check: func(s Subject, st *State) *finding { return firewallState(s, st, false) },
 			doc: Doc{
-				Where:   inFilters,
-				Means:   "A rule of nftables or iptables, or a chain's policy, drops the packet.",
-				Kernel:  "nf_hook_slow, on newer kernels nft_do_chain; NETFILTER_DROP. The hook is in drop.nf_hook, the rule in drop.rule.",
-				Confirm: []string{"nft -a list ruleset", "iptables-save -c"},
-				Fix:     []string{"nft delete rule FAMILY TABLE CHAIN handle HANDLE", "iptables -D CHAIN RULE"},
-				Prevent: "Accept IPIP from the director (ip protocol 4), and the service on tunl0 (not eth0): the decapsulated packet comes by tunl0.",
+				Where:  inFilters,
+				Means:  "A rule of nftables or iptables, or a chain's policy, drops the packet.",
+				Kernel: "nf_hook_slow, on newer kernels nft_do_chain; NETFILTER_DROP. The hook is in drop.nf_hook, the rule in drop.rule.",
+				Confirm: []Line{
+					{Command: "nft -a list ruleset", Says: "the rule, and its handle; or policy drop", Shows: `drop.*# handle \d+`},
+					{Command: "iptables-save -c", Says: "iptables-legacy-save, if there are legacy tables; a counter rises", Shows: `\[[1-9]\d*:\d+\] -A .*-j DROP`, Lab: "firewall-iptables-nft"},
+				},
+				Fix: []Line{
+					{Command: "nft delete rule FAMILY TABLE CHAIN handle HANDLE"},
+					{Command: "nft insert rule FAMILY TABLE CHAIN ip daddr VIP tcp dport PORT accept", Says: "or, if it is the chain's policy", Lab: "firewall-policy"},
+					{Command: "iptables -nL CHAIN --line-numbers; iptables -D CHAIN NUMBER", Says: "or, for a rule of iptables: look at its number first", Lab: "firewall-iptables-nft"},
+				},
+				Prevent: "Accept IPIP from the director (ip protocol 4), and the service on tunl0, not on eth0: the decapsulated packet comes by tunl0.",
 			},
 		},
 		{
@@ -59,12 +73,17 @@ func filterRows() []row {
 				}
 			},
 			doc: Doc{
-				Where:   inFilters,
-				Means:   "The table of tracked connections is full.",
-				Kernel:  "nf_hook_slow, NETFILTER_DROP, in prerouting or output; the kernel log has \"nf_conntrack: table full\".",
-				Confirm: []string{"sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max", "cat /proc/net/stat/nf_conntrack  # drop"},
-				Fix:     []string{"sysctl -w net.netfilter.nf_conntrack_max=LARGER"},
-				Prevent: "notrack for IPIP and for the VIP: the real server sees both directions on different devices and needs no tracking.",
+				Where:  inFilters,
+				Means:  "The table of tracked connections is full.",
+				Kernel: "nf_hook_slow, NETFILTER_DROP, in prerouting or output; the kernel log has \"nf_conntrack: table full\".",
+				Confirm: []Line{
+					{Command: "sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max", Says: "the one has reached the other", Shows: `nf_conntrack_count = [1-9]\d*\n\S+_max = \d+`},
+					{Command: "cat /proc/net/stat/nf_conntrack", Says: "drop, for each CPU", Shows: `\bdrop\b`},
+				},
+				Fix: []Line{
+					{Command: "sysctl -w net.netfilter.nf_conntrack_max=LARGER", On: atFirst},
+				},
+				Prevent: "notrack for IPIP and for the VIP: a real server sees requests and replies on different devices and needs no tracking.",
 			},
 		},
 		{
@@ -74,12 +93,18 @@ func filterRows() []row {
 				return finding{summary: "a rule sends the packet to NF_QUEUE, and no program takes it from there: start the program, or let the rule bypass it (queue bypass)"}
 			},
 			doc: Doc{
-				Where:   inFilters,
-				Means:   "A rule hands the packet to a program (NF_QUEUE), and no program takes it.",
-				Kernel:  "nf_queue, NOT_SPECIFIED.",
-				Confirm: []string{"cat /proc/net/netfilter/nfnetlink_queue  # empty", "nft list ruleset | grep queue"},
-				Fix:     []string{"# Start the program, or let the rule bypass it (nft: queue flags bypass to N; iptables: --queue-bypass)"},
-				Prevent: "bypass in every queue rule.",
+				Where:  inFilters,
+				Means:  "A rule hands the packet to a program (NF_QUEUE), and no program takes it.",
+				Kernel: "nf_queue, NOT_SPECIFIED.",
+				Confirm: []Line{
+					{Command: "cat /proc/net/netfilter/nfnetlink_queue", Says: "no line with the queue's number", Shows: `\A(cat: .*\n?)?\z`, Fails: true},
+					{Command: "nft -a list ruleset | grep queue", Says: "the queue's number, and no bypass", Shows: `queue (num|to) \d+`},
+				},
+				Fix: []Line{
+					{Says: "Start the program."},
+					{Command: "nft replace rule FAMILY TABLE CHAIN handle HANDLE ip daddr VIP queue num 7 bypass", Says: "or let the rule accept what no program takes: the rule as it is, and bypass (iptables: --queue-bypass)"},
+				},
+				Prevent: "Put bypass into every rule with a queue.",
 			},
 		},
 		{
@@ -97,12 +122,17 @@ func filterRows() []row {
 			check: xfrmState,
 			bare:  func(Subject) finding { return finding{summary: "an IPsec policy (xfrm) refuses the packet"} },
 			doc: Doc{
-				Where:   inFilters,
-				Means:   "An IPsec policy refuses the packet.",
-				Kernel:  "ipip_tunnel_rcv (outer), tcp_v4_rcv XFRM_POLICY or, without a socket, NO_SOCKET without an RST.",
-				Confirm: []string{"ip xfrm policy", "cat /proc/net/xfrm_stat"},
-				Fix:     []string{"ip xfrm policy delete dir in index INDEX"},
-				Prevent: "A policy that allows the director's packets, with a smaller priority number.",
+				Where:  inFilters,
+				Means:  "An IPsec policy refuses the packet.",
+				Kernel: "ipip_tunnel_rcv (outer); tcp_v4_rcv, XFRM_POLICY or, without a socket, NO_SOCKET without an RST.",
+				Confirm: []Line{
+					{Command: "ip -s xfrm policy", Says: "action block, or a template without a state; its index", Shows: `action block`},
+					{Command: "cat /proc/net/xfrm_stat", Says: "what rises", Shows: `XfrmInPolBlock\s+[1-9]`},
+				},
+				Fix: []Line{
+					{Command: "ip xfrm policy delete dir in index INDEX"},
+				},
+				Prevent: "Make a policy that allows the director's packets, with a smaller priority number.",
 			},
 		},
 		{
@@ -122,12 +152,18 @@ func filterRows() []row {
 			check: cgroupState,
 			bare:  func(Subject) finding { return finding{summary: "a program at a cgroup drops what leaves"} },
 			doc: Doc{
-				Where:   inFilters,
-				Means:   "A program at a cgroup drops what its processes receive or send.",
-				Kernel:  "tcp_v4_rcv or udp_queue_rcv_one_skb, SOCKET_FILTER; ip_finish_output, BPF_CGROUP_EGRESS.",
-				Confirm: []string{"bpftool cgroup tree", "systemctl show UNIT -p IPAddressDeny -p IPAddressAllow"},
-				Fix:     []string{"bpftool cgroup detach CGROUP cgroup_inet_ingress id ID", "systemctl edit UNIT  # IPAddressAllow="},
-				Prevent: "systemd's IPAddressDeny= is made of this: change the unit.",
+				Where:  inFilters,
+				Means:  "A BPF program at a cgroup drops what the cgroup's processes receive or send.",
+				Kernel: "tcp_v4_rcv or udp_queue_rcv_one_skb, SOCKET_FILTER; ip_finish_output, BPF_CGROUP_EGRESS.",
+				Confirm: []Line{
+					{Command: "bpftool cgroup tree", Says: "the folder, the program's ID, ingress or egress", Shows: `ingress`},
+					{Command: "systemctl show UNIT -p IPAddressDeny -p IPAddressAllow"},
+				},
+				Fix: []Line{
+					{Command: "bpftool cgroup detach CGROUP cgroup_inet_ingress id ID", Says: "or cgroup_inet_egress"},
+					{Command: "systemctl edit UNIT", Says: "or, if systemd attached it: IPAddressAllow=", Unplayed: "a guest has no systemd"},
+				},
+				Prevent: "Change the unit if systemd makes the program: IPAddressDeny= is made of it.",
 			},
 		},
 		{
@@ -142,12 +178,17 @@ func filterRows() []row {
 				return finding{summary: "a security module (SELinux, AppArmor) refuses the packet: its log says which policy (ausearch -m avc)"}
 			},
 			doc: Doc{
-				Where:   inFilters,
-				Means:   "A security module (SELinux, AppArmor, Smack) refuses the packet.",
-				Kernel:  "SECURITY_HOOK on the newest kernels, SOCKET_FILTER or NETFILTER_DROP on others.",
-				Confirm: []string{"ausearch -m avc -ts recent", "journalctl -k | grep -i denied"},
-				Fix:     []string{"# Allow it in the module's policy (audit2allow)."},
-				Prevent: "Test the policy in permissive mode first.",
+				Where:  inFilters,
+				Means:  "A security module (SELinux, AppArmor, Smack) refuses the packet.",
+				Kernel: "SECURITY_HOOK on the newest kernels, SOCKET_FILTER or NETFILTER_DROP on others.",
+				Confirm: []Line{
+					{Command: "ausearch -m avc -ts recent"},
+					{Command: "journalctl -k | grep -i denied"},
+				},
+				Fix: []Line{
+					{Says: "Allow it in the module's policy (audit2allow)."},
+				},
+				Prevent: "Test a policy in permissive mode first.",
 			},
 		},
 		{

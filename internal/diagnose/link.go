@@ -19,12 +19,18 @@ func linkRows() []row {
 				return finding{summary: fmt.Sprintf("an XDP program on %s drops the packet", s.Dev)}
 			},
 			doc: Doc{
-				Where:   inFilters,
-				Means:   "An XDP program drops the packet.",
-				Kernel:  "do_xdp_generic or veth_xdp_rcv_skb; in a driver's XDP the packet never becomes one of the kernel's, and nothing is seen.",
-				Confirm: []string{"ip -d link show eth0  # prog/xdp", "bpftool net"},
-				Fix:     []string{"ip link set dev eth0 xdpgeneric off  # or xdpdrv"},
-				Prevent: "Look for who loads it.",
+				Where:  inFilters,
+				Means:  "An XDP program drops the packet.",
+				Kernel: "do_xdp_generic or veth_xdp_rcv_skb. In a driver's XDP the packet never becomes one of the kernel's, and nothing is seen.",
+				Confirm: []Line{
+					{Command: "ip -d link show eth0", Says: "prog/xdp, and its id", Shows: `xdp`},
+					{Command: "bpftool net", Says: "eth0, and how it is attached", Shows: `eth0`},
+				},
+				Fix: []Line{
+					{Command: "ip link set dev eth0 xdpgeneric off", Says: "if ip link says xdpgeneric"},
+					{Command: "ip link set dev eth0 xdpdrv off", Says: "or, if it says xdp alone", Lab: "xdp-native"},
+				},
+				Prevent: "Find who loads it, or it comes back.",
 			},
 		},
 		{
@@ -35,12 +41,18 @@ func linkRows() []row {
 				return finding{summary: fmt.Sprintf("a tc filter on %s drops the packet", s.Dev)}
 			},
 			doc: Doc{
-				Where:   inFilters,
-				Means:   "A tc filter drops the packet.",
-				Kernel:  "__netif_receive_skb_core, TC_INGRESS; __dev_queue_xmit, TC_EGRESS.",
-				Confirm: []string{"tc -s filter show dev eth0 ingress", "tc -s filter show dev eth0 egress"},
-				Fix:     []string{"tc filter del dev eth0 ingress pref PREF"},
-				Prevent: "Look for who put it there (Cilium, a DDoS filter): it will come back.",
+				Where:  inFilters,
+				Means:  "A tc filter drops the packet.",
+				Kernel: "__netif_receive_skb_core, TC_INGRESS; __dev_queue_xmit, TC_EGRESS.",
+				Confirm: []Line{
+					{Command: "tc -s filter show dev eth0 ingress", Says: "its pref, and what it dropped", Shows: `pref \d+[\s\S]*drop`},
+					{Command: "tc -s filter show dev eth0 egress", Shows: `pref \d+[\s\S]*drop`, Lab: "tc-egress"},
+				},
+				Fix: []Line{
+					{Command: "tc filter del dev eth0 ingress pref PREF"},
+					{Command: "tc filter del dev eth0 egress pref PREF", Says: "or this, if it is a filter of what leaves", Lab: "tc-egress"},
+				},
+				Prevent: "Find who put it there (Cilium, a filter against floods), or it comes back.",
 			},
 		},
 		{
@@ -74,12 +86,16 @@ func linkRows() []row {
 				return finding{summary: "the queue of packets that wait for a CPU is full; net.core.netdev_max_backlog says how long it may get"}
 			},
 			doc: Doc{
-				Where:   onHost,
-				Means:   "The queue of packets that wait for a CPU is full.",
-				Kernel:  "enqueue_to_backlog, CPU_BACKLOG.",
-				Confirm: []string{"cat /proc/net/softnet_stat  # second column, for each CPU"},
-				Fix:     []string{"sysctl -w net.core.netdev_max_backlog=2000"},
-				Prevent: "Spread the load: RSS or RPS over more CPUs.",
+				Where:  onHost,
+				Means:  "The queue of packets that wait for a CPU is full.",
+				Kernel: "enqueue_to_backlog, CPU_BACKLOG.",
+				Confirm: []Line{
+					{Command: "cat /proc/net/softnet_stat", Says: "the second column, for each CPU", Shows: `(?m)^[0-9a-f]{8} 0*[1-9a-f]`},
+				},
+				Fix: []Line{
+					{Command: "sysctl -w net.core.netdev_max_backlog=2000", On: atFirst},
+				},
+				Prevent: "Spread the load over more CPUs: RSS or RPS.",
 			},
 		},
 		{
@@ -88,12 +104,17 @@ func linkRows() []row {
 			check: macState,
 			bare:  func(s Subject) finding { return finding{summary: wrongMAC(s)} },
 			doc: Doc{
-				Where:   beforeTunnel,
-				Means:   "The frame is addressed to another Ethernet address: somebody has a wrong neighbour entry for this host.",
-				Kernel:  "ip_rcv_core, OTHERHOST; only on a device in promiscuous mode, others never show such a frame to the kernel.",
-				Confirm: []string{"ip neigh show RIP  # on the director", "ip link show eth0  # the real address"},
-				Fix:     []string{"ip neigh del RIP dev eth0  # on the director"},
-				Prevent: "No permanent neighbour entries; after an address moves, announce it (arping -U).",
+				Where:  beforeTunnel,
+				Means:  "The frame is addressed to another Ethernet address than this host's: its sender has a wrong neighbour entry.",
+				Kernel: "ip_rcv_core, OTHERHOST. Only a device in promiscuous mode shows such a frame to the kernel.",
+				Confirm: []Line{
+					{Command: "ip neigh show RIP", On: atDirector, Says: "lladdr", Shows: `RIP dev \S+ lladdr`},
+					{Command: "ip link show eth0", Says: "link/ether is the real address; PROMISC", Shows: `PROMISC[^/]*link/ether`},
+				},
+				Fix: []Line{
+					{Command: "ip neigh del RIP dev eth0", On: atDirector},
+				},
+				Prevent: "Make no permanent neighbour entries; announce an address that moves (arping -U).",
 			},
 		},
 		{

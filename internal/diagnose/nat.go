@@ -20,11 +20,17 @@ func natRows() []row {
 			fits:  func(s Subject, _ *State) bool { return s.redirected() },
 			check: forwardState,
 			doc: Doc{
-				Where:   inRouting,
-				Means:   "The packet would have to be forwarded, and forwarding is off. A real server in tunnel mode does not need forwarding: only what DNAT sends on does, and the host of a container that is the real server.",
-				Kernel:  "ip_error, IP_INADDRERRORS, behind a change of the destination in prerouting, or in the outer header.",
-				Confirm: []string{"sysctl net.ipv4.conf.tunl0.forwarding net.ipv4.conf.eth0.forwarding  # of the device by which it comes", "ip route get DESTINATION from CLIENT iif tunl0", "ip route get RIP from DIRECTOR iif eth0"},
-				Fix:     []string{"sysctl -w net.ipv4.ip_forward=1  # the answers come by another device, and are forwarded, too"},
+				Where:  inRouting,
+				Means:  "The packet would have to be forwarded, and forwarding is off. A real server in tunnel mode does not need forwarding: only what DNAT sends on does, and the host of a container that is the real server.",
+				Kernel: "ip_error, IP_INADDRERRORS, after prerouting has changed the destination, or for the outer header.",
+				Confirm: []Line{
+					{Command: "sysctl net.ipv4.conf.tunl0.forwarding net.ipv4.conf.eth0.forwarding", Says: "that of the device by which the packet comes", Shows: `tunl0.forwarding = 0`},
+					{Command: "ip route get DESTINATION from CLIENT iif tunl0", Says: "No route to host", Shows: `No route to host`, Fails: true},
+					{Command: "ip route get RIP from DIRECTOR iif eth0", Says: "the same, if a container is the real server", Fails: true},
+				},
+				Fix: []Line{
+					{Command: "sysctl -w net.ipv4.ip_forward=1", Says: "for all devices: the answers come by another one, and are forwarded, too"},
+				},
 				Prevent: "Forward only where a container or a virtual machine has the service.",
 			},
 		},
@@ -32,14 +38,17 @@ func natRows() []row {
 			code: "redirected", stage: routing, minds: rules,
 			at: sure(site.NoInputRoute), fits: elsewhere, check: redirectState, bare: redirection,
 			doc: Doc{
-				Where:   inRouting,
-				Means:   "DNAT, REDIRECT or TPROXY has given the packet to somebody else.",
-				Kernel:  "The destination changes in prerouting; then the packet is delivered elsewhere, forwarded, or lost: tcp_v4_rcv or udp_rcv, NO_SOCKET; ip_error.",
-				Confirm: []string{"nft list ruleset | grep -E 'dnat|redirect|tproxy'", "iptables -t nat -S"},
-				Fix: []string{
-					"nft insert rule FAMILY TABLE CHAIN ip daddr VIP tcp dport PORT accept  # before the rule, in its chain",
-					"iptables -t nat -I CHAIN -d VIP -p tcp --dport PORT -j ACCEPT",
-					"# docker: publish on RIP alone (-p RIP:80:80)",
+				Where:  inRouting,
+				Means:  "DNAT, REDIRECT or TPROXY has given the packet to somebody else.",
+				Kernel: "The destination changes in prerouting; then the packet is delivered elsewhere, forwarded, or lost: tcp_v4_rcv or udp_rcv, NO_SOCKET; ip_error.",
+				Confirm: []Line{
+					{Command: "nft -a list ruleset | grep -E 'dnat|redirect|tproxy'", Says: "the rule", Shows: `redirect`},
+					{Command: "iptables-legacy -t nat -S", Says: "where iptables warns of legacy tables; iptables -t nat -S elsewhere", Shows: `DNAT`, Lab: "redirect-legacy"},
+				},
+				Fix: []Line{
+					{Command: "nft insert rule FAMILY TABLE CHAIN ip daddr VIP tcp dport PORT accept", Says: "before the rule, in its chain"},
+					{Command: "iptables-legacy -t nat -I CHAIN -d VIP -p tcp --dport PORT -j ACCEPT", Says: "or this, where it is a rule of iptables-legacy", Lab: "redirect-legacy"},
+					{Says: "or, with Docker: publish on RIP alone (-p RIP:80:80)"},
 				},
 				Prevent: "Publish ports on an address, never on all.",
 			},

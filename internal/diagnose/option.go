@@ -16,12 +16,17 @@ func optionRows() []row {
 			code: "sk-lookup-drop", stage: transport, needs: append([]host.Part{host.PartLookups}, sockets...),
 			at: []spot{{site.NoSocket, likely}}, fits: wantsSocket, check: lookupState,
 			doc: Doc{
-				Where:   atSocket,
-				Means:   "A program that chooses sockets (BPF_SK_LOOKUP) lets no packet have the service's.",
-				Kernel:  "As no-listener: inet_lookup asks the program before it looks for a listener.",
-				Confirm: []string{"bpftool link  # netns … attach_type sk_lookup", "ss -lntup 'sport = :PORT'"},
-				Fix:     []string{"bpftool link detach id ID"},
-				Prevent: "Whoever attached it has to let the VIP pass.",
+				Where:  atSocket,
+				Means:  "A program that chooses sockets (BPF_SK_LOOKUP) keeps the packet from the service's socket.",
+				Kernel: "As no-listener: inet_lookup asks the program before it looks for a listener.",
+				Confirm: []Line{
+					{Command: "bpftool link", Says: "attach_type sk_lookup, and the link's number before it", Shows: `attach_type sk_lookup`},
+					{Command: "ss -lntup 'sport = :PORT'", Says: "the service, which listens all the same", Shows: `:PORT\b`},
+				},
+				Fix: []Line{
+					{Command: "bpftool link detach id ID"},
+				},
+				Prevent: "Ask whoever attached the program to let packets for the VIP pass.",
 			},
 		},
 		{
@@ -40,12 +45,16 @@ func optionRows() []row {
 			},
 			bare: func(Subject) finding { return finding{summary: socketFilter} },
 			doc: Doc{
-				Where:   inFilters,
-				Means:   "A filter that the service has put on its own socket drops the packet.",
-				Kernel:  "tcp_v4_rcv or udp_queue_rcv_one_skb, SOCKET_FILTER.",
-				Confirm: []string{"ss -lntup 'sport = :PORT'  # whose socket it is"},
-				Fix:     []string{"# Change the program that owns the socket (SO_ATTACH_FILTER, SO_ATTACH_BPF)."},
-				Prevent: "None on this host.",
+				Where:  inFilters,
+				Means:  "A filter that the service has attached to its own socket drops the packet.",
+				Kernel: "tcp_v4_rcv or udp_queue_rcv_one_skb, SOCKET_FILTER.",
+				Confirm: []Line{
+					{Command: "ss -lntup 'sport = :PORT'", Says: "whose socket it is", Shows: `:PORT\b`},
+				},
+				Fix: []Line{
+					{Says: "Change the program that owns the socket (SO_ATTACH_FILTER, SO_ATTACH_BPF)."},
+				},
+				Prevent: "This host can't prevent it.",
 			},
 		},
 		{
@@ -60,12 +69,16 @@ func optionRows() []row {
 			},
 			bare: func(Subject) finding { return finding{summary: notSigned} },
 			doc: Doc{
-				Where:   atSocket,
-				Means:   "The segment is not signed as the socket asks for (TCP-MD5, TCP-AO).",
-				Kernel:  "tcp_v4_rcv, TCP_MD5NOTFOUND, TCP_MD5UNEXPECTED, TCP_MD5FAILURE, TCP_AO…; no RST.",
-				Confirm: []string{"nstat -az | grep -E 'TCPMD5|TCPAO'"},
-				Fix:     []string{"# Give both ends the same key for each other's address: the client's, not the director's."},
-				Prevent: "None on this host.",
+				Where:  atSocket,
+				Means:  "The segment is not signed as the socket demands (TCP-MD5, TCP-AO).",
+				Kernel: "tcp_v4_rcv, TCP_MD5NOTFOUND, TCP_MD5UNEXPECTED, TCP_MD5FAILURE, TCP_AO…; no RST.",
+				Confirm: []Line{
+					{Command: "nstat -az | grep -E 'TCPMD5|TCPAO'", Says: "what rises", Shows: `TCPMD5NotFound +[1-9]`},
+				},
+				Fix: []Line{
+					{Says: "Give both ends the same key for each other's address: the client's, not the director's."},
+				},
+				Prevent: "This host can't prevent it.",
 			},
 		},
 		{
@@ -95,11 +108,15 @@ func optionRows() []row {
 			},
 			bare: func(Subject) finding { return finding{summary: lowTTL} },
 			doc: Doc{
-				Where:   atSocket,
-				Means:   "The packet's TTL is below what the service asks for (IP_MINTTL).",
-				Kernel:  "tcp_v4_rcv, TCP_MINTTL (6.1: NOT_SPECIFIED).",
-				Confirm: []string{"nstat -az TcpExtTCPMinTTLDrop"},
-				Fix:     []string{"# One less in the program: IPVS takes one hop from the inner packet."},
+				Where:  atSocket,
+				Means:  "The packet's TTL is below what the service demands (IP_MINTTL).",
+				Kernel: "tcp_v4_rcv, TCP_MINTTL (6.1: NOT_SPECIFIED).",
+				Confirm: []Line{
+					{Command: "nstat -az TcpExtTCPMinTTLDrop", Says: "rises with each packet", Shows: `TCPMinTTLDrop +[1-9]`},
+				},
+				Fix: []Line{
+					{Says: "Demand one less in the program: IPVS takes one hop from the inner packet."},
+				},
 				Prevent: "Count the director as a hop.",
 			},
 		},

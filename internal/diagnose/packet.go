@@ -17,12 +17,17 @@ func packetRows() []row {
 			check: checksumState,
 			bare:  badChecksum,
 			doc: Doc{
-				Where:   inPacket,
-				Means:   "A checksum in the packet is wrong.",
-				Kernel:  "ip_rcv_core, IP_CSUM; tcp_v4_rcv, TCP_CSUM; UDP and ICMP alike. 5.10 has no reasons: the counters tell.",
-				Confirm: []string{"nstat -az | grep Csum", "ethtool -k eth0 | grep checksum"},
-				Fix:     []string{"ethtool -K eth0 rx off tx off  # on the host whose offload is broken"},
-				Prevent: "A driver or hypervisor without the bug; then the offloads on again.",
+				Where:  inPacket,
+				Means:  "A checksum in the packet is wrong.",
+				Kernel: "ip_rcv_core, IP_CSUM; tcp_v4_rcv, TCP_CSUM; UDP and ICMP alike. 5.10 has no reasons: there the counters tell.",
+				Confirm: []Line{
+					{Command: "nstat -az | grep Csum", Says: "one of them rises", Shows: `Csum\w* +[1-9]`},
+					{Command: "ethtool -k eth0 | grep checksum"},
+				},
+				Fix: []Line{
+					{Command: "ethtool -K eth0 rx off tx off", On: "on the host whose offload is broken", Unplayed: "the lab has no hardware"},
+				},
+				Prevent: "Use a driver or a hypervisor without the bug, then switch the offloads on again.",
 			},
 		},
 		{
@@ -52,12 +57,17 @@ func packetRows() []row {
 			at:   sure(site.Header),
 			bare: malformed,
 			doc: Doc{
-				Where:   inPacket,
-				Means:   "A header does not fit the packet: wrong version, wrong length, or cut off.",
-				Kernel:  "ip_rcv_core, IP_INHDR or PKT_TOO_SMALL; on the tunnel's device it is the inner header.",
-				Confirm: []string{"nstat -az IpInHdrErrors IpExtInTruncatedPkts", "tcpdump -ni eth0 -vv proto 4"},
-				Fix:     []string{"# Look at who sends it: on the wire it is as it is here."},
-				Prevent: "None on this host.",
+				Where:  inPacket,
+				Means:  "A header does not fit the packet: its version is wrong, its length is wrong, or it is cut off.",
+				Kernel: "ip_rcv_core, IP_INHDR or PKT_TOO_SMALL. On the tunnel's device it is the inner header.",
+				Confirm: []Line{
+					{Command: "nstat -az IpInHdrErrors IpExtInTruncatedPkts", Says: "one of them rises", Shows: `Ip(InHdrErrors|ExtInTruncatedPkts) +[1-9]`},
+					{Command: "tcpdump -ni eth0 -vv ip proto 4"},
+				},
+				Fix: []Line{
+					{Says: "Look for the sender: the packet is on the wire as it is here."},
+				},
+				Prevent: "This host can't prevent it.",
 			},
 		},
 		{
@@ -83,12 +93,17 @@ func packetRows() []row {
 				}
 			},
 			doc: Doc{
-				Where:   inPacket,
-				Means:   "The packet's TTL is used up.",
-				Kernel:  "ip_forward or ip_vs_tunnel_xmit, with ICMP 11/0 (NOT_SPECIFIED, IP_INHDR).",
-				Confirm: []string{"traceroute -n VIP", "ipiptrace --vip VIP  # the same packet again and again: it goes in a circle"},
-				Fix:     []string{"# If it goes in a circle: the VIP is missing on the real server while forwarding is on (explain vip-missing)."},
-				Prevent: "net.ipv4.ip_forward=0 on real servers: the tunnel does not need it.",
+				Where:  inPacket,
+				Means:  "The packet has used up its TTL.",
+				Kernel: "ip_forward or ip_vs_tunnel_xmit, with ICMP 11/0 (NOT_SPECIFIED, IP_INHDR).",
+				Confirm: []Line{
+					{Command: "nstat -az IcmpOutTimeExcds", Says: "rises with each packet", Shows: `IcmpOutTimeExcds +[1-9]`},
+					{Command: "traceroute -n VIP", On: atClient, Says: "two hops that alternate: the packet goes in a circle"},
+				},
+				Fix: []Line{
+					{Says: "If the packet goes in a circle: forwarding is on at the real server, and the VIP is missing there (explain vip-missing)."},
+				},
+				Prevent: "Set net.ipv4.ip_forward=0 on real servers: the tunnel does not need it.",
 			},
 		},
 		{
@@ -105,16 +120,21 @@ func packetRows() []row {
 			},
 			bare: tooLong,
 			doc: Doc{
-				Where:   inPacket,
-				Means:   "With the outer header the packet is larger than the way to the real server, and may not be fragmented.",
-				Kernel:  "ip_vs_tunnel_xmit, with ICMP 3/4 to the client.",
-				Confirm: []string{"ip route get RIP  # on the director: mtu", "tcpdump -ni eth0 'icmp[0] = 3 and icmp[1] = 4'"},
-				Fix: []string{
-					"ip route change default via GATEWAY advmss 1440  # on the real server: TCP's segments fit then",
-					"sysctl -w net.ipv4.vs.pmtu_disc=0  # on the director: all fits then, in fragments, of which one lost loses the whole",
-					"# or an MTU of 1520 between director and real server: the best one",
+				Where:  inPacket,
+				Means:  "With the outer header the packet is larger than the MTU of the way to the real server, and it may not be fragmented.",
+				Kernel: "ip_vs_tunnel_xmit, with ICMP 3/4 to the client.",
+				Confirm: []Line{
+					{Command: "ip route get RIP", Says: "an mtu, if the route has one of its own", Shows: `RIP .*dev`},
+					{Command: "ip link show eth0", Says: "its mtu otherwise: 20 of it are for the outer header", Shows: `mtu \d+`},
+					{Command: "sysctl net.ipv4.vs.pmtu_disc", Says: "1: such packets are refused", Shows: `= 1`},
+					{Command: "tcpdump -ni eth0 'icmp[0] = 3 and icmp[1] = 4'"},
 				},
-				Prevent: "Never filter ICMP 3/4: with net.ipv4.vs.pmtu_disc=1 (the default) it alone tells the sender; with 0 fragments have to pass instead (explain fragment-lost).",
+				Fix: []Line{
+					{Command: "sysctl -w net.ipv4.vs.pmtu_disc=0", Says: "everything passes then, in fragments; one that is lost loses the whole packet"},
+					{Command: "ip route change default via GATEWAY advmss 1440", On: atRealServer, Says: "or make segments of TCP fit", Unplayed: "the lab has no default route, and a fault of UDP"},
+					{Says: "or, best: set an MTU of 1520 between director and real server"},
+				},
+				Prevent: "Never filter ICMP 3/4: with net.ipv4.vs.pmtu_disc=1 (the default) it alone tells the sender. With 0, let fragments pass (explain fragment-lost).",
 			},
 		},
 		{
@@ -123,12 +143,20 @@ func packetRows() []row {
 			check: fragmentState,
 			bare:  lostFragment,
 			doc: Doc{
-				Where:   inPacket,
-				Means:   "A fragment did not arrive, and the others waited in vain.",
-				Kernel:  "ip_expire, FRAG_REASM_TIMEOUT (6.12; before that NOT_SPECIFIED), ICMP 11/1 after ipfrag_time; nothing before that.",
-				Confirm: []string{"nstat -az IpReasmFails IpReasmTimeout", "tcpdump -ni eth0 'ip[6:2] & 0x3fff != 0'"},
-				Fix:     []string{"# Let fragments pass in firewalls on the way", "ip route change default via GATEWAY advmss 1440  # on the real server: smaller segments"},
-				Prevent: "net.ipv4.vs.pmtu_disc=1 on the director (the default): what its sender marks with DF is not fragmented then, but refused with ICMP 3/4, and lost for good where that is filtered (explain mtu-exceeded). With 0 everything passes, in fragments, of which one lost loses the whole.",
+				Where:  inPacket,
+				Means:  "A fragment did not arrive, and the others waited for it until they were thrown away.",
+				Kernel: "ip_expire, FRAG_REASM_TIMEOUT (6.12; before that NOT_SPECIFIED), with ICMP 11/1, when ipfrag_time is over. Nothing is seen before that.",
+				Confirm: []Line{
+					{Command: "nstat -az IpReasmFails IpReasmTimeout", Says: "one of them rises", Shows: `IpReasm(Fails|Timeout) +[1-9]`},
+					{Command: "sysctl net.ipv4.ipfrag_high_thresh", Says: "0: there is no room for fragments", Shows: `= 0`, Lab: "fragments-disabled"},
+					{Command: "tcpdump -ni eth0 'ip[6:2] & 0x3fff != 0'"},
+				},
+				Fix: []Line{
+					{Says: "Let fragments pass in firewalls on the way."},
+					{Command: "sysctl -w net.ipv4.ipfrag_high_thresh=4194304", Says: "or, if it is 0: make room again (4 MiB are the default)", Lab: "fragments-disabled"},
+					{Command: "ip route change default via GATEWAY advmss 1440", On: atRealServer, Says: "or make segments of TCP small enough that none is fragmented", Unplayed: "the lab has no default route, and a fault of UDP"},
+				},
+				Prevent: "Leave net.ipv4.vs.pmtu_disc=1 on the director (the default): it refuses a packet with DF that is too large, with ICMP 3/4, instead of fragmenting it. Where ICMP 3/4 is filtered the packet is lost all the same (explain mtu-exceeded).",
 			},
 		},
 		{

@@ -18,12 +18,18 @@ func persistenceRows() []row {
 			at:   maybe(site.IPVSUnreachable, site.Neighbour, site.NoSocket),
 			fits: func(s Subject, st *State) bool { return !s.Reply && isDirected(s, st) }, check: persistState,
 			doc: Doc{
-				Where:   onDirector,
-				Means:   "Persistence keeps the client at a real server that takes no new clients (weight 0), and cannot be reached or does not serve any more.",
-				Kernel:  "ip_vs_check_template accepts a template whose real server has weight 0, while net.ipv4.vs.expire_quiescent_template is 0. The packet is lost as others for that real server: ip_vs_tunnel_xmit and ICMP 3/1, or neigh_invalidate.",
-				Confirm: []string{"ipvsadm -Lnc | grep CLIENT:0  # the template, and its real server", "ipvsadm -Ln  # weight 0", "sysctl net.ipv4.vs.expire_quiescent_template"},
-				Fix:     []string{"sysctl -w net.ipv4.vs.expire_quiescent_template=1"},
-				Prevent: "expire_quiescent_template=1 where health checks set the weight to 0 (keepalived: inhibit_on_failure).",
+				Where:  onDirector,
+				Means:  "Persistence keeps the client at a real server that takes no new clients (weight 0), and that cannot be reached or does not serve any more.",
+				Kernel: "ip_vs_check_template accepts a template whose real server has weight 0, while net.ipv4.vs.expire_quiescent_template is 0. The packet is lost as others for that real server: ip_vs_tunnel_xmit and ICMP 3/1, or neigh_invalidate.",
+				Confirm: []Line{
+					{Command: "ipvsadm -Lnc | grep CLIENT:0", Says: "the template, and its real server", Shows: `CLIENT:0`},
+					{Command: "ipvsadm -Ln", Says: "its weight: 0", Shows: `Tunnel +0 `},
+					{Command: "sysctl net.ipv4.vs.expire_quiescent_template", Says: "0", Shows: `= 0`},
+				},
+				Fix: []Line{
+					{Command: "sysctl -w net.ipv4.vs.expire_quiescent_template=1"},
+				},
+				Prevent: "Set expire_quiescent_template=1 where health checks set the weight to 0 (keepalived: inhibit_on_failure).",
 			},
 		},
 	}

@@ -25,12 +25,17 @@ func replyRows() []row {
 				return finding{summary: fmt.Sprintf("there is no route back to %s", s.client())}
 			},
 			doc: Doc{
-				Where:   inReply,
-				Means:   "There is no route back to the client: no answer can be made.",
-				Kernel:  "A SYN is refused in tcp_conn_request and then consumed, without an RST; a datagram is delivered and its answer fails in the system call (reply lost).",
-				Confirm: []string{"ip route get CLIENT from VIP", "nstat -az IpOutNoRoutes TcpExtListenDrops"},
-				Fix:     []string{"ip route add default via GATEWAY dev eth0"},
-				Prevent: "The reply takes the real server's own way, not the director's: it needs a default route.",
+				Where:  inReply,
+				Means:  "There is no route back to the client: no answer can be made.",
+				Kernel: "A SYN is refused in tcp_conn_request and then consumed, without an RST. A datagram is delivered, and the system call that answers it fails (reply lost).",
+				Confirm: []Line{
+					{Command: "ip route get CLIENT from VIP", Says: "an error", Shows: `^RTNETLINK answers: `, Fails: true},
+					{Command: "nstat -az IpOutNoRoutes TcpExtListenDrops", Says: "rise", Shows: `(IpOutNoRoutes|TcpExtListenDrops) +[1-9]`},
+				},
+				Fix: []Line{
+					{Command: "ip route add default via GATEWAY"},
+				},
+				Prevent: "Give the real server a default route: its reply takes its own way, not the director's.",
 			},
 		},
 		{
@@ -45,12 +50,17 @@ func replyRows() []row {
 			at:    maybe(site.Astray),
 			check: prefixState,
 			doc: Doc{
-				Where:   inRouting,
-				Means:   "The VIP was given with a prefix: that makes a route to the clients into the tunnel.",
-				Kernel:  "The reply is freed in ip_tunnel_xmit, NOT_SPECIFIED.",
-				Confirm: []string{"ip -4 addr show tunl0  # not /32", "ip route get CLIENT  # dev tunl0"},
-				Fix:     []string{"ip addr del VIP/24 dev tunl0; ip addr add VIP/32 dev tunl0"},
-				Prevent: "Always /32.",
+				Where:  inRouting,
+				Means:  "The VIP has a prefix shorter than /32: that makes a route to the clients into the tunnel.",
+				Kernel: "The reply is freed in ip_tunnel_xmit, NOT_SPECIFIED.",
+				Confirm: []Line{
+					{Command: "ip -4 addr show tunl0", Says: "not /32", Shows: `inet VIP/([12]?\d|3[01]) `},
+					{Command: "ip route get CLIENT", Says: "dev tunl0", Shows: `dev tunl0`},
+				},
+				Fix: []Line{
+					{Command: "ip addr del VIP/PREFIX dev tunl0; ip addr add VIP/32 dev tunl0"},
+				},
+				Prevent: "Give the VIP /32, always.",
 			},
 		},
 		{
@@ -71,12 +81,20 @@ func replyRows() []row {
 				}
 			},
 			doc: Doc{
-				Where:   inReply,
-				Means:   "The answer leaves by the tunnel's device: inside IPIP, addressed to the client itself, which takes none.",
-				Kernel:  "Nothing is dropped here: the SYN is delivered (reply lost), the SYN/ACK forwarded; the client answers ICMP 3/2 or 3/3 to the real server. If the way of the outer packet is the tunnel, too: ip_tunnel_xmit, NOT_SPECIFIED.",
-				Confirm: []string{"ip route get CLIENT from VIP  # dev tunl0", "ss -lntu 'sport = :PORT'  # %tunl0 behind the address", "tcpdump -ni eth0 'ip proto 4 and src RIP'"},
-				Fix:     []string{"ip rule del pref PREF from VIP lookup TABLE", "ip route del CLIENT dev tunl0", "# Bind the service to no device, not to tunl0 either."},
-				Prevent: "The tunnel is a way in only: no route and no rule leads into it.",
+				Where:  inReply,
+				Means:  "The answer leaves by the tunnel's device: as an IPIP packet to the client itself, which takes none.",
+				Kernel: "Nothing is dropped here: the SYN is delivered (reply lost), the SYN/ACK forwarded; the client answers ICMP 3/2 or 3/3 to the real server. If the outer packet's way is the tunnel, too: ip_tunnel_xmit, NOT_SPECIFIED.",
+				Confirm: []Line{
+					{Command: "ss -lntu 'sport = :PORT'", Says: "%tunl0 behind the address", Shows: `%tunl0:PORT`},
+					{Command: "ip route get CLIENT from VIP", Says: "dev tunl0", Shows: `dev tunl0`, Lab: "rule-into-tunnel"},
+					{Command: "tcpdump -ni eth0 'ip proto 4 and src RIP'"},
+				},
+				Fix: []Line{
+					{Says: "Bind the service to no device: bound to tunl0 it gets its packets, and its answers get lost."},
+					{Command: "ip rule del pref PREF", Says: "or, if ip rule has one that leads into the tunnel", Lab: "rule-into-tunnel"},
+					{Command: "ip route del CLIENT dev tunl0", Says: "or, if it is a route", Lab: "route-into-tunnel"},
+				},
+				Prevent: "Let no route and no rule lead into the tunnel: it is a way in only.",
 			},
 		},
 		{
@@ -93,12 +111,18 @@ func replyRows() []row {
 				return finding{summary: fmt.Sprintf("the next hop to %s does not answer ARP on %s", s.dst(), s.Dev)}
 			},
 			doc: Doc{
-				Where:   inReply,
-				Means:   "The next hop does not answer ARP.",
-				Kernel:  "neigh_invalidate, NEIGH_FAILED, about 3 s after the packet came to wait; then ICMP 3/1 to the sender.",
-				Confirm: []string{"ip neigh show  # FAILED or INCOMPLETE", "arping -I eth0 NEXT-HOP"},
-				Fix:     []string{"ip route replace DESTINATION via ANOTHER-GATEWAY", "# or bring the next hop up"},
-				Prevent: "net.ipv4.conf.all.arp_announce=2: a gateway may ignore requests whose sender is the VIP.",
+				Where:  inReply,
+				Means:  "The next hop does not answer ARP.",
+				Kernel: "neigh_invalidate, NEIGH_FAILED, about 3 s after the packet began to wait; then ICMP 3/1 to the sender.",
+				Confirm: []Line{
+					{Command: "ip neigh show NEXT-HOP", Says: "FAILED or INCOMPLETE", Shows: `FAILED|INCOMPLETE`},
+					{Command: "arping -c 3 -I eth0 NEXT-HOP", Says: "no answer"},
+				},
+				Fix: []Line{
+					{Command: "ip route replace CLIENT via GATEWAY", Says: "a router that answers"},
+					{Says: "or bring the next hop up"},
+				},
+				Prevent: "Set net.ipv4.conf.all.arp_announce=2: a router may ignore requests whose sender is the VIP.",
 			},
 		},
 		{
@@ -109,12 +133,17 @@ func replyRows() []row {
 				return finding{summary: fmt.Sprintf("the queueing discipline of %s drops the packet", s.Dev)}
 			},
 			doc: Doc{
-				Where:   inReply,
-				Means:   "The queueing discipline of the device has no room for the packet, or was told to lose some.",
-				Kernel:  "__dev_queue_xmit, QDISC_DROP; 6.1 kfree_skb_list_reason; newer kernels name the discipline.",
-				Confirm: []string{"tc -s qdisc show dev eth0  # dropped"},
-				Fix:     []string{"tc qdisc del dev eth0 root  # back to the default", "tc qdisc change dev eth0 root KIND limit LARGER  # or more room"},
-				Prevent: "Watch the counter: a full queue is a link that is too slow.",
+				Where:  inReply,
+				Means:  "The device's queueing discipline has no room for the packet, or was told to lose some.",
+				Kernel: "__dev_queue_xmit, QDISC_DROP; 6.1 kfree_skb_list_reason; newer kernels name the discipline.",
+				Confirm: []Line{
+					{Command: "tc -s qdisc show dev eth0", Says: "dropped", Shows: `dropped [1-9]`},
+				},
+				Fix: []Line{
+					{Command: "tc qdisc del dev eth0 root", Says: "back to the default"},
+					{Command: "tc qdisc change dev eth0 root KIND limit LARGER", Says: "or give it more room", Lab: "qdisc-drop"},
+				},
+				Prevent: "Watch the counter: where a queue fills, the link is too slow.",
 			},
 		},
 	}

@@ -27,12 +27,18 @@ func routingRows() []row {
 				return finding{summary: fmt.Sprintf("%s may not be the source of a packet that comes in", s.src())}
 			},
 			doc: Doc{
-				Where:   inRouting,
-				Means:   "The packet's source is an address of this host itself, or one that can't be a source. With source and destination the VIP it is the director's own: a connection from the director to its VIP cannot work in tunnel mode, and is no test of the service.",
-				Kernel:  "ip_rcv_finish_core, since 6.13 IP_LOCAL_SOURCE, IP_INVALID_SOURCE or IP_LOCALNET, before that NOT_SPECIFIED.",
-				Confirm: []string{"ip -4 addr | grep SOURCE", "sysctl -w net.ipv4.conf.all.log_martians=1; dmesg"},
-				Fix:     []string{"ip addr del SOURCE/PREFIX dev DEVICE", "ip route replace RIP via GATEWAY src DIP  # on the director, if the outer source is the VIP"},
-				Prevent: "The VIP as /32 on lo, on the director. Test from a client, never from the director.",
+				Where:  inRouting,
+				Means:  "The packet's source is an address of this host itself, or one that can't be a source. If source and destination are the VIP, the director itself has sent it: a connection from the director to its VIP can't work in tunnel mode, and is no test of the service.",
+				Kernel: "ip_rcv_finish_core, since 6.13 IP_LOCAL_SOURCE, IP_INVALID_SOURCE or IP_LOCALNET, before that NOT_SPECIFIED.",
+				Confirm: []Line{
+					{Command: "ip -4 addr show to SOURCE", Says: "the device that has it", Shows: `inet SOURCE/`},
+					{Command: "ip route get VIP from SOURCE iif tunl0", Says: "Invalid argument, which newer kernels say of rp_filter, too", Shows: `Invalid argument`, Fails: true},
+				},
+				Fix: []Line{
+					{Command: "ip addr del SOURCE/PREFIX dev DEVICE"},
+					{Command: "ip route replace RIP via GATEWAY src DIRECTOR", On: atDirector, Says: "or, if the outer source is the VIP", Lab: "martian-outer-vip"},
+				},
+				Prevent: "Put the VIP on the director's lo, as /32. Test from a client, never from the director.",
 			},
 		},
 		{
@@ -44,12 +50,20 @@ func routingRows() []row {
 				return finding{summary: fmt.Sprintf("the reverse-path filter of %s drops packets from %s", s.Dev, s.src())}
 			},
 			doc: Doc{
-				Where:   inRouting,
-				Means:   "The reverse-path filter drops the packet: the way back to its source leads out of another device, or there is none.",
-				Kernel:  "ip_rcv_finish_core, IP_RPFILTER. What counts is max(conf.all, conf.DEVICE); conf.default does nothing for devices that are there. Connections that were there before survive (early demux).",
-				Confirm: []string{"sysctl net.ipv4.conf.all.rp_filter net.ipv4.conf.tunl0.rp_filter", "ip route get CLIENT  # another device than tunl0", "nstat -az TcpExtIPReversePathFilter"},
-				Fix:     []string{"sysctl -w net.ipv4.conf.tunl0.rp_filter=2  # loose; tunl0 must have an IPv4 address", "sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.tunl0.rp_filter=0  # or off: the greater of the two counts"},
-				Prevent: "/etc/sysctl.d/: net.ipv4.conf.all.rp_filter=0, net.ipv4.conf.tunl0.rp_filter=2 (or 0), and 1 on the devices that face the outside. A device takes net.ipv4.conf.default.rp_filter when it is made: a tunl0 that comes later has that, unless ipip is loaded before (/etc/modules-load.d/).",
+				Where:  inRouting,
+				Means:  "The reverse-path filter drops the packet: the way back to its source leaves by another device, or there is none.",
+				Kernel: "ip_rcv_finish_core, IP_RPFILTER. What counts is max(conf.all, conf.DEVICE); conf.default does nothing for devices that are there. Connections that were there before survive (early demux).",
+				Confirm: []Line{
+					{Command: "sysctl net.ipv4.conf.all.rp_filter net.ipv4.conf.tunl0.rp_filter", Says: "the greater counts: 1 is strict, 2 is loose", Shows: `rp_filter = [12]`},
+					{Command: "ip route get CLIENT", Says: "another device than tunl0", Shows: `dev eth0`},
+					{Command: "ip route get VIP from CLIENT iif tunl0", Says: "Invalid cross-device link; newer kernels: Invalid argument", Shows: `Invalid (cross-device link|argument)`, Fails: true},
+					{Command: "nstat -az TcpExtIPReversePathFilter", Says: "rises with each packet", Shows: `IPReversePathFilter +[1-9]`},
+				},
+				Fix: []Line{
+					{Command: "sysctl -w net.ipv4.conf.tunl0.rp_filter=2", Says: "loose; tunl0 must have an IPv4 address"},
+					{Command: "sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.tunl0.rp_filter=0", Says: "or off: the greater of the two counts"},
+				},
+				Prevent: "/etc/sysctl.d/: net.ipv4.conf.all.rp_filter=0, net.ipv4.conf.tunl0.rp_filter=2 (or 0), and 1 on the devices that face the outside. A new device takes net.ipv4.conf.default.rp_filter: load ipip before the settings are applied (/etc/modules-load.d/), or tunl0 has that.",
 			},
 		},
 		{
@@ -58,12 +72,17 @@ func routingRows() []row {
 			fits:  func(s Subject, _ *State) bool { return !s.Rejected },
 			check: sourceRouteState,
 			doc: Doc{
-				Where:   inRouting,
-				Means:   "The packet's sender has chosen its way by an IP option (source route), which this host does not allow.",
-				Kernel:  "ip_rcv_options: ip_rcv_finish_core, NOT_SPECIFIED, no ICMP.",
-				Confirm: []string{"sysctl net.ipv4.conf.all.accept_source_route net.ipv4.conf.tunl0.accept_source_route  # both count", "tcpdump -nvi tunl0 'ip[0] & 0xf > 5'"},
-				Fix:     []string{"sysctl -w net.ipv4.conf.all.accept_source_route=1"},
-				Prevent: "Hardly anybody needs such packets: find out who sends them.",
+				Where:  inRouting,
+				Means:  "The packet's sender has chosen its way by an IP option (source route), which this host does not allow.",
+				Kernel: "ip_rcv_options, in ip_rcv_finish_core, NOT_SPECIFIED, no ICMP.",
+				Confirm: []Line{
+					{Command: "sysctl net.ipv4.conf.all.accept_source_route net.ipv4.conf.tunl0.accept_source_route", Says: "both must be 1 to allow it", Shows: `= 0`},
+					{Command: "tcpdump -nvi tunl0 'ip[0] & 0xf > 5'"},
+				},
+				Fix: []Line{
+					{Command: "sysctl -w net.ipv4.conf.all.accept_source_route=1 net.ipv4.conf.tunl0.accept_source_route=1"},
+				},
+				Prevent: "Find out who sends such packets: hardly anybody needs them.",
 			},
 		},
 		{
@@ -72,12 +91,18 @@ func routingRows() []row {
 			at:    maybe(site.NoInputRoute),
 			check: rejectState,
 			doc: Doc{
-				Where:   inRouting,
-				Means:   "A route or a rule of the type blackhole, unreachable or prohibit refuses the packet.",
-				Kernel:  "ip_error, IP_INADDRERRORS with forwarding off; with forwarding on ICMP 3/1 or 3/13 for unreachable and prohibit.",
-				Confirm: []string{"ip rule", "ip route get VIP from CLIENT iif tunl0"},
-				Fix:     []string{"ip rule del pref PREF", "ip route del blackhole PREFIX table TABLE"},
-				Prevent: "Look for who made it: routing daemons make blackhole routes for what they announce.",
+				Where:  inRouting,
+				Means:  "A route or a rule of the type blackhole, unreachable or prohibit refuses the packet.",
+				Kernel: "ip_error, IP_INADDRERRORS if forwarding is off. If it is on: ICMP 3/1 for unreachable, ICMP 3/13 for prohibit.",
+				Confirm: []Line{
+					{Command: "ip rule", Says: "one before lookup local, or in place of it", Shows: `blackhole`},
+					{Command: "ip route get VIP from CLIENT iif tunl0", Says: "an error; rp_filter makes one, too (explain rp-filter)", Shows: `^RTNETLINK answers: `, Fails: true},
+				},
+				Fix: []Line{
+					{Command: "ip rule del pref PREF"},
+					{Command: "ip route del TYPE VIP/PREFIX table TABLE", Says: "or, if it is a route", Lab: "prohibit-vip"},
+				},
+				Prevent: "Find who made it: routing daemons make blackhole routes for what they announce.",
 			},
 		},
 		{
@@ -86,12 +111,18 @@ func routingRows() []row {
 			at:    maybe(site.NoInputRoute),
 			check: vipState,
 			doc: Doc{
-				Where:   inRouting,
-				Means:   "The VIP is no address of this host, or on a device that is down.",
-				Kernel:  "ip_error, IP_INADDRERRORS, no ICMP, with forwarding off; with forwarding on the packet goes back to the director, in a circle.",
-				Confirm: []string{"ip route get VIP  # not local", "ip -4 addr | grep VIP"},
-				Fix:     []string{"ip addr add VIP/32 dev tunl0"},
-				Prevent: "Configure it with tunl0. It must not be on eth0, and arp_ignore=1, arp_announce=2 on all.",
+				Where:  inRouting,
+				Means:  "The VIP is no address of this host, or its device is down.",
+				Kernel: "ip_error, IP_INADDRERRORS, no ICMP, if forwarding is off. If it is on, the packet goes back to the director, in a circle.",
+				Confirm: []Line{
+					{Command: "ip -4 addr show to VIP", Says: "nothing, or a device that is down", Shows: Nothing},
+					{Command: "ip route get VIP", Says: "does not begin with local", Shows: `^(VIP|RTNETLINK)`, Fails: true},
+				},
+				Fix: []Line{
+					{Command: "ip addr add VIP/32 dev tunl0", Says: "on a real server"},
+					{Command: "ip addr add VIP/32 dev lo", Says: "or, if it is a director", Lab: "director-vip-missing"},
+				},
+				Prevent: "Configure the VIP together with tunl0, not on eth0, and set net.ipv4.conf.all.arp_ignore=1 and arp_announce=2.",
 			},
 		},
 		{

@@ -19,12 +19,17 @@ func socketRows() []row {
 			at:    []spot{{site.NoSocket, likely}}, fits: wantsSocket,
 			check: func(s Subject, st *State) *finding { return nearState(s, st, "device") },
 			doc: Doc{
-				Where:   atSocket,
-				Means:   "The service is bound to another device than the one by which the packet comes: tunl0.",
-				Kernel:  "As no-listener: the device of a decapsulated packet is the tunnel.",
-				Confirm: []string{"ss -lntu 'sport = :PORT'  # %DEVICE behind the address"},
-				Fix:     []string{"# Bind the service to no device; in a VRF: net.ipv4.tcp_l3mdev_accept=1. Bound to tunl0 it gets its packets, and its answers get lost (explain reply-into-tunnel)."},
-				Prevent: "No SO_BINDTODEVICE.",
+				Where:  atSocket,
+				Means:  "The service is bound to another device than tunl0, by which the packet comes.",
+				Kernel: "As no-listener: the device of a decapsulated packet is the tunnel.",
+				Confirm: []Line{
+					{Command: "ss -lntu 'sport = :PORT'", Says: "%DEVICE behind the address", Shows: `%eth0:PORT`},
+				},
+				Fix: []Line{
+					{Says: "Bind the service to no device. Bound to tunl0 it would get its packets, but its answers would get lost (explain reply-into-tunnel)."},
+					{Command: "sysctl -w net.ipv4.tcp_l3mdev_accept=1 net.ipv4.udp_l3mdev_accept=1", Says: "or, if tunl0 is in a VRF and the service is not", Lab: "listener-outside-vrf"},
+				},
+				Prevent: "Use no SO_BINDTODEVICE in the service.",
 			},
 		},
 		{
@@ -33,12 +38,16 @@ func socketRows() []row {
 			at:    maybe(site.NoSocket), fits: wantsSocket,
 			check: func(s Subject, st *State) *finding { return nearState(s, st, "address") },
 			doc: Doc{
-				Where:   atSocket,
-				Means:   "The service listens, but on another address than the VIP.",
-				Kernel:  "As no-listener.",
-				Confirm: []string{"ss -lntu 'sport = :PORT'  # the local address"},
-				Fix:     []string{"# Bind the service to 0.0.0.0 or to the VIP."},
-				Prevent: "A service that binds to addresses starts after they are there, or with net.ipv4.ip_nonlocal_bind=1.",
+				Where:  atSocket,
+				Means:  "The service listens, but on another address than the VIP.",
+				Kernel: "As no-listener.",
+				Confirm: []Line{
+					{Command: "ss -lntu 'sport = :PORT'", Says: "the local address", Shows: `RIP:PORT`},
+				},
+				Fix: []Line{
+					{Says: "Bind the service to 0.0.0.0 or to the VIP."},
+				},
+				Prevent: "Start a service that binds to an address after the address is there, or with net.ipv4.ip_nonlocal_bind=1.",
 			},
 		},
 		{
@@ -57,12 +66,16 @@ func socketRows() []row {
 			},
 			bare: func(s Subject) finding { return finding{summary: noListener(s)} },
 			doc: Doc{
-				Where:   atSocket,
-				Means:   "Nobody listens on the service's port.",
-				Kernel:  "tcp_v4_rcv, NO_SOCKET, and an RST; UDP: __udp4_lib_rcv (udp_rcv on 7.x) and ICMP 3/3.",
-				Confirm: []string{"ss -lntu 'sport = :PORT'"},
-				Fix:     []string{"# Start the service."},
-				Prevent: "Let the director check its real servers' health.",
+				Where:  atSocket,
+				Means:  "Nobody listens on the service's port.",
+				Kernel: "tcp_v4_rcv, NO_SOCKET, and an RST; UDP: __udp4_lib_rcv (udp_rcv on 7.x) and ICMP 3/3.",
+				Confirm: []Line{
+					{Command: "ss -Hlntu 'sport = :PORT'", Says: "nothing", Shows: Nothing},
+				},
+				Fix: []Line{
+					{Says: "Start the service."},
+				},
+				Prevent: "Let the director check the health of its real servers.",
 			},
 		},
 		{
@@ -73,12 +86,17 @@ func socketRows() []row {
 				return finding{summary: fmt.Sprintf("the queue of connections that wait for the service on port %d to accept them is full", s.port())}
 			},
 			doc: Doc{
-				Where:   atSocket,
-				Means:   "Connections that are complete wait for the service to accept them, and there is no room for more.",
-				Kernel:  "tcp_conn_request refuses the SYN, the kernel consumes it, no reason; the last ACK: tcp_v4_rcv, TCP_LISTEN_OVERFLOW on newer kernels.",
-				Confirm: []string{"ss -ltn 'sport = :PORT'  # Recv-Q above Send-Q", "nstat -az TcpExtListenOverflows"},
-				Fix:     []string{"# Find out why the program does not accept (threads, files, a hang)."},
-				Prevent: "A larger backlog in the program, and net.core.somaxconn at least as large.",
+				Where:  atSocket,
+				Means:  "Connections that are complete wait for the service to accept them, and there is no room for more.",
+				Kernel: "tcp_conn_request refuses the SYN, and the kernel consumes it, without a reason. The last ACK of a handshake: tcp_v4_rcv, TCP_LISTEN_OVERFLOW on newer kernels.",
+				Confirm: []Line{
+					{Command: "ss -ltn 'sport = :PORT'", Says: "Recv-Q above Send-Q", Shows: `LISTEN +[1-9]`},
+					{Command: "nstat -az TcpExtListenOverflows", Says: "rises", Shows: `ListenOverflows +[1-9]`},
+				},
+				Fix: []Line{
+					{Says: "Find out why the program does not accept (threads, files, a hang)."},
+				},
+				Prevent: "Use a larger backlog in the program, and a net.core.somaxconn at least as large.",
 			},
 		},
 		{
@@ -99,12 +117,18 @@ func socketRows() []row {
 				}
 			},
 			doc: Doc{
-				Where:   atSocket,
-				Means:   "Too many handshakes are not complete, and SYN cookies are off.",
-				Kernel:  "tcp_conn_request refuses the SYN, the kernel consumes it, no reason.",
-				Confirm: []string{"ss -tn state syn-recv | wc -l", "sysctl net.ipv4.tcp_syncookies", "nstat -az TcpExtTCPReqQFullDrop"},
-				Fix:     []string{"sysctl -w net.ipv4.tcp_syncookies=1"},
-				Prevent: "Leave SYN cookies on. Handshakes that never complete: replies do not reach the clients.",
+				Where:  atSocket,
+				Means:  "Too many handshakes are not complete, and SYN cookies are off.",
+				Kernel: "tcp_conn_request refuses the SYN, and the kernel consumes it, without a reason.",
+				Confirm: []Line{
+					{Command: "ss -Htn state syn-recv | wc -l", Says: "as many as the backlog", Shows: `^\s*[1-9]`},
+					{Command: "sysctl net.ipv4.tcp_syncookies", Says: "0", Shows: `= 0`},
+					{Command: "nstat -az TcpExtTCPReqQFullDrop", Says: "rises", Shows: `TCPReqQFullDrop +[1-9]`},
+				},
+				Fix: []Line{
+					{Command: "sysctl -w net.ipv4.tcp_syncookies=1"},
+				},
+				Prevent: "Leave SYN cookies on. If handshakes never complete, look for lost replies (explain reply-unanswered).",
 			},
 		},
 		{
@@ -122,12 +146,17 @@ func socketRows() []row {
 				}
 			},
 			doc: Doc{
-				Where:   atSocket,
-				Means:   "A segment belongs to no connection of the listener, and is no valid SYN cookie.",
-				Kernel:  "tcp_v4_do_rcv, TCP_FLAGS on newer kernels, and an RST.",
-				Confirm: []string{"nstat -az TcpExtSyncookiesFailed", "ipvsadm -Lnc | grep CLIENT  # on the director: did it move to another real server?"},
-				Fix:     []string{"# None here: the client begins again."},
-				Prevent: "Persistence, or connection synchronisation between directors.",
+				Where:  atSocket,
+				Means:  "A segment belongs to no connection of the listener, and is no valid SYN cookie.",
+				Kernel: "tcp_v4_do_rcv, TCP_FLAGS on newer kernels, and an RST.",
+				Confirm: []Line{
+					{Command: "nstat -az TcpExtSyncookiesFailed", Says: "rises", Shows: `SyncookiesFailed +[1-9]`},
+					{Command: "ipvsadm -Lnc | grep CLIENT", On: atDirector, Says: "did the connection move to another real server?", Fails: true},
+				},
+				Fix: []Line{
+					{Says: "Nothing here: the client begins again."},
+				},
+				Prevent: "Use persistence, or synchronise connections between directors.",
 			},
 		},
 		{
@@ -136,12 +165,17 @@ func socketRows() []row {
 			check: bufferState,
 			bare:  bufferFull,
 			doc: Doc{
-				Where:   atSocket,
-				Means:   "The program does not read fast enough, and its socket's buffer is full.",
-				Kernel:  "udp_queue_rcv_one_skb, SOCKET_RCVBUFF; TCP: TCP_ZEROWINDOW, SOCKET_BACKLOG.",
-				Confirm: []string{"ss -uamn 'sport = :PORT'  # Recv-Q, and d for drops", "nstat -az UdpRcvbufErrors"},
-				Fix:     []string{"# Find out why the program does not read."},
-				Prevent: "SO_RCVBUF in the program and net.core.rmem_max for bursts.",
+				Where:  atSocket,
+				Means:  "The program does not read fast enough, and its socket's buffer is full.",
+				Kernel: "udp_queue_rcv_one_skb, SOCKET_RCVBUFF; TCP: TCP_ZEROWINDOW, SOCKET_BACKLOG.",
+				Confirm: []Line{
+					{Command: "ss -uamn 'sport = :PORT'", Says: "Recv-Q, and d for drops", Shows: `skmem:\(.*,d[1-9]`},
+					{Command: "nstat -az UdpRcvbufErrors", Says: "rises", Shows: `UdpRcvbufErrors +[1-9]`},
+				},
+				Fix: []Line{
+					{Says: "Find out why the program does not read."},
+				},
+				Prevent: "Set SO_RCVBUF in the program and net.core.rmem_max, for bursts.",
 			},
 		},
 		{
@@ -162,12 +196,16 @@ func socketRows() []row {
 				return finding{summary: "the segment's timestamp is older than that of what the connection had before (PAWS, RFC 7323)"}
 			},
 			doc: Doc{
-				Where:   atSocket,
-				Means:   "The segment's timestamp is older than what the connection has seen: several hosts share an address and port.",
-				Kernel:  "tcp_validate_incoming, TCP_RFC7323_PAWS; TIME_WAIT: tcp_v4_rcv.",
-				Confirm: []string{"nstat -az TcpExtPAWSEstab"},
-				Fix:     []string{"# At the clients' NAT: one timestamp offset for each connection."},
-				Prevent: "Timestamps with random offsets (net.ipv4.tcp_timestamps=1, the default).",
+				Where:  atSocket,
+				Means:  "The segment's timestamp is older than one that the connection has seen: several hosts share an address and port.",
+				Kernel: "tcp_validate_incoming, TCP_RFC7323_PAWS; TIME_WAIT: tcp_v4_rcv.",
+				Confirm: []Line{
+					{Command: "nstat -az TcpExtPAWSEstab", Says: "rises", Shows: `PAWSEstab +[1-9]`},
+				},
+				Fix: []Line{
+					{Says: "At the clients' NAT: use one timestamp offset for each connection."},
+				},
+				Prevent: "Use timestamps with random offsets (net.ipv4.tcp_timestamps=1, the default).",
 			},
 		},
 		{
@@ -177,12 +215,17 @@ func socketRows() []row {
 				return finding{summary: "the segment lies outside of what the connection expects: its client began anew, or two hosts use one address"}
 			},
 			doc: Doc{
-				Where:   atSocket,
-				Means:   "The segment lies outside of what the connection expects.",
-				Kernel:  "tcp_validate_incoming, TCP_INVALID_SEQUENCE and others; before 5.17 without an event of its own.",
-				Confirm: []string{"nstat -az TcpExtTCPChallengeACK", "ss -tn dst CLIENT"},
-				Fix:     []string{"# None here: old connections end by themselves."},
-				Prevent: "The director must not move a connection to a real server that still has an old one of the same port.",
+				Where:  atSocket,
+				Means:  "The segment lies outside of what the connection expects.",
+				Kernel: "tcp_validate_incoming, TCP_INVALID_SEQUENCE and others; before 5.17 without an event of its own.",
+				Confirm: []Line{
+					{Command: "nstat -az TcpExtTCPChallengeACK TcpExtTCPACKSkippedSeq TcpExtDelayedACKLost", Says: "one of them may rise"},
+					{Command: "ss -tn dst CLIENT", Says: "an old connection from the same port"},
+				},
+				Fix: []Line{
+					{Says: "Nothing here: old connections end by themselves."},
+				},
+				Prevent: "Keep the director from moving a connection to a real server that still has an old one of the same port.",
 			},
 		},
 	}

@@ -20,12 +20,17 @@ func tunnelRows() []row {
 			fits:  func(s Subject, _ *State) bool { return s.Tunnelled },
 			check: notLocalState,
 			doc: Doc{
-				Where:   beforeTunnel,
-				Means:   "The outer destination is none of this host's addresses: the director has a wrong address for the real server.",
-				Kernel:  "ip_error, IP_INADDRERRORS, no ICMP, with forwarding off; with forwarding on the packet is sent on.",
-				Confirm: []string{"ip route get OUTER-DESTINATION  # not local", "ipvsadm -Ln  # on the director: the address of the destination"},
-				Fix:     []string{"ipvsadm -d -t VIP:PORT -r WRONG; ipvsadm -a -t VIP:PORT -r RIP -i  # on the director"},
-				Prevent: "Take the addresses of real servers from one source in keepalived's configuration.",
+				Where:  beforeTunnel,
+				Means:  "The outer destination is no address of this host: the director has a wrong address for the real server.",
+				Kernel: "ip_error, IP_INADDRERRORS, without an ICMP error, if forwarding is off. If it is on, the packet is sent on.",
+				Confirm: []Line{
+					{Command: "ip route get WRONG-RIP", Says: "does not begin with local", Shows: `^(WRONG-RIP|RTNETLINK)`, Fails: true},
+					{Command: "ipvsadm -Ln", On: atDirector, Says: "the addresses of the real servers", Shows: `-> WRONG-RIP:`},
+				},
+				Fix: []Line{
+					{Command: "ipvsadm -d -t VIP:PORT -r WRONG-RIP:PORT; ipvsadm -a -t VIP:PORT -r RIP:PORT -i", On: atDirector},
+				},
+				Prevent: "Keep the addresses of real servers in one place, from which keepalived's configuration is made.",
 			},
 		},
 		{
@@ -37,13 +42,18 @@ func tunnelRows() []row {
 			check: moduleState,
 			bare:  func(Subject) finding { return finding{summary: "no kernel module takes IPIP packets"} },
 			doc: Doc{
-				Where:   beforeTunnel,
-				Means:   "The kernel module ipip is not loaded: nobody takes IPIP packets.",
-				Kernel:  "ip_local_deliver_finish, IP_NOPROTO, ICMP 3/2; where sit or another module keeps tunnel4 loaded: tunnel4_rcv, ICMP 3/3.",
-				Confirm: []string{"lsmod | grep ipip  # nothing", "ip link show type ipip  # nothing"},
-				Fix: []string{
-					"modprobe ipip", "ip link set tunl0 up", "ip addr add VIP/32 dev tunl0",
-					"# where net.core.fb_tunnels_only_for_init_net keeps tunl0 out of this network namespace: make a device (explain tunnel-wrong-namespace)",
+				Where:  beforeTunnel,
+				Means:  "The kernel module ipip is not loaded: nothing takes IPIP packets.",
+				Kernel: "ip_local_deliver_finish, IP_NOPROTO, ICMP 3/2. Where sit or another module keeps tunnel4 loaded: tunnel4_rcv, ICMP 3/3.",
+				Confirm: []Line{
+					{Command: "lsmod | grep ipip", Says: "nothing", Shows: Nothing, Fails: true},
+					{Command: "ip link show type ipip", Says: "nothing", Shows: Nothing},
+				},
+				Fix: []Line{
+					{Command: "modprobe ipip"},
+					{Command: "ip link set tunl0 up"},
+					{Command: "ip addr add VIP/32 dev tunl0"},
+					{Says: "where net.core.fb_tunnels_only_for_init_net keeps tunl0 out of this network namespace: make a device (explain tunnel-wrong-namespace)"},
 				},
 				Prevent: "echo ipip > /etc/modules-load.d/ipip.conf",
 			},
@@ -64,18 +74,20 @@ func tunnelRows() []row {
 			asked: outerSide,
 			at:    maybe(site.NoTunnel, site.NoTunnelUnsaid), fits: asksTunnel4, check: mismatchState,
 			doc: Doc{
-				Where:   beforeTunnel,
-				Means:   "Tunnels are there, but none for these two outer addresses.",
-				Kernel:  "tunnel4_rcv, NOT_SPECIFIED, ICMP 3/3. Of those that are up ip_tunnel_lookup asks first the tunnels for both addresses, then for the remote one, the local one, none. With tunl0 up it takes what no other tunnel does, and rp_filter of tunl0 counts.",
-				Confirm: []string{"ip -d link show type ipip  # local and remote"},
-				Fix: []string{
-					"ip tunnel change TUNNEL mode ipip remote DIRECTOR local RIP",
-					"# or, for any director, make it anew (a tunnel with a remote can't be changed to one without) and give it the VIP again:",
-					"ip link del TUNNEL; ip link add TUNNEL type ipip local RIP; ip link set TUNNEL up; ip addr add VIP/32 dev TUNNEL",
-					"# or let tunl0 take what no other tunnel does:",
-					"ip link set tunl0 up",
+				Where:  beforeTunnel,
+				Means:  "There are tunnels, but none for these two outer addresses.",
+				Kernel: "tunnel4_rcv, NOT_SPECIFIED, ICMP 3/3. ip_tunnel_lookup asks the tunnels that are up: first those with both addresses, then those with the remote one, then those with the local one, then those with none. tunl0, if it is up, takes what no other tunnel does; then rp_filter of tunl0 counts.",
+				Confirm: []Line{
+					{Command: "ip -d link show type ipip", Says: "remote and local of those that are UP", Shows: `TUNNEL@[\s\S]* remote \S+ local `},
 				},
-				Prevent: "A tunnel without a remote, if there are several directors.",
+				Fix: []Line{
+					{Command: "ip tunnel change TUNNEL mode ipip remote DIRECTOR local RIP"},
+					{Says: "or, for any director: make it anew, because a tunnel with a remote can't be changed to one without, and give it the VIP again"},
+					{Command: "ip link del TUNNEL; ip link add TUNNEL type ipip local RIP; ip link set TUNNEL up; ip addr add VIP/32 dev TUNNEL"},
+					{Says: "or let tunl0 take what no other tunnel does"},
+					{Command: "ip link set tunl0 up"},
+				},
+				Prevent: "Give a tunnel no remote if there are several directors.",
 			},
 		},
 		{
@@ -83,11 +95,15 @@ func tunnelRows() []row {
 			asked: outerSide,
 			at:    maybe(site.NoTunnel, site.NoTunnelUnsaid), fits: asksTunnel4, check: downState,
 			doc: Doc{
-				Where:   beforeTunnel,
-				Means:   "The tunnel's device is down: no tunnel takes the packet.",
-				Kernel:  "tunnel4_rcv, NOT_SPECIFIED, ICMP 3/3: the client sees a refused connection, as if nobody listened.",
-				Confirm: []string{"ip link show tunl0  # no UP between the angle brackets; a tunnel of its own for this director: that one"},
-				Fix:     []string{"ip link set tunl0 up"},
+				Where:  beforeTunnel,
+				Means:  "The tunnel's device is down: no tunnel takes the packet.",
+				Kernel: "tunnel4_rcv, NOT_SPECIFIED, ICMP 3/3: the client's connection is refused, as if nobody listened.",
+				Confirm: []Line{
+					{Command: "ip link show tunl0", Says: "no UP between the angle brackets; if this director has a tunnel of its own, look at that", Shows: `tunl0@NONE: <NOARP>`},
+				},
+				Fix: []Line{
+					{Command: "ip link set tunl0 up"},
+				},
 				Prevent: "Bring it up where the VIP is configured (networkd, ifupdown), not by hand.",
 			},
 		},
@@ -109,12 +125,19 @@ func tunnelRows() []row {
 				}
 			},
 			doc: Doc{
-				Where:   beforeTunnel,
-				Means:   "The tunnel's device is in another network namespace: the inner packet goes on there, without the VIP; or the packet's own namespace has none.",
-				Kernel:  "Decapsulated, then ip_error in the other namespace; without a device tunnel4_rcv, NOT_SPECIFIED, ICMP 3/3.",
-				Confirm: []string{"ip -d link show type ipip  # in each namespace: link-netnsid, or nothing", "sysctl net.core.fb_tunnels_only_for_init_net  # in the first namespace; 1: tunl0 is in that one alone, 2: nowhere"},
-				Fix:     []string{"ip link add lvs0 type ipip local RIP; ip link set lvs0 up; ip addr add VIP/32 dev lvs0  # in the namespace in which the service runs"},
-				Prevent: "net.core.fb_tunnels_only_for_init_net decides, when a namespace is made or ipip is loaded, where tunl0 exists: a device of one's own does not depend on it.",
+				Where:  beforeTunnel,
+				Means:  "The tunnel's device is in another network namespace, and the inner packet goes on there, without the VIP; or the packet's own namespace has no tunnel.",
+				Kernel: "With a device: decapsulated, then ip_error in the other namespace. Without one: tunnel4_rcv, NOT_SPECIFIED, ICMP 3/3.",
+				Confirm: []Line{
+					{Command: "ip -d link show type ipip", Says: "link-netnsid: it belongs to another namespace; nothing: this one has none", Shows: `link-netnsid`},
+					{Command: "sysctl net.core.fb_tunnels_only_for_init_net", On: atFirst, Says: "1: tunl0 is there alone; 2: nowhere", Shows: `= [12]`, Lab: "tunnel-first-namespace"},
+				},
+				Fix: []Line{
+					{Command: "ip link set TUNNEL netns NETNS; ip -n NETNS link set TUNNEL up; ip -n NETNS addr add VIP/32 dev TUNNEL"},
+					{Says: "or make one where the service is; two that agree in their addresses can't be there"},
+					{Command: "ip link add lvs0 type ipip local RIP; ip link set lvs0 up; ip addr add VIP/32 dev lvs0", On: atService, Lab: "tunnel-first-namespace"},
+				},
+				Prevent: "Make a device of your own: where tunl0 exists is decided by net.core.fb_tunnels_only_for_init_net when a namespace is made or ipip is loaded.",
 			},
 		},
 		{
@@ -131,12 +154,17 @@ func tunnelRows() []row {
 				return finding{summary: "the outer header says that the packet met congestion (CE), and the inner one that its sender takes no word of that (Not-ECT): IPVS makes no such packet; what marks it on the way from the director must leave packets alone that are Not-ECT (RFC 3168)"}
 			},
 			doc: Doc{
-				Where:   beforeTunnel,
-				Means:   "The outer header says that the packet met congestion (CE), and the inner one that its sender takes no word of that (Not-ECT).",
-				Kernel:  "ip_tunnel_rcv (IP_ECN_decapsulate, RFC 6040), NOT_SPECIFIED, no ICMP; rx_frame_errors of the tunnel's device.",
-				Confirm: []string{"ip -s -s link show tunl0  # frame errors", "tcpdump -nvi eth0 proto 4  # tos 0x3 outside, 0x0 inside"},
-				Fix:     []string{"# Between director and real server: whoever sets CE must leave packets alone that are Not-ECT (RFC 3168)."},
-				Prevent: "IPVS copies the field from the inner header to the outer one: nothing else may write it but for ECT.",
+				Where:  beforeTunnel,
+				Means:  "The outer header says that the packet met congestion (CE), although the inner header says that its sender does not take part (Not-ECT).",
+				Kernel: "ip_tunnel_rcv (IP_ECN_decapsulate, RFC 6040), NOT_SPECIFIED, no ICMP; it counts as a frame error of the tunnel's device.",
+				Confirm: []Line{
+					{Command: "ip -s -s link show tunl0", Says: "RX errors: frame", Shows: `RX errors:\s+length\s+crc\s+frame.*\n\s*\d+\s+\d+\s+[1-9]`},
+					{Command: "tcpdump -nvi eth0 ip proto 4", Says: "tos 0x3 outside, 0x0 inside"},
+				},
+				Fix: []Line{
+					{Says: "Find what sets CE between director and real server: it must leave Not-ECT packets alone (RFC 3168)."},
+				},
+				Prevent: "Let nothing write the field but for ECT packets: IPVS copies it from the inner header to the outer one.",
 			},
 		},
 		{
@@ -146,21 +174,26 @@ func tunnelRows() []row {
 			fits:  func(s Subject, _ *State) bool { return s.Tunnelled && s.outerProto() == protoGRE },
 			check: greState, bare: otherTunnel,
 			doc: Doc{
-				Where:   beforeTunnel,
-				Means:   "What takes the packet wants another kind than IPv4 in IPv4: a tunnel in the mode mplsip, or one of IPsec (vti), which is asked before ipip; or the director sends by GRE or GUE, and nothing here takes that.",
-				Kernel:  "ipip_tunnel_rcv, NOT_SPECIFIED, no ICMP, no counter; vti: xfrm_input, no ICMP, XfrmInNoStates; GRE: ip_local_deliver_finish, IP_NOPROTO, ICMP 3/2, or gre_rcv; GUE: __udp4_lib_rcv, NO_SOCKET, ICMP 3/3.",
-				Confirm: []string{"ip -d link show TUNNEL  # mode", "ip -d link show type vti  # up, and for any address, or for these", "ip fou show  # the ports of GUE", "ipvsadm -Ln --tun-info  # on the director"},
-				Fix: []string{
-					"# The mode of a tunnel that is there can't be changed; its addresses go with it, so the VIP is given again:",
-					"ip link del TUNNEL; ip link add TUNNEL type ipip local RIP; ip link set TUNNEL up; ip addr add VIP/32 dev TUNNEL",
-					"# or, if a tunnel of IPsec takes the packets that nobody uses:",
-					"ip link set ip_vti0 down",
-					"# or, if the director sends by GUE: the port that ipvsadm -Ln --tun-info shows (6080); tunl0 takes what is inside",
-					"modprobe fou; ip fou add port 6080 gue; ip link set tunl0 up",
-					"# or, if the director sends by GRE or GUE, and should not:",
-					"ipvsadm -e -t VIP:PORT -r RIP:PORT -i --tun-type ipip  # on the director",
+				Where:  beforeTunnel,
+				Means:  "What takes the packet wants something else than IPv4 in IPv4: a tunnel in the mode mplsip, or a tunnel of IPsec (vti), which is asked before ipip. Or the director sends by GRE or GUE, and nothing here takes that.",
+				Kernel: "ipip_tunnel_rcv, NOT_SPECIFIED, no ICMP, no counter. vti: xfrm_input, no ICMP, XfrmInNoStates. GRE: ip_local_deliver_finish, IP_NOPROTO, ICMP 3/2, or gre_rcv. GUE: __udp4_lib_rcv, NO_SOCKET, ICMP 3/3.",
+				Confirm: []Line{
+					{Command: "ip -d link show TUNNEL", Says: "the mode, behind ipip", Shows: `mpls`},
+					{Command: "ip -d link show type vti", Says: "UP, with these addresses or any", Shows: `<[A-Z,_]*UP`, Lab: "tunnel-vti"},
+					{Command: "ip fou show", Says: "the ports of GUE: not the director's, or none", Fails: true, Lab: "tunnel-gue"},
+					{Command: "ipvsadm -Ln --tun-info", On: atDirector, Says: "gre or gue", Shows: `g[ru]e`, Lab: "tunnel-gre"},
 				},
-				Prevent: "Leave the mode out when the tunnel is made: ipip is the default. ipvsadm -e without --tun-type makes a destination one of ipip again.",
+				Fix: []Line{
+					{Says: "The mode of a tunnel can't be changed. Make it anew, and give it its addresses again."},
+					{Command: "ip link del TUNNEL; ip link add TUNNEL type ipip local RIP; ip link set TUNNEL up; ip addr add VIP/32 dev TUNNEL"},
+					{Says: "or, if a tunnel of IPsec that nobody uses takes the packets"},
+					{Command: "ip link set ip_vti0 down", Lab: "tunnel-vti"},
+					{Says: "or, if the director is to send by GUE: the port that ipvsadm -Ln --tun-info shows; tunl0 takes what is inside"},
+					{Command: "modprobe fou; ip fou add port 6080 gue; ip link set tunl0 up", Lab: "tunnel-gue"},
+					{Says: "or, if the director is not to send by GRE or GUE"},
+					{Command: "ipvsadm -e -t VIP:PORT -r RIP:PORT -i --tun-type ipip", On: atDirector, Lab: "tunnel-gre"},
+				},
+				Prevent: "Leave the mode out when you make the tunnel: ipip is the default. Name --tun-type in every ipvsadm -e: without it the destination is one of ipip again.",
 			},
 		},
 		{
