@@ -1,6 +1,9 @@
 package host
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // Only is the state with the named parts alone: whoever reads it can't say anything of another. The parts themselves
 // are not copied. Conntrack, sockets and counters keep what says how they were read.
@@ -18,6 +21,9 @@ func (s *Snapshot) Only(parts ...Part) *Snapshot {
 	}
 	return own
 }
+
+// Parts are all parts that can be read, or not.
+func Parts() []Part { return slices.Sorted(maps.Keys(takes)) }
 
 // takes copies each part from one state to another.
 var takes = map[Part]func(to, from *Snapshot){

@@ -281,6 +281,8 @@ type Socket struct {
 	// none; where sockets were read coarsely Device says nothing.
 	Device  uint32 `json:"device,omitempty"`
 	Unbound bool   `json:"unbound,omitempty"`
+	// Told is the device as the socket itself says it (SO_BINDTOIFINDEX), also where sockets were read coarsely.
+	Told uint32 `json:"told_device,omitempty"`
 	// RecvQueue and SendQueue: of a listener the length and the limit of its accept queue, else bytes.
 	RecvQueue uint32 `json:"recv_queue"`
 	SendQueue uint32 `json:"send_queue"`
@@ -301,6 +303,9 @@ type Socket struct {
 	// Owners are the processes that have it open, as far as they could be read.
 	Owners []Process `json:"owners,omitempty"`
 }
+
+// Asked reports whether the socket itself was asked for its options.
+func (s Socket) Asked() bool { return s.Unbound || s.Told != 0 }
 
 // Process is one that has a socket open.
 type Process struct {

@@ -34,7 +34,7 @@ func askOptions(s *host.Socket, pid, fd int) {
 		s.Mark, s.TOS, s.Untold = uint32(mark), uint8(tos), false
 	}
 	if device, err := unix.GetsockoptInt(borrowed, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX); err == nil {
-		s.Unbound = device == 0
+		s.Unbound, s.Told = device == 0, uint32(device)
 	}
 	s.Filter = hasFilter(borrowed)
 }

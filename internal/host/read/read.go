@@ -27,6 +27,8 @@ type Options struct {
 	VIPs   []netip.Addr
 	Ports  []uint16
 	Client netip.Prefix
+	// PartTime is what a part may take, 0: all the time that there is.
+	PartTime time.Duration
 }
 
 // reader reads one namespace, on a thread that is in it.
@@ -103,12 +105,25 @@ func (r *reader) read(parts []part) {
 	for _, p := range parts {
 		err := r.ctx.Err()
 		if err == nil {
-			err = p.read(r)
+			err = r.part(p)
 		}
 		if err != nil {
 			r.s.Unread = append(r.s.Unread, host.Unread{Part: p.name, Why: plain(err)})
 		}
 	}
+}
+
+// part reads one, in the time that it may take.
+func (r *reader) part(p part) error {
+	if r.options.PartTime == 0 {
+		return p.read(r)
+	}
+	whole := r.ctx
+	defer func() { r.ctx = whole }()
+	ctx, cancel := context.WithTimeout(whole, r.options.PartTime)
+	defer cancel()
+	r.ctx = ctx
+	return p.read(r)
 }
 
 // plain is an error in a few words.
@@ -272,6 +287,10 @@ func (n Namespace) enter(f func() error) error {
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(handle), &stat); err != nil || uint32(stat.Ino) != n.inode {
 		return errors.New("the namespace has gone")
+	}
+	var own unix.Stat_t // to enter it anew would need CAP_SYS_ADMIN
+	if unix.Stat("/proc/thread-self/ns/net", &own) == nil && own.Ino == stat.Ino {
+		return f()
 	}
 	if err := netns.Set(handle); err != nil {
 		return fmt.Errorf("enter namespace: %w", err)
