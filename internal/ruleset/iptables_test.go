@@ -92,6 +92,17 @@ func TestIPTablesDecide(t *testing.T) {
 	}
 }
 
+func TestAPacketThatAProgramGetsIsStolen(t *testing.T) {
+	for rule, stolen := range map[string]bool{
+		"-p tcp -j NFQUEUE --queue-num 5": true, "-m limit --limit 1/sec -j NFQUEUE --queue-num 5": true,
+		"-p udp -j NFQUEUE --queue-num 5": false, "-p tcp -j ACCEPT": false,
+	} {
+		if o := Of(saved("ACCEPT", rule)).Evaluate(tracked(New)); o.Stolen != stolen {
+			t.Errorf("%s: stolen is %v", rule, o.Stolen)
+		}
+	}
+}
+
 func TestRawExemptsFromTracking(t *testing.T) {
 	s := saved("ACCEPT", "-m conntrack --ctstate UNTRACKED -j DROP")
 	s.IPTables = append(s.IPTables, host.IPTables{Backend: "iptables-legacy", Table: "raw", Chains: []host.IPTablesChain{

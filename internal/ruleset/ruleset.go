@@ -76,6 +76,8 @@ type Outcome struct {
 	Unread []host.Part
 	// Tracked: a rule was asked that looks at the packet's state in connection tracking.
 	Tracked bool
+	// Stolen: a rule hands the packet, or may, to a program (NF_QUEUE) or to another part of the kernel.
+	Stolen bool
 	// Against: the kernel was seen using the Candidates, by whose text they do not drop the packet. Gone: the rule
 	// that it used is not in the ruleset. See [Outcome.Confirm].
 	Against, Gone bool
@@ -131,7 +133,7 @@ func (r *Ruleset) evaluate(p Packet, state CT) Outcome {
 func together(all []Outcome) (o Outcome) {
 	sure := true
 	for _, one := range all {
-		o.Tracked = o.Tracked || one.Tracked
+		o.Tracked, o.Stolen = o.Tracked || one.Tracked, o.Stolen || one.Stolen
 		sure = sure && one.Rule != nil && one.Rule.Same(*all[0].Rule)
 		found := one.Candidates
 		if one.Rule != nil {
@@ -171,6 +173,8 @@ type evaluation struct {
 	// through: the packet is known to have come through this hook, so nothing in it has dropped it.
 	through bool
 	found   []found
+	// stolen: a rule of the packet's own hook hands it to somebody else.
+	stolen bool
 	// exits counts the ways out of a chain that may have been taken, stopped those of them that lead to no other chain.
 	exits, stopped int
 	accepted       match
@@ -192,7 +196,7 @@ type found struct {
 }
 
 func (e *evaluation) outcome() Outcome {
-	o := Outcome{Tracked: e.asked}
+	o := Outcome{Tracked: e.asked, Stolen: e.stolen}
 	if len(e.found) == 1 && e.found[0].how == yes {
 		o.Rule = &e.found[0].rule
 		return o

@@ -39,6 +39,7 @@ func (e *evaluation) follow(v verdict, reach, hit match) (next, back match) {
 	case drops:
 		e.drop(v.rule, m)
 	case steals:
+		e.stolen = e.stolen || !e.through
 		e.exits++
 		e.stopped++
 	case returns:
