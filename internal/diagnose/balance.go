@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"ipiptrace/internal/command"
@@ -18,7 +19,7 @@ func balanceRows() []row {
 	return []row{
 		{
 			code: "ipvs-defence", stage: forwarding, needs: needs,
-			at: maybe(site.IPVS, site.InputHook), fits: turnedAway, check: defenceState,
+			at: maybe(site.IPVS, site.InputHook), fits: turnedAway, check: defenceState, doubted: directorSide,
 			doc: Doc{
 				Where:  onDirector,
 				Means:  "The director turns new connections away on purpose, as a defence against floods (drop_packet).",
@@ -35,7 +36,7 @@ func balanceRows() []row {
 		},
 		{
 			code: "ipvs-port-reuse", stage: forwarding, needs: needs,
-			at: []spot{{site.IPVS, likely}, {site.InputHook, likely}}, fits: reused, check: reuseState,
+			at: []spot{{site.IPVS, likely}, {site.InputHook, likely}}, fits: reused, check: reuseState, doubted: directorSide,
 			doc: Doc{
 				Where:  onDirector,
 				Means:  "The client uses a port again whose last connection the director has not forgotten, and connection tracking makes it drop the first packet.",
@@ -76,7 +77,38 @@ func balanceRows() []row {
 			fits:  func(s Subject, _ *State) bool { return s.Plain != "" && s.begins() && !s.Tunnelled },
 			check: wrongMethodState, bare: wrongMethod,
 		},
+		{
+			code: "ipvs-wrong-method", stage: forwarding, needs: []host.Part{host.PartIPVS, host.PartAddrs},
+			doubted: directorSide, fits: isDirected, check: plainState,
+		},
 	}
+}
+
+// plainState: real servers of the service get their packets without an outer header.
+func plainState(s Subject, st *State) *finding {
+	v := st.virtual(s)
+	if v == nil {
+		return nil
+	}
+	var f *finding
+	for _, d := range v.Destinations {
+		owned := slices.ContainsFunc(st.Addrs, func(a host.Addr) bool { return a.Prefix.Addr() == d.Addr.Addr() })
+		if d.Method != "masq" && d.Method != "route" || owned {
+			continue
+		}
+		if f == nil {
+			f = &finding{summary: fmt.Sprintf("the director sends to the real server %s without IPIP (%s, not Tunnel)", d.Addr, methodName[d.Method])}
+		}
+		f.evidence = append(f.evidence, by(host.PartIPVS, "ipvsadm -Ln: %s -> %s %s", v.Addr, d.Addr, methodName[d.Method]))
+		fix, mend := retunnel(*v, d)
+		f.fix = f.fix.And(fix)
+		if f.mend == nil {
+			f.mend = mend
+		} else {
+			f.mend = together(f.mend, mend)
+		}
+	}
+	return f
 }
 
 // wrongMethodState: the director's state is not this one.

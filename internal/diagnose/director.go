@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"slices"
 
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
@@ -16,7 +17,7 @@ func directorRows() []row {
 	return []row{
 		{
 			code: "ipvs-destination-removed", stage: forwarding, needs: ipvs, looks: []host.Part{host.PartSysctls},
-			at: maybe(site.IPVS, site.InputHook), fits: isDirected, check: removedState,
+			at: maybe(site.IPVS, site.InputHook), fits: isDirected, check: removedState, doubted: directorSide,
 			doc: Doc{
 				Where:  onDirector,
 				Means:  "The connection's real server was removed from the service.",
@@ -138,6 +139,12 @@ func directorRows() []row {
 				},
 				Prevent: "On directors that are real servers, too: net.ipv4.vs.backup_only=1 and a backup's sync daemon (ipvsadm --start-daemon backup). net.ipv4.vs.ignore_tunneled does not help: decapsulation takes its mark from an IPIP packet.",
 			},
+		},
+		{
+			code: "ipvs-loop", stage: routing, needs: []host.Part{host.PartIPVS, host.PartAddrs, host.PartLinks, host.PartSysctls}, looks: lookups,
+			doubted: innerSide,
+			fits:    func(s Subject, st *State) bool { return s.Outer != nil && st.isDirector() && st.behindTunnel(s) },
+			check:   loopsState,
 		},
 		{
 			code: "ipvs-no-route", stage: forwarding, needs: append([]host.Part{host.PartIPVS}, lookups...), looks: []host.Part{host.PartSysctls},
@@ -336,9 +343,37 @@ func loopState(s Subject, st *State) *finding {
 	return f
 }
 
+// loopsState: what comes out of the tunnel of a real server is taken by its own IPVS, which may send it to another host.
+func loopsState(s Subject, st *State) *finding {
+	v := st.virtual(s)
+	if on, _ := st.Sysctl(backupOnly); v == nil || on != 0 {
+		return nil
+	}
+	home, away := 0, 0
+	for _, d := range v.Destinations {
+		switch {
+		case lacks(v, d) != available:
+		case d.Method == "local" || st.Owns(d.Addr.Addr()):
+			home++
+		default:
+			away++
+		}
+	}
+	if away == 0 {
+		return nil
+	}
+	f := loopState(s, st)
+	f.doubtful = home > 0
+	return f
+}
+
 func noServiceState(s Subject, st *State) *finding {
 	if st.IPVS == nil || s.proto() == "" || st.virtual(s) != nil {
 		return nil
+	}
+	marked := slices.ContainsFunc(st.IPVS.Services, func(v host.Service) bool { return v.Mark != 0 })
+	if s.Supposed && marked && !st.unmarked() {
+		return &finding{undecided: "ipvs: a service is for packets with a firewall mark, and what marks this one is not followed"}
 	}
 	if f := markedState(s, st); f != nil {
 		return f

@@ -66,23 +66,6 @@ func noRows() []row {
 			},
 		},
 		{
-			code: "vip-arp-conflict",
-			doc: Doc{
-				Where:  onHost,
-				Means:  "Packets for the VIP come without a tunnel: this host has answered ARP for the VIP in the director's place.",
-				Kernel: "No drop: the packets are delivered, and the director does not know of them.",
-				Confirm: []Line{
-					{Command: "sysctl net.ipv4.conf.all.arp_ignore net.ipv4.conf.eth0.arp_ignore", Says: "the greater counts", Shows: `all.arp_ignore = 0`},
-					{Command: "arping -D -I eth0 VIP", On: "on another host", Says: "whose Ethernet address answers"},
-				},
-				Fix: []Line{
-					{Command: "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2"},
-					{Command: "ip neigh flush to VIP", On: atRouter},
-				},
-				Prevent: "Apply the two settings in /etc/sysctl.d/ before the VIP is added. They do not help if the VIP is on eth0 itself.",
-			},
-		},
-		{
 			code: unknown,
 			doc: Doc{
 				Where:  nothingKnown,

@@ -17,7 +17,7 @@ import (
 const unknown = "unknown"
 
 // rows are all causes.
-var rows = slices.Concat(linkRows(), tunnelRows(), routingRows(), natRows(), filterRows(), optionRows(), socketRows(), packetRows(), replyRows(), directorRows(), persistenceRows(), balanceRows())
+var rows = slices.Concat(linkRows(), arpRows(), tunnelRows(), routingRows(), natRows(), filterRows(), optionRows(), socketRows(), packetRows(), replyRows(), directorRows(), persistenceRows(), balanceRows())
 
 // named is a row that a packet may have ended by, with what is said of it.
 type named struct {

@@ -57,16 +57,18 @@ func filterRows() []row {
 		},
 		{
 			code: "conntrack-full", stage: filter, needs: []host.Part{host.PartConntrack},
-			at: maybe(site.Hook),
-			check: func(_ Subject, st *State) *finding {
+			at: maybe(site.Hook), doubted: outerSide,
+			check: func(s Subject, st *State) *finding {
 				c := st.Conntrack
-				if c == nil || c.Max == 0 || c.Drop == 0 || c.Count < c.Max {
+				if c == nil || c.Max == 0 || c.Drop == 0 && !s.Supposed || c.Count < c.Max {
 					return nil
 				}
 				return &finding{
 					summary:  fmt.Sprintf("the table of tracked connections is full: %d of %d", c.Count, c.Max),
 					evidence: []evidence{by(host.PartConntrack, "net.netfilter.nf_conntrack_count = %d", c.Count), by(host.PartConntrack, "net.netfilter.nf_conntrack_max = %d", c.Max), by(host.PartConntrack, "/proc/net/stat/nf_conntrack: %d dropped", c.Drop)},
 					fix:      command.Of("nsenter -t 1 -n sysctl -w net.netfilter.nf_conntrack_max=%", command.Number(max(2*c.Max, c.Count+65536))),
+					// The kernel may find an entry that it can do without (early_drop).
+					doubtful: c.Drop == 0,
 					mend: func(st *State) {
 						st.whole.Conntrack = &host.Conntrack{Count: c.Count, Max: max(2*c.Max, c.Count+65536), Drop: c.Drop, Conns: c.Conns, MoreConns: c.MoreConns}
 					},
@@ -87,8 +89,10 @@ func filterRows() []row {
 			},
 		},
 		{
-			code: "queue-drop", stage: filter,
-			at: sure(site.Queue),
+			code: "queue-drop", stage: filter, minds: rules, looks: looks,
+			doubted: outerSide | innerSide | replySide,
+			at:      sure(site.Queue),
+			check:   stolenState,
 			bare: func(Subject) finding {
 				return finding{summary: "a rule sends the packet to NF_QUEUE, and no program takes it from there: start the program, or let the rule bypass it (queue bypass)"}
 			},
@@ -148,9 +152,10 @@ func filterRows() []row {
 		},
 		{
 			code: "cgroup-drop", stage: filter, needs: []host.Part{host.PartCgroups},
-			at:    append(sure(site.CgroupEgress), spot{site.SocketFilter, likely}, spot{site.SocketFilterUnsaid, likely}, spot{site.SocketUnsaid, likely}),
-			check: cgroupState,
-			bare:  func(Subject) finding { return finding{summary: "a program at a cgroup drops what leaves"} },
+			doubted: innerSide | replySide,
+			at:      append(sure(site.CgroupEgress), spot{site.SocketFilter, likely}, spot{site.SocketFilterUnsaid, likely}, spot{site.SocketUnsaid, likely}),
+			check:   cgroupState,
+			bare:    func(Subject) finding { return finding{summary: "a program at a cgroup drops what leaves"} },
 			doc: Doc{
 				Where:  inFilters,
 				Means:  "A BPF program at a cgroup drops what the cgroup's processes receive or send.",
@@ -196,6 +201,20 @@ func filterRows() []row {
 			at:    []spot{{site.SocketFilter, likely}},
 			check: securityState,
 		},
+	}
+}
+
+// stolenState: a rule hands the packet to a program; whether one is there is not read.
+func stolenState(s Subject, st *State) *finding {
+	if s.Hook == "" || !s.Supposed {
+		return nil
+	}
+	if _, o := st.filtered(); !o.Stolen {
+		return nil
+	}
+	return &finding{
+		consistent: true, doubtful: true,
+		summary: fmt.Sprintf("a rule at the hook %s hands the packet to a program (NF_QUEUE), or to another part of the kernel, and it is not taken from there", s.Hook),
 	}
 }
 
@@ -250,7 +269,7 @@ func securityState(s Subject, st *State) *finding {
 
 func xfrmState(s Subject, st *State) *finding {
 	dir := "in"
-	if s.Reply {
+	if s.Reply || s.Tunnelled && s.Leaving {
 		dir = "out"
 	}
 	proto := s.Packet.Inner.Protocol

@@ -45,7 +45,7 @@ func filteredPacket(s Subject, h *host.Snapshot) ruleset.Packet {
 	if s.Segments > 1 {
 		p.Length = 0 // merged, or not cut yet
 	}
-	if !s.Supposed {
+	if p.CT = s.Tracked; !s.Supposed {
 		p.CT = tracking(h, p)
 	}
 	return p
@@ -90,7 +90,7 @@ func headers(p event.Packet) ruleset.Packet {
 func evaluate(s Subject, h *host.Snapshot, rules *ruleset.Ruleset) (ruleset.Packet, ruleset.Outcome) {
 	p := filteredPacket(s, h)
 	o := rules.Evaluate(p)
-	if o.Rule == nil && len(o.Candidates) == 0 && o.Tracked && p.CT != 0 {
+	if o.Rule == nil && len(o.Candidates) == 0 && o.Tracked && p.CT != 0 && !s.Supposed {
 		p.CT = 0
 		o = rules.Evaluate(p)
 		if o.Rule != nil {
@@ -132,7 +132,7 @@ func firewallState(s Subject, st *State, rejects bool) *finding {
 			evidence: slices.Concat(evidenceOf(*rule), trackedAs(p, o), s.gone(o)), fix: fix, mend: mend, rule: rule,
 			doubtful: o.Rule == nil, consistent: o.Rule == nil,
 		}
-	case rule != nil, len(o.Candidates) == 0, o.Candidates[0].Rejects != rejects, rejects && !s.Rejected:
+	case rule != nil, len(o.Candidates) == 0, o.Candidates[0].Rejects != rejects, rejects && !s.Rejected && !s.Supposed:
 		return nil
 	}
 	return &finding{

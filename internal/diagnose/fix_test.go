@@ -17,6 +17,7 @@ import (
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/journey"
 	"ipiptrace/internal/recording"
+	"ipiptrace/internal/ruleset"
 	"ipiptrace/tracer/event"
 )
 
@@ -222,6 +223,12 @@ func TestEveryRepairIsAmongThem(t *testing.T) {
 			t.Errorf("%s: %s: fix %q, want %q", what, c.Summary, typed(c), l.fix)
 		}
 		made = append(made, strings.Split(typed(c), "; ")...)
+	}
+	for _, test := range supposedStates() {
+		found, _ := test.q.Examine(test.s, ruleset.Of(test.s))
+		for _, f := range found {
+			made = append(made, strings.Split(typed(&f.Cause), "; ")...)
+		}
 	}
 	files, err := filepath.Glob("../[dr]*/*.go")
 	if err != nil {

@@ -69,6 +69,12 @@ func weigh(v host.Service, d host.Destination, weight int32) (command.Fix, func(
 	return fix, changeDestination(v, d, func(d *host.Destination) { d.Weight = weight })
 }
 
+// retunnel is `ipvsadm -e` that gives a real server the method of tunnels.
+func retunnel(v host.Service, d host.Destination) (command.Fix, func(*State)) {
+	fix := command.Of("ipvsadm -e % -r % -i -w % %", serviceName(v), command.Endpoint(d.Addr), command.Number(d.Weight), thresholds(d))
+	return fix, changeDestination(v, d, func(d *host.Destination) { d.Method, d.TunType, d.TunPort, d.TunFlags = "tunnel", "ipip", 0, 0 })
+}
+
 // relieve is `ipvsadm -e` that takes a real server's thresholds away.
 func relieve(v host.Service, d host.Destination) (command.Fix, func(*State)) {
 	fix := command.Of("ipvsadm -e % -r % % -w % -x 0", serviceName(v), command.Endpoint(d.Addr), methodFlags(d), command.Number(d.Weight))

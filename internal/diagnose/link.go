@@ -13,8 +13,9 @@ func linkRows() []row {
 	return []row{
 		{
 			code: "xdp-drop", stage: link, needs: []host.Part{host.PartLinks},
-			at:    sure(site.XDP),
-			check: xdpState,
+			doubted: outerSide,
+			at:      sure(site.XDP),
+			check:   xdpState,
 			bare: func(s Subject) finding {
 				return finding{summary: fmt.Sprintf("an XDP program on %s drops the packet", s.Dev)}
 			},
@@ -35,8 +36,9 @@ func linkRows() []row {
 		},
 		{
 			code: "tc-drop", stage: link, needs: []host.Part{host.PartFilters, host.PartLinks},
-			at:    sure(site.TCIngress, site.TCEgress),
-			check: tcState,
+			doubted: outerSide | innerSide | replySide,
+			at:      sure(site.TCIngress, site.TCEgress),
+			check:   tcState,
 			bare: func(s Subject) finding {
 				return finding{summary: fmt.Sprintf("a tc filter on %s drops the packet", s.Dev)}
 			},
@@ -68,14 +70,15 @@ func linkRows() []row {
 		},
 		{
 			code: "backlog-full", stage: link, needs: []host.Part{host.PartSysctls}, looks: []host.Part{host.PartCounters},
-			at: sure(site.Backlog),
-			check: func(_ Subject, st *State) *finding {
+			doubted: outerSide,
+			at:      sure(site.Backlog),
+			check: func(s Subject, st *State) *finding {
 				limit, ok := st.Sysctl("net/core/netdev_max_backlog")
-				if !ok {
+				if !ok || s.Supposed && limit >= fewPackets {
 					return nil
 				}
 				return &finding{
-					consistent: true, // the queue was full at that moment
+					consistent: !s.Supposed, // the queue was full at that moment
 					summary:    "the queue of packets that wait for a CPU is full",
 					evidence:   []evidence{st.says("net/core/netdev_max_backlog"), by(host.PartCounters, "/proc/net/softnet_stat: %d dropped", st.Counters["Softnet.Dropped"])},
 					fix:        command.Of("nsenter -t 1 -n sysctl -w net.core.netdev_max_backlog=%", command.Number(max(2*limit, 1000))),
@@ -130,6 +133,9 @@ func linkRows() []row {
 		},
 	}
 }
+
+// fewPackets is less than what comes in one go from any network card.
+const fewPackets = 16
 
 // macState: which address the frame had is in no state.
 func macState(s Subject, st *State) *finding {

@@ -106,6 +106,30 @@ func (st *State) unmarked() bool {
 	return true
 }
 
+// exempts reports whether a rule may keep packets from connection tracking.
+func (st *State) exempts() bool {
+	s := st.whole
+	for _, t := range s.Nft {
+		for _, c := range t.Chains {
+			if slices.ContainsFunc(c.Rules, func(r host.NftRule) bool {
+				return strings.Contains(r.Text, "notrack") || slices.ContainsFunc(r.Exprs, func(e json.RawMessage) bool { return bytes.Contains(e, []byte("notrack")) })
+			}) {
+				return true
+			}
+		}
+	}
+	for _, t := range s.IPTables {
+		for _, c := range t.Chains {
+			if slices.ContainsFunc(c.Rules, func(r host.IPTablesRule) bool {
+				return slices.Contains(r.Args, "NOTRACK") || slices.Contains(r.Args, "--notrack")
+			}) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // marks reports whether a rule of nft may set a mark.
 func marks(r host.NftRule) bool {
 	return strings.Contains(r.Text, "mark set") || slices.ContainsFunc(r.Exprs, func(e json.RawMessage) bool {

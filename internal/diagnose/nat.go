@@ -2,6 +2,9 @@ package diagnose
 
 import (
 	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
 
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
@@ -16,9 +19,10 @@ func natRows() []row {
 	return []row{
 		{
 			code: "ip-forward-off", stage: routing, needs: append([]host.Part{host.PartSysctls}, lookups...),
-			at:    maybe(site.NoInputRoute),
-			fits:  func(s Subject, _ *State) bool { return s.redirected() },
-			check: forwardState,
+			doubted: innerSide,
+			at:      maybe(site.NoInputRoute),
+			fits:    func(s Subject, _ *State) bool { return s.redirected() },
+			check:   forwardState,
 			doc: Doc{
 				Where:  inRouting,
 				Means:  "The packet would have to be forwarded, and forwarding is off. A real server in tunnel mode does not need forwarding: only what DNAT sends on does, and the host of a container that is the real server.",
@@ -52,6 +56,12 @@ func natRows() []row {
 				},
 				Prevent: "Publish ports on an address, never on all.",
 			},
+		},
+		{
+			code: "redirected", stage: routing, minds: rules, needs: append([]host.Part{host.PartSockets}, lookups...), looks: []host.Part{host.PartSysctls},
+			doubted: innerSide,
+			fits:    func(s Subject, st *State) bool { return s.Supposed && s.Hook == "" && s.Outer != nil && s.begins() },
+			check:   wouldRedirect,
 		},
 		{
 			code: "redirected", stage: routing, minds: rules,
@@ -91,8 +101,89 @@ func redirectState(s Subject, st *State) *finding {
 	return &f
 }
 
+// wouldRedirect: a rule of NAT gives the packet to somebody here who does not take it.
+func wouldRedirect(s Subject, st *State) *finding {
+	to := st.translated(s)
+	switch {
+	case to.undecided != "":
+		return &finding{undecided: to.undecided}
+	case to.rule == nil:
+		return nil
+	case !st.Owns(to.addr.Addr()): // forwarded: whether that is allowed is another cause
+		s.Now.Inner.Dst, s.Now.DstPort = to.addr.Addr(), to.addr.Port()
+		f := redirectState(s, st)
+		if f != nil {
+			f.consistent = !st.Route(host.Flow{Dst: to.addr.Addr()}).Refused()
+		}
+		return f
+	}
+	s.Now.Inner.Dst, s.Now.DstPort = to.addr.Addr(), to.addr.Port()
+	if st.served(s) {
+		return nil
+	}
+	return redirectState(s, st)
+}
+
+// translation is what rules of NAT make of a packet's destination; rule is nil if nothing.
+type translation struct {
+	rule      *ruleset.Rule
+	addr      netip.AddrPort
+	undecided string
+}
+
+// translated is the destination that a supposed packet gets in prerouting.
+func (st *State) translated(s Subject) (t translation) {
+	p := headers(s.Packet)
+	p.Hook, p.IIF = "prerouting", s.Dev
+	o := st.rules.Translate(p)
+	if t.rule = o.Rule; t.rule == nil {
+		if len(o.Candidates) > 0 {
+			t.undecided = fmt.Sprintf("whether %s gives the packet another destination", where(o.Candidates[0]))
+		}
+		return t
+	}
+	addr, ok := target(*t.rule, s)
+	if t.addr = addr; !ok {
+		t.undecided = fmt.Sprintf("to whom %s gives the packet", where(*t.rule))
+	}
+	return t
+}
+
+// target reads the destination out of a rule, where that is one address, one port, or both. A redirection is to the address of
+// the device by which the packet came (nf_nat_redirect_ipv4), which is this host in any case.
+func target(r ruleset.Rule, s Subject) (to netip.AddrPort, ok bool) {
+	words := r.Args
+	if r.Backend == "nft" {
+		words = strings.Fields(r.Text)
+	}
+	for i, w := range words[:max(0, len(words)-1)] {
+		next := words[i+1]
+		switch w {
+		case "--to-ports":
+			next = ":" + next
+		case "--to-destination", "to":
+		default:
+			continue
+		}
+		addr, port, has := strings.Cut(next, ":")
+		at, number := s.vip(), uint64(s.port())
+		var err1, err2 error
+		if addr != "" {
+			at, err1 = netip.ParseAddr(addr)
+		}
+		if has {
+			number, err2 = strconv.ParseUint(port, 10, 16)
+		}
+		return netip.AddrPortFrom(at, uint16(number)), err1 == nil && err2 == nil
+	}
+	return to, false
+}
+
 // redirection is what the journey alone shows.
 func redirection(s Subject) finding {
+	if s.Supposed {
+		return finding{summary: fmt.Sprintf("NAT gives packets for %s to %s", s.service(), s.asked())}
+	}
 	return finding{
 		summary:  fmt.Sprintf("NAT has given the packet for %s to %s", s.service(), s.asked()),
 		evidence: []evidence{seen("destination %s at first sight, %s at the end", s.service(), s.asked())},

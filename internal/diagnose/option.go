@@ -14,7 +14,7 @@ func optionRows() []row {
 	return []row{
 		{
 			code: "sk-lookup-drop", stage: transport, needs: append([]host.Part{host.PartLookups}, sockets...),
-			at: []spot{{site.NoSocket, likely}}, fits: wantsSocket, check: lookupState,
+			at: []spot{{site.NoSocket, likely}}, fits: wantsSocket, check: lookupState, doubted: innerSide,
 			doc: Doc{
 				Where:  atSocket,
 				Means:  "A program that chooses sockets (BPF_SK_LOOKUP) keeps the packet from the service's socket.",
@@ -31,9 +31,13 @@ func optionRows() []row {
 		},
 		{
 			code: "socket-filter-drop", stage: transport, needs: sockets,
-			at: append(sure(site.SocketFilter), spot{site.SocketUnsaid, likely}),
+			doubted: innerSide,
+			at:      append(sure(site.SocketFilter), spot{site.SocketUnsaid, likely}),
 			check: func(s Subject, st *State) *finding {
 				sock := st.serving(s)
+				if s.Supposed && sock != nil && !sock.Asked() {
+					return &finding{undecided: notAsked}
+				}
 				if sock == nil || !sock.Filter {
 					return nil
 				}
@@ -59,8 +63,9 @@ func optionRows() []row {
 		},
 		{
 			code: "tcp-auth", stage: transport, needs: sockets, looks: []host.Part{host.PartCounters},
-			at:   sure(site.TCPAuth),
-			fits: func(s Subject, _ *State) bool { return s.isTCP() },
+			doubted: innerSide,
+			at:      sure(site.TCPAuth),
+			fits:    func(s Subject, _ *State) bool { return s.isTCP() },
 			check: func(s Subject, st *State) *finding {
 				if f := keysState(s, st); f != nil {
 					return f
@@ -98,12 +103,21 @@ func optionRows() []row {
 			at:    append(sure(site.MinTTL), maybe(site.MinTTLUnsaid)...),
 			check: func(s Subject, st *State) *finding {
 				sock := st.serving(s)
-				if sock == nil || s.proto() != "tcp" || s.Packet.Inner.TTL >= sock.MinTTL {
+				switch {
+				case sock == nil || s.proto() != "tcp":
 					return nil
+				case s.Supposed && !sock.Asked():
+					return &finding{undecided: notAsked}
+				case s.Packet.Inner.TTL >= sock.MinTTL:
+					return nil
+				}
+				ttl := seen("ttl %d at first sight", s.Packet.Inner.TTL)
+				if s.Supposed {
+					ttl = seen("the TTL of a request is %d here at most", s.Packet.Inner.TTL)
 				}
 				return &finding{
 					summary:  fmt.Sprintf("%s%s", lowTTL, owner(*sock)),
-					evidence: []evidence{by(host.PartSockets, "getsockopt IP_MINTTL on %s: %d", sock.Local, sock.MinTTL), seen("ttl %d at first sight", s.Packet.Inner.TTL)},
+					evidence: []evidence{by(host.PartSockets, "getsockopt IP_MINTTL on %s: %d", sock.Local, sock.MinTTL), ttl},
 				}
 			},
 			bare: func(Subject) finding { return finding{summary: lowTTL} },
@@ -124,6 +138,7 @@ func optionRows() []row {
 }
 
 const (
+	notAsked     = "sockets: the service's socket was not asked for its options, which takes the right to look into its process"
 	socketFilter = "a filter that the service has put on its own socket (SO_ATTACH_FILTER) drops the packet"
 	notSigned    = "the segment is not signed as the connection asks for (TCP-MD5, RFC 2385, or TCP-AO, RFC 5925): the keys of both ends differ"
 	lowTTL       = "the packet's TTL is below what the service asks for (IP_MINTTL, RFC 5082); IPVS takes one from it, too"
@@ -154,7 +169,12 @@ func lookupState(s Subject, st *State) *finding {
 // keysState: the service's socket has keys.
 func keysState(s Subject, st *State) *finding {
 	sock := st.serving(s)
-	if sock == nil || !sock.MD5 {
+	switch {
+	case sock == nil:
+		return nil
+	case s.Supposed && st.Coarse:
+		return &finding{undecided: "sockets: /proc does not say whether the service has keys (TCP-MD5), and the modules inet_diag and tcp_diag, which do, are not loaded"}
+	case !sock.MD5:
 		return nil
 	}
 	return &finding{
@@ -164,7 +184,10 @@ func keysState(s Subject, st *State) *finding {
 }
 
 // unsignedState: the kernel has counted segments without keys.
-func unsignedState(_ Subject, st *State) *finding {
+func unsignedState(s Subject, st *State) *finding {
+	if s.Supposed {
+		return nil // what was counted were other packets
+	}
 	for _, c := range []string{"TCPMD5NotFound", "TCPMD5Unexpected", "TCPMD5Failure"} {
 		if st.Counted("TcpExt."+c) > 0 {
 			return &finding{summary: notSigned, evidence: []evidence{st.counted("TcpExt." + c)}, consistent: true, doubtful: true}

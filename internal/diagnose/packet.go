@@ -108,8 +108,12 @@ func packetRows() []row {
 		},
 		{
 			code: "mtu-exceeded", stage: forwarding, needs: []host.Part{host.PartSysctls},
+			doubted: directorSide, looks: append([]host.Part{host.PartIPVS}, lookups...),
 			at: sure(site.TooBig),
 			check: func(s Subject, st *State) *finding {
+				if s.Supposed {
+					return wouldExceed(s, st)
+				}
 				if discovers, ok := st.Sysctl(pmtuDisc); !s.ByIPVS || !ok || discovers == 0 {
 					return nil
 				}
@@ -139,9 +143,10 @@ func packetRows() []row {
 		},
 		{
 			code: "fragment-lost", stage: outer, needs: []host.Part{host.PartSysctls},
-			at:    sure(site.Fragments),
-			check: fragmentState,
-			bare:  lostFragment,
+			doubted: outerSide,
+			at:      sure(site.Fragments),
+			check:   fragmentState,
+			bare:    lostFragment,
 			doc: Doc{
 				Where:  inPacket,
 				Means:  "A fragment did not arrive, and the others waited for it until they were thrown away.",
@@ -211,15 +216,52 @@ func tooLong(s Subject) finding {
 	}
 }
 
+// usual is the length in bytes of the largest packet on Ethernet, outerLength that of the header around it.
+const (
+	usual       = 1500
+	outerLength = 20
+)
+
+// wouldExceed: the largest packet that clients send does not fit into the way to a real server.
+func wouldExceed(s Subject, st *State) *finding {
+	v := st.virtual(s)
+	if discovers, ok := st.Sysctl(pmtuDisc); v == nil || !ok || discovers == 0 {
+		return nil
+	}
+	for _, d := range v.Destinations {
+		a := st.Output(host.Flow{Dst: d.Addr.Addr()})
+		l := st.LinkNamed(a.Dev)
+		if d.Method != "tunnel" || a.Type != "unicast" || l == nil {
+			continue
+		}
+		mtu := l.MTU
+		if a.Route != nil && a.Route.MTU != 0 {
+			mtu = a.Route.MTU
+		}
+		if mtu == 0 || mtu >= usual+outerLength {
+			continue
+		}
+		return &finding{
+			summary:  fmt.Sprintf("packets of more than %d bytes that may not be fragmented do not fit, with their outer header, into the way to the real server %s: the client is told so by ICMP 3/4, which nothing may filter", mtu-outerLength, d.Addr.Addr()),
+			evidence: []evidence{by(host.PartLinks, "ip link show %s: mtu %d", command.Device(l.Name), mtu), st.says(pmtuDisc)},
+		}
+	}
+	return nil
+}
+
 // fragmentState: whether one is missing is in no state, but whether any are put together is.
 func fragmentState(s Subject, st *State) *finding {
 	f := lostFragment(s)
 	f.consistent = true
 	f.evidence = []evidence{st.says("net/ipv4/ipfrag_time"), st.says("net/ipv4/ipfrag_high_thresh")}
-	if high, ok := st.Sysctl("net/ipv4/ipfrag_high_thresh"); ok && high == 0 {
+	high, ok := st.Sysctl("net/ipv4/ipfrag_high_thresh")
+	switch {
+	case ok && high == 0:
 		f.consistent = false
 		f.summary = "fragments are not put together: net.ipv4.ipfrag_high_thresh is 0"
 		f.fix, f.mend = command.Of("sysctl -w net.ipv4.ipfrag_high_thresh=4194304"), setSysctl("net/ipv4/ipfrag_high_thresh", 4194304)
+	case s.Supposed:
+		return nil // none is missing yet
 	}
 	return &f
 }

@@ -15,8 +15,9 @@ func persistenceRows() []row {
 	return []row{
 		{
 			code: "ipvs-persistence", stage: filter, needs: []host.Part{host.PartIPVS, host.PartSysctls},
-			at:   maybe(site.IPVSUnreachable, site.Neighbour, site.NoSocket),
-			fits: func(s Subject, st *State) bool { return !s.Reply && isDirected(s, st) }, check: persistState,
+			doubted: directorSide,
+			at:      maybe(site.IPVSUnreachable, site.Neighbour, site.NoSocket),
+			fits:    func(s Subject, st *State) bool { return !s.Reply && isDirected(s, st) }, check: persistState,
 			doc: Doc{
 				Where:  onDirector,
 				Means:  "Persistence keeps the client at a real server that takes no new clients (weight 0), and that cannot be reached or does not serve any more.",

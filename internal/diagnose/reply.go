@@ -10,14 +10,14 @@ import (
 	"ipiptrace/internal/site"
 )
 
-// answering are the parts that say what an answer is looked up with.
-var answering = []host.Part{host.PartSockets, host.PartSysctls}
+// answersBy are the parts that say what an answer is looked up with.
+var answersBy = []host.Part{host.PartSockets, host.PartSysctls}
 
 // replyRows are the causes on the way back to the client.
 func replyRows() []row {
 	return []row{
 		{
-			code: "no-return-route", stage: replying, needs: lookups, looks: answering,
+			code: "no-return-route", stage: replying, needs: lookups, looks: answersBy,
 			asked: replySide,
 			at:    append(sure(site.NoReply, site.NoOutputRoute), maybe(site.RefusedSYN)...),
 			check: noReturnState,
@@ -39,13 +39,13 @@ func replyRows() []row {
 			},
 		},
 		{
-			code: "no-return-route", stage: replying, needs: lookups, looks: answering,
+			code: "no-return-route", stage: replying, needs: lookups, looks: answersBy,
 			at:    maybe(site.OutputRouteUnsaid),
 			fits:  func(s Subject, _ *State) bool { return s.Reply },
 			check: noReturnState,
 		},
 		{
-			code: "vip-wrong-prefix", stage: replying, needs: lookups, looks: answering,
+			code: "vip-wrong-prefix", stage: replying, needs: lookups, looks: answersBy,
 			asked: replySide,
 			at:    maybe(site.Astray),
 			check: prefixState,
@@ -64,13 +64,13 @@ func replyRows() []row {
 			},
 		},
 		{
-			code: "vip-wrong-prefix", stage: replying, needs: lookups, looks: answering,
+			code: "vip-wrong-prefix", stage: replying, needs: lookups, looks: answersBy,
 			at:    maybe(site.TunnelOutput),
 			fits:  func(s Subject, _ *State) bool { return s.Reply }, // the tunnel's device has no way for the answer that it was given
 			check: prefixState,
 		},
 		{
-			code: "reply-into-tunnel", stage: replying, needs: lookups, minds: []host.Part{host.PartSockets}, looks: answering,
+			code: "reply-into-tunnel", stage: replying, needs: lookups, minds: []host.Part{host.PartSockets}, looks: answersBy,
 			asked: replySide,
 			at:    sure(site.Astray),
 			check: astrayState,
@@ -98,15 +98,16 @@ func replyRows() []row {
 			},
 		},
 		{
-			code: "reply-into-tunnel", stage: replying, needs: lookups, minds: []host.Part{host.PartSockets}, looks: answering,
+			code: "reply-into-tunnel", stage: replying, needs: lookups, minds: []host.Part{host.PartSockets}, looks: answersBy,
 			at:    maybe(site.TunnelOutput),
 			fits:  func(s Subject, _ *State) bool { return s.Reply },
 			check: astrayState,
 		},
 		{
-			code: "neighbour-failed", stage: replying, needs: append([]host.Part{host.PartNeighbours}, lookups...), looks: answering,
-			at:    sure(site.Neighbour),
-			check: neighbourState,
+			code: "neighbour-failed", stage: replying, needs: append([]host.Part{host.PartNeighbours}, lookups...), looks: answersBy,
+			doubted: replySide,
+			at:      sure(site.Neighbour),
+			check:   neighbourState,
 			bare: func(s Subject) finding {
 				return finding{summary: fmt.Sprintf("the next hop to %s does not answer ARP on %s", s.dst(), s.Dev)}
 			},
@@ -127,8 +128,9 @@ func replyRows() []row {
 		},
 		{
 			code: "qdisc-drop", stage: replying, needs: []host.Part{host.PartFilters, host.PartLinks},
-			at:    append(sure(site.Qdisc), maybe(site.QdiscUnsaid)...),
-			check: qdiscState,
+			doubted: replySide,
+			at:      append(sure(site.Qdisc), maybe(site.QdiscUnsaid)...),
+			check:   qdiscState,
 			bare: func(s Subject) finding {
 				return finding{summary: fmt.Sprintf("the queueing discipline of %s drops the packet", s.Dev)}
 			},
@@ -229,6 +231,10 @@ func astrayState(s Subject, st *State) *finding {
 	switch {
 	case sock.Device == st.link(s).Index:
 		f.evidence = append(f.evidence, by(host.PartSockets, "ss -ln: %s %s%%%s%s", s.proto(), sock.Local, s.Dev, owner(sock)), tunnelShown(*st.link(s)))
+	case st.Coarse && s.Supposed && sock.Unbound:
+		return nil
+	case st.Coarse && s.Supposed:
+		return &finding{undecided: coarse}
 	case st.Coarse && a.Type == "unicast" && a.Dev != s.Dev:
 		// No route leads there: what is left is the socket, of which the state does not say the device.
 		f.evidence = append(f.evidence, got(s.client(), a), by(host.PartSockets, "/proc/net/%s: %s%s", s.proto(), sock.Local, owner(sock)), by(host.PartSockets, "its device is in: ss -ln, behind %%"))

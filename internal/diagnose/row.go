@@ -73,6 +73,8 @@ type row struct {
 	check func(Subject, *State) *finding
 	// asked are the sides of the way on which check is asked about a packet that was not lost there.
 	asked side
+	// doubted are those on which only doctor asks it: what it says there is of this moment, or may be of other packets.
+	doubted side
 	// bare is said if the end shows the cause, and the state does not or was not read.
 	bare func(Subject) finding
 	// doc explains the cause to a person. Of several rows with one code the first has it.

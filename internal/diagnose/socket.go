@@ -80,8 +80,9 @@ func socketRows() []row {
 		},
 		{
 			code: "accept-queue-full", stage: transport, needs: sockets, looks: []host.Part{host.PartCounters},
-			at:    append(sure(site.AcceptQueue), maybe(site.RefusedSYN)...),
-			check: acceptState,
+			doubted: innerSide,
+			at:      append(sure(site.AcceptQueue), maybe(site.RefusedSYN)...),
+			check:   acceptState,
 			bare: func(s Subject) finding {
 				return finding{summary: fmt.Sprintf("the queue of connections that wait for the service on port %d to accept them is full", s.port())}
 			},
@@ -101,16 +102,21 @@ func socketRows() []row {
 		},
 		{
 			code: "syn-queue-full", stage: transport, needs: []host.Part{host.PartSysctls, host.PartCounters},
-			at: maybe(site.RefusedSYN),
+			doubted: innerSide,
+			at:      maybe(site.RefusedSYN),
 			check: func(s Subject, st *State) *finding {
-				if cookies, ok := st.Sysctl("net/ipv4/tcp_syncookies"); !ok || cookies != 0 {
+				if cookies, ok := st.Sysctl("net/ipv4/tcp_syncookies"); !ok || cookies != 0 || s.Supposed && !s.isTCP() {
 					return nil
 				}
-				if st.Counted("TcpExt.TCPReqQFullDrop") == 0 {
+				if st.Counted("TcpExt.TCPReqQFullDrop") == 0 && !s.Supposed {
 					return nil
+				}
+				summary := fmt.Sprintf("too many handshakes with port %d are not complete, and SYN cookies are off", s.port())
+				if s.Supposed {
+					summary = fmt.Sprintf("SYN cookies are off: while as many handshakes as net.ipv4.tcp_max_syn_backlog allows are not complete, port %d takes no more", s.port())
 				}
 				return &finding{
-					summary:  fmt.Sprintf("too many handshakes with port %d are not complete, and SYN cookies are off", s.port()),
+					summary:  summary,
 					evidence: []evidence{st.says("net/ipv4/tcp_syncookies"), st.says("net/ipv4/tcp_max_syn_backlog"), st.counted("TcpExt.TCPReqQFullDrop")},
 					fix:      command.Of("sysctl -w net.ipv4.tcp_syncookies=1"),
 					mend:     setSysctl("net/ipv4/tcp_syncookies", 1),
@@ -299,12 +305,21 @@ func hiddenDevice(s Subject, st *State, sock host.Socket, why string) *finding {
 	if why != "device" || !st.Coarse {
 		return nil
 	}
+	if s.Supposed && sock.Unbound {
+		return nil
+	}
+	if s.Supposed {
+		return &finding{undecided: coarse}
+	}
 	return &finding{
 		summary:    fmt.Sprintf("the service on port %d does not take what comes by %s: it is bound to another device", s.port(), s.Dev),
 		evidence:   []evidence{by(host.PartSockets, "/proc/net/%s: %s%s", s.proto(), sock.Local, owner(sock)), by(host.PartSockets, "its device is in: ss -ln, behind %%")},
 		consistent: true, doubtful: true,
 	}
 }
+
+// coarse is what can't be told of sockets where /proc alone was read.
+const coarse = "sockets: /proc does not say whether the service is bound to a device, and the modules inet_diag, tcp_diag and udp_diag, which do, are not loaded"
 
 // owner names the process, in brackets.
 func owner(s host.Socket) string {
@@ -326,6 +341,9 @@ func acceptState(s Subject, st *State) *finding {
 	full := sock.RecvQueue > sock.SendQueue
 	if st.Coarse {
 		full = sock.RecvQueue > 0 && st.Counted("TcpExt.ListenOverflows") > 0
+	}
+	if s.Supposed && !full {
+		return nil
 	}
 	f := &finding{
 		consistent: !full, // by now some were accepted

@@ -5,6 +5,7 @@ import (
 
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/journey"
+	"ipiptrace/internal/ruleset"
 	"ipiptrace/internal/site"
 	"ipiptrace/tracer/event"
 )
@@ -50,8 +51,10 @@ type Subject struct {
 	Forwarding, ByIPVS, Circles bool
 	// Astray is the outer header around the reply, if that left by the tunnel.
 	Astray *event.Header
-	// Supposed: it would be there, and was not: what connection tracking has made of it is not known.
+	// Supposed: it would be there, and was not. Tracked is what connection tracking would have made of it, 0 if that is not
+	// known.
 	Supposed bool
+	Tracked  ruleset.CT
 	// Segments is the number of segments merged into it, or that it will be cut into.
 	Segments int
 }

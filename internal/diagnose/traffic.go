@@ -22,8 +22,27 @@ func tcState(s Subject, st *State) *finding {
 	f := filtersAt(l, side, at, st.Filters, dropsOrRuns)
 	if f != nil {
 		f.summary = fmt.Sprintf("a tc filter at the %s of %s drops the packet", side, l.Name)
+		f.consistent = s.Supposed && !dropsAll(l, side, st.Filters)
 	}
 	return f
+}
+
+// ETH_P_ALL and ETH_P_IP of linux/if_ether.h.
+const (
+	ethAll = 0x0003
+	ethIP  = 0x0800
+)
+
+// dropsAll reports whether the first filter at a side of a device drops whatever comes: what others look for is not read.
+func dropsAll(l *host.Link, side string, all []host.Filter) bool {
+	var first *host.Filter
+	for i := range all {
+		if f := &all[i]; f.Link == l.Index && f.Side == side && f.Chain == 0 && (first == nil || f.Pref < first.Pref) {
+			first = f
+		}
+	}
+	return first != nil && first.Kind == "matchall" && slices.Equal(first.Actions, []string{"gact drop"}) &&
+		(first.Protocol == ethAll || first.Protocol == ethIP)
 }
 
 // dropsOrRuns reports whether a filter may drop a packet: by an action, or as its program says.
@@ -106,17 +125,32 @@ func qdiscState(s Subject, st *State) *finding {
 	if l == nil {
 		return nil
 	}
+	drops := func(d host.Qdisc) bool { return d.Dropped > 0 }
+	if s.Supposed {
+		drops = losesAny // what was dropped were other packets
+	}
 	lossy := slices.DeleteFunc(slices.Clone(st.Qdiscs), func(d host.Qdisc) bool {
-		return d.Link != l.Index || d.Dropped == 0 || d.Parent == "ingress"
+		return d.Link != l.Index || !drops(d) || d.Parent == "ingress"
 	})
 	for _, d := range lossy {
 		if slices.ContainsFunc(lossy, func(x host.Qdisc) bool { return within(x, d) }) {
 			continue
 		}
-		return lossyQdisc(l, d)
+		f := lossyQdisc(l, d)
+		f.doubtful = s.Supposed && (d.Parent != "root" || d.Loss > 0 && d.Loss < 100)
+		return f
 	}
 	return nil
 }
+
+// losesAny reports whether a discipline loses packets by what it was told: netem, or a queue of bytes that has no room for
+// the smallest.
+func losesAny(d host.Qdisc) bool {
+	return d.Loss > 0 || d.Kind == "bfifo" && d.Limit > 0 && d.Limit < smallest
+}
+
+// smallest is the length in bytes of a frame with no more than the headers of IP and UDP.
+const smallest = 42
 
 // within reports whether a discipline stands in a class of another.
 func within(inner, outer host.Qdisc) bool {

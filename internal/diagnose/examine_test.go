@@ -1,0 +1,174 @@
+package diagnose
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"ipiptrace/internal/host"
+	"ipiptrace/internal/ruleset"
+)
+
+// request is the supposed packet of the client of the other tests.
+func request() Supposition {
+	return Supposition{
+		Proto: protoTCP, Client: netip.AddrPortFrom(client, 50000), Service: netip.AddrPortFrom(vip, 80), Dev: "eth0",
+		OuterSrc: dip, OuterDst: rip, OuterProto: protoIPIP,
+	}
+}
+
+// plainRequest is it on a director.
+func plainRequest() Supposition {
+	q := request()
+	q.OuterSrc, q.OuterDst = netip.Addr{}, netip.Addr{}
+	return q
+}
+
+func examined1(q Supposition, s *host.Snapshot) ([]Finding, []Check) {
+	return q.Examine(s, ruleset.Of(s))
+}
+
+// said are findings in a line each: "fault rp-filter: sysctl …".
+func saidOf(findings []Finding) (lines []string) {
+	for _, f := range findings {
+		lines = append(lines, strings.TrimSuffix(string(f.Severity)+" "+f.Code+": "+typed(&f.Cause), ": "))
+	}
+	return lines
+}
+
+// quietARP is what every real server is to have.
+var quietARP = []func(*host.Snapshot){
+	set("net/ipv4/conf/all/arp_ignore", "1"), set("net/ipv4/conf/eth0/arp_ignore", "0"),
+}
+
+func supposedServer(changes ...func(*host.Snapshot)) *host.Snapshot {
+	return realServer(slices.Concat(quietARP, changes)...)
+}
+
+func oneRule(hook, text string, exprs ...string) func(*host.Snapshot) {
+	return func(s *host.Snapshot) {
+		r := host.NftRule{Handle: 4, Text: text}
+		for _, e := range exprs {
+			r.Exprs = append(r.Exprs, []byte(e))
+		}
+		s.Nft = append(s.Nft, host.NftTable{Family: "ip", Name: "lab", Chains: []host.NftChain{{Name: hook, Hook: hook, Type: "filter", Policy: "accept", Rules: []host.NftRule{r}}}})
+	}
+}
+
+func onPolicy(hook, policy string) func(*host.Snapshot) {
+	return func(s *host.Snapshot) {
+		s.Nft = append(s.Nft, host.NftTable{Family: "ip", Name: "lab", Chains: []host.NftChain{{Name: hook, Hook: hook, Type: "filter", Policy: policy}}})
+	}
+}
+
+var (
+	dropIPIP   = oneRule("input", "ip protocol 4 drop", `{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"protocol"}},"right":4}}`, `{"drop":null}`)
+	dropOthers = oneRule("input", "ip protocol 41 drop", `{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"protocol"}},"right":41}}`, `{"drop":null}`)
+	dropLate   = oneRule("input", "ct state established drop", `{"match":{"op":"in","left":{"ct":{"key":"state"}},"right":"established"}}`, `{"drop":null}`)
+	toQueue    = oneRule("input", "queue to 0", `{"queue":{"num":0}}`)
+)
+
+// supposed are states, and what a request meets in them.
+func supposedStates() map[string]struct {
+	q    Supposition
+	s    *host.Snapshot
+	want []string
+} {
+	type test = struct {
+		q    Supposition
+		s    *host.Snapshot
+		want []string
+	}
+	down := func(s *host.Snapshot) { s.Links[2].Up = false }
+	noVIP := func(s *host.Snapshot) { withoutRoute("10.99.0.1/32")(s); s.Addrs = s.Addrs[:1] }
+	noListener := func(s *host.Snapshot) { s.Sockets = nil }
+	strict := set("net/ipv4/conf/all/rp_filter", "1")
+	withXDP := func(s *host.Snapshot) { s.Links[1].XDP = []host.XDP{{Mode: "generic", ID: 7}} }
+	netem := func(loss float64) func(*host.Snapshot) {
+		return func(s *host.Snapshot) {
+			s.Qdiscs = []host.Qdisc{{Link: 2, Kind: "netem", Handle: "8001:", Parent: "root", Loss: loss}}
+		}
+	}
+	tc := func(kind string) func(*host.Snapshot) {
+		return func(s *host.Snapshot) {
+			s.Filters = []host.Filter{{Link: 2, Side: "ingress", Kind: kind, Pref: 10, Protocol: 3, Actions: []string{"gact drop"}}}
+		}
+	}
+	upFix := "ip link set tunl0 up"
+	director := func(changes ...func(*host.Snapshot)) *host.Snapshot {
+		v := host.Service{Proto: 6, Addr: netip.AddrPortFrom(vip, 80), Scheduler: "rr", Destinations: []host.Destination{{Addr: netip.AddrPortFrom(rip, 80), Method: "tunnel", Weight: 1}}}
+		s := realServer(slices.Concat(quietARP, []func(*host.Snapshot){set("net/ipv4/vs/pmtu_disc", "0"), set("net/ipv4/vs/backup_only", "0")})...)
+		s.Links[2] = host.Link{Index: 3, Name: "dummy0", Type: "dummy", Up: true}
+		s.Addrs[0].Prefix = netip.PrefixFrom(dip, 24)
+		s.Routes[0].Dst = netip.PrefixFrom(dip, 32)
+		s.Sockets, s.IPVS = nil, &host.IPVS{Services: []host.Service{v}}
+		for _, change := range changes {
+			change(s)
+		}
+		return s
+	}
+	weightless := func(s *host.Snapshot) { s.IPVS.Services[0].Destinations[0].Weight = 0 }
+	byRoute := func(s *host.Snapshot) { s.IPVS.Services[0].Destinations[0].Method = "route" }
+	return map[string]test{
+		"nothing is wrong":                {request(), supposedServer(), nil},
+		"the tunnel is down":              {request(), supposedServer(down), []string{"fault tunnel-device-down: " + upFix}},
+		"nobody listens":                  {request(), supposedServer(noListener), []string{"fault no-listener"}},
+		"two, one behind the other":       {request(), supposedServer(down, strict), []string{"fault tunnel-device-down: " + upFix, "fault rp-filter: sysctl -w net.ipv4.conf.tunl0.rp_filter=2"}},
+		"two on one way":                  {request(), supposedServer(noVIP, noListener), []string{"fault vip-missing: ip addr add 10.99.0.1/32 dev tunl0", "fault no-listener"}},
+		"IPIP is dropped":                 {request(), supposedServer(dropIPIP), []string{"fault firewall-drop: nft delete rule ip lab input handle 4"}},
+		"another protocol is":             {request(), supposedServer(dropOthers), nil},
+		"what is part of a connection is": {request(), supposedServer(dropLate), []string{"fault firewall-drop: nft delete rule ip lab input handle 4"}},
+		"a policy drops answers":          {request(), supposedServer(onPolicy("output", "drop")), []string{"fault firewall-drop: nft insert rule ip lab output ip saddr 10.99.0.1 tcp sport 80 accept"}},
+		"a program may drop it":           {request(), supposedServer(withXDP), []string{"note xdp-drop"}},
+		"a filter may drop it":            {request(), supposedServer(tc("u32")), []string{"note tc-drop"}},
+		"a filter drops all":              {request(), supposedServer(tc("matchall")), []string{"fault tc-drop: tc filter del dev eth0 ingress pref 10"}},
+		"a rule queues it":                {request(), supposedServer(toQueue), []string{"note queue-drop"}},
+		"all answers are lost":            {request(), supposedServer(netem(100)), []string{"fault qdisc-drop: tc qdisc del dev eth0 root"}},
+		"some answers are lost":           {request(), supposedServer(netem(1)), []string{"risk qdisc-drop: tc qdisc del dev eth0 root"}},
+		"it answers ARP":                  {request(), supposedServer(set("net/ipv4/conf/all/arp_ignore", "0")), []string{"risk vip-arp-conflict: sysctl -w net.ipv4.conf.eth0.arp_ignore=1"}},
+		"a director":                      {plainRequest(), director(), nil},
+		"one without real servers":        {plainRequest(), director(weightless), []string{"fault ipvs-no-destination: ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"}},
+		"one that routes":                 {plainRequest(), director(byRoute), []string{"note ipvs-wrong-method: ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"}},
+		"one that drops what it sends":    {plainRequest(), director(oneRule("output", "ip protocol 4 drop", `{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"protocol"}},"right":4}}`, `{"drop":null}`)), []string{"fault firewall-drop: nft delete rule ip lab output handle 4"}},
+		"one of small packets":            {plainRequest(), director(set("net/ipv4/vs/pmtu_disc", "1"), func(s *host.Snapshot) { s.Links[1].MTU = 1500 }), []string{"note mtu-exceeded"}},
+	}
+}
+
+func TestASupposedPacketMeetsWhatALostOneWould(t *testing.T) {
+	for what, test := range supposedStates() {
+		t.Run(what, func(t *testing.T) {
+			found, _ := examined1(test.q, test.s)
+			if got := saidOf(found); !slices.Equal(got, test.want) {
+				t.Errorf("got %q\nwant %q", got, test.want)
+				for _, f := range found {
+					t.Log(f.Summary, f.Evidence)
+				}
+			}
+		})
+	}
+}
+
+// TestDoctorSaysNothingOfWhatWasNotRead takes each part of the state away: no fault comes of that, and what needs it is unread.
+func TestDoctorSaysNothingOfWhatWasNotRead(t *testing.T) {
+	for what, test := range supposedStates() {
+		before, _ := examined1(test.q, test.s)
+		for _, part := range allParts {
+			rest := slices.DeleteFunc(slices.Clone(allParts), func(p host.Part) bool { return p == part })
+			s := test.s.Only(rest...)
+			s.Modules = test.s.Modules
+			s.Unread = append(s.Unread, host.Unread{Part: part, Why: "not permitted"})
+			found, checks := examined1(test.q, s)
+			for _, f := range found {
+				same := func(b Finding) bool { return b.Code == f.Code && b.Severity == f.Severity }
+				if f.Severity == Lost && !slices.ContainsFunc(before, same) && f.Code != "firewall-drop" {
+					t.Errorf("%s, without %s: %s %s", what, part, f.Code, f.Summary)
+				}
+			}
+			unread := slices.ContainsFunc(checks, func(c Check) bool { return len(c.Unread) > 0 })
+			if needed := part == host.PartNft || part == host.PartIPTables || part == host.PartLinks; needed && !unread {
+				t.Errorf("%s: that %s was not read is not said", what, part)
+			}
+		}
+	}
+}

@@ -1,0 +1,238 @@
+package diagnose
+
+import (
+	"net/netip"
+
+	"ipiptrace/internal/host"
+	"ipiptrace/internal/ruleset"
+	"ipiptrace/tracer/event"
+)
+
+// A Supposition is a request of a client as it would be: nobody has to send it. What it meets is asked of the same rows
+// that a lost packet is.
+type Supposition struct {
+	// Client sends to Service by Proto, an IP protocol number.
+	Proto           uint8
+	Client, Service netip.AddrPort
+	// Dev is the device by which it comes.
+	Dev string
+	// Outer are the addresses around it, the director's and this host's; invalid on a director, where it comes as its
+	// client has sent it.
+	OuterSrc, OuterDst netip.Addr
+	// OuterProto is the protocol by which it is tunnelled.
+	OuterProto uint8
+	// Open: it belongs to a connection that is open already, which began with these addresses and ports.
+	Open bool
+}
+
+// Of packets that would be, as their senders make them: 40 bytes of headers, and the largest TTL that there is after one
+// hop, the director.
+const (
+	supposedLength = 60
+	supposedTTL    = 254
+)
+
+// packet is the request itself, in its outer header if it has one.
+func (q Supposition) packet(flags event.TCPFlags) Subject {
+	s := Subject{Dev: q.Dev, Supposed: true}
+	s.Packet = event.Packet{
+		Inner:   event.Header{Src: q.Client.Addr(), Dst: q.Service.Addr(), Protocol: q.Proto, TTL: supposedTTL, Len: supposedLength},
+		SkbLen:  supposedLength,
+		SrcPort: q.Client.Port(), DstPort: q.Service.Port(), HasPorts: q.Proto == protoTCP || q.Proto == protoUDP,
+	}
+	switch q.Proto {
+	case protoTCP:
+		s.Packet.TCPFlags = flags
+	case protoICMP:
+		s.Packet.ICMPType = 8 // echo
+	}
+	if q.OuterSrc.IsValid() {
+		s.Outer = &event.Header{Src: q.OuterSrc, Dst: q.OuterDst, Protocol: q.OuterProto, TTL: supposedTTL, Len: supposedLength + 20}
+		s.Packet.SkbLen += 20
+		s.Tunnelled = true
+	}
+	s.Now = s.Packet
+	return s
+}
+
+// point is a supposed packet at one point of its way, and the rows that are asked there.
+type point struct {
+	supposed
+	asks func(row) bool
+}
+
+// Rows are asked where they belong: of all that a request passes, those of filters at hooks, those of the way back about
+// the request, and about what leaves those of filters and devices.
+func every(row) bool       { return true }
+func none(row) bool        { return false }
+func filtering(r row) bool { return r.stage == filter }
+func answering(r row) bool { return r.stage == replying && !sending(r) }
+func leaving(r row) bool   { return r.stage == filter || r.stage == link || sending(r) }
+func sending(r row) bool   { return r.code == "neighbour-failed" || r.code == "qdisc-drop" }
+func beforeSocket(r row) bool {
+	return r.stage < transport && r.code != "vip-missing"
+}
+func openAlready(r row) bool { return r.code == "ipvs-destination-removed" }
+
+// way is where the request passes in a state, and then its answer.
+func (q Supposition) way(st *State) (all []point) {
+	if q.Open {
+		s := q.packet(event.ACK)
+		s.Supposed = false
+		return []point{{supposed{s, directorSide}, openAlready}}
+	}
+	first := q.packet(event.SYN)
+	if first.Outer == nil {
+		return q.directed(first, st)
+	}
+	first.Tracked = ruleset.New // nothing of IPIP goes back: it never is more
+	all = append(all, points(first, outerSide, every, "ingress", "prerouting", "input")...)
+	in := first
+	in.Tunnelled, in.Dev = false, q.comesOut(first, st)
+	if in.Dev == "" {
+		return all
+	}
+	return append(all, q.served(in, st)...)
+}
+
+// comesOut is the device by which the packet leaves its tunnel: the one that takes it, or, where none does and no repair
+// is known, one that is for that.
+func (q Supposition) comesOut(s Subject, st *State) string {
+	taker := st.taker(s)
+	if s.outerProto() == protoGRE {
+		taker = st.whole.TunnelFor("gre", s.Outer.Src, s.Outer.Dst, st.index(s))
+	}
+	if taker != nil && (taker.TakesIPv4() || taker.Type == "gre") {
+		return taker.Name
+	}
+	return ""
+}
+
+// points are a packet between hooks, where the rows are asked that belong there, and at each of them.
+func points(s Subject, on side, asks func(row) bool, hooks ...string) []point {
+	all := []point{{supposed{s, on}, asks}}
+	for _, hook := range hooks {
+		x := s
+		x.Hook = hook
+		all = append(all, point{supposed{x, on}, filtering})
+	}
+	return all
+}
+
+// served is a request on its way to its socket here, and the answer. Behind NAT it is followed no further than to the hooks.
+func (q Supposition) served(in Subject, st *State) (all []point) {
+	in.Tracked = ruleset.New
+	hooks, asks := []string{"ingress", "prerouting", "input"}, every
+	to := st.translated(in)
+	if to.rule != nil || to.undecided != "" {
+		asks = beforeSocket
+		if to.undecided == "" {
+			in.Now.Inner.Dst, in.Now.DstPort = to.addr.Addr(), to.addr.Port()
+		}
+		if in.redirected() && !st.whole.Owns(in.Now.Inner.Dst) {
+			hooks[2] = "forward"
+		}
+	}
+	all = points(in, innerSide, asks, hooks...)
+	if q.Proto == protoTCP || q.Proto == protoUDP {
+		next := in
+		if q.Proto == protoTCP {
+			next.Packet.TCPFlags, next.Now.TCPFlags = event.ACK, event.ACK
+		}
+		next.Tracked = ruleset.Established
+		all = append(all, points(next, innerSide, none, hooks[1:]...)...)
+	}
+	if to.rule != nil || to.undecided != "" {
+		return all
+	}
+	all = append(all, point{supposed{in, replySide}, answering})
+	back := in.answer()
+	back.Tracked = st.answerTracked()
+	if a, _, undecided := st.wayOut(in); undecided == nil && a.Dev != "" {
+		back.Dev = a.Dev
+	}
+	return append(all, points(back, replySide, leaving, "output", "postrouting", "egress")...)
+}
+
+// answerTracked is what connection tracking makes of an answer: where a rule exempts packets the request may not have been
+// tracked, and then the answer belongs to nothing.
+func (st *State) answerTracked() ruleset.CT {
+	if st.exempts() {
+		return 0
+	}
+	return ruleset.Established
+}
+
+// directed is a client's request on a director, and the packet that goes to the real server.
+func (q Supposition) directed(s Subject, st *State) (all []point) {
+	s.Tracked = ruleset.New
+	asks := every
+	if !st.whole.Knows(host.PartIPVS) {
+		asks = beforeSocket // whether IPVS takes it is not known
+	}
+	all = points(s, innerSide, asks, "ingress", "prerouting", "input")
+	next := s
+	next.Packet = q.packet(event.ACK).Packet
+	next.Now, next.Tracked = next.Packet, st.trackedByIPVS()
+	if q.Proto == protoTCP || q.Proto == protoUDP {
+		all = append(all, points(next, innerSide, none, "prerouting", "input")...)
+	}
+	all = append(all, point{supposed{s, directorSide}, every})
+	if st.atHome(s) {
+		return append(all, point{supposed{s, replySide}, answering})
+	}
+	return append(all, q.sentOn(s, st)...)
+}
+
+// sentOn are the packets to the real servers that IPVS may choose.
+func (q Supposition) sentOn(s Subject, st *State) (all []point) {
+	whole := &State{Snapshot: st.whole}
+	v := whole.virtual(s)
+	if v == nil {
+		return nil
+	}
+	for _, d := range whole.chosen(v, s) {
+		a := st.whole.Output(host.Flow{Dst: d.Addr.Addr()})
+		if d.Method != "tunnel" || a.Refused() || a.Type != "unicast" {
+			continue
+		}
+		x := s
+		x.Outer = &event.Header{Src: st.sourceTo(a), Dst: d.Addr.Addr(), Protocol: tunnelProto(d), TTL: supposedTTL, Len: supposedLength + 20}
+		x.Tunnelled, x.Leaving, x.Dev, x.Tracked = true, true, a.Dev, ruleset.New
+		all = append(all, points(x, replySide, leaving, "output", "postrouting", "egress")...)
+	}
+	return all
+}
+
+// tunnelProto is the protocol by which a real server is sent to.
+func tunnelProto(d host.Destination) uint8 {
+	switch d.TunType {
+	case "gre":
+		return protoGRE
+	case "gue":
+		return protoUDP
+	}
+	return protoIPIP
+}
+
+// sourceTo is the address with which this host sends by a route; invalid if it is not known.
+func (st *State) sourceTo(a host.Answer) netip.Addr {
+	if a.Route != nil && a.Route.Source.IsValid() {
+		return a.Route.Source
+	}
+	if l := st.whole.LinkNamed(a.Dev); l != nil {
+		for _, x := range st.whole.AddrsOf(l.Index) {
+			return x.Prefix.Addr()
+		}
+	}
+	return netip.Addr{}
+}
+
+// trackedByIPVS is what connection tracking makes of a later packet of a connection that IPVS has: without vs.conntrack
+// it takes each packet out of its hands (ip_vs_nat_send_or_cont, nf_reset_ct), so that each is a new one.
+func (st *State) trackedByIPVS() ruleset.CT {
+	if on, ok := st.whole.Sysctl("net/ipv4/vs/conntrack"); !ok || on != 0 {
+		return ruleset.New | ruleset.Established
+	}
+	return ruleset.New
+}
