@@ -8,6 +8,7 @@
 //	internal/ruleset/  which netfilter rule decides over a packet
 //	internal/command/  the only maker of the commands that are printed: no name becomes more than a name
 //	internal/diagnose/ a lost journey and the state become a cause, how certain it is, and the fix
+//	internal/doctor/   the same checks over packets as they would be: what would lose a service's packets
 //	internal/render/   journeys and causes as text and as JSON
 //	internal/screen/   keeps text of others from being more than text, on a terminal and in JSON
 //	cmd/ipiptrace/     flags, wiring, exit statuses: the only place that knows all of the above

@@ -1,0 +1,178 @@
+// Package doctor says what in a machine's state would lose a service's packets, without waiting for one: it supposes
+// packets, a client's, a director's, a reply, and has diagnose ask of them what it asks of lost ones. It is pure: a
+// snapshot in, a report out.
+package doctor
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"ipiptrace/internal/diagnose"
+	"ipiptrace/internal/host"
+	"ipiptrace/internal/ruleset"
+)
+
+// The roles that a machine may have.
+const (
+	RealServer = "real-server"
+	Director   = "director"
+)
+
+// Options say of which packets.
+type Options struct {
+	// VIPs are the services' addresses; none: those that the machine has.
+	VIPs []netip.Addr
+	// Ports are the services'; none: those that somebody serves.
+	Ports []uint16
+	// Proto is an IP protocol number, 0 for TCP and UDP, as far as they are served.
+	Proto uint8
+	// Client are the clients; invalid: samples are taken of them.
+	Client netip.Prefix
+	// Director sends the outer packets; invalid: samples are taken.
+	Director netip.Addr
+	// Role is RealServer or Director, empty if that is to be told from the state.
+	Role string
+	// Only and Skip are steps and codes.
+	Only, Skip []string
+}
+
+// A Finding is something that loses packets, or may.
+type Finding struct {
+	diagnose.Finding
+	Step int
+	VIP  netip.Addr
+}
+
+// Mark says how a check ended.
+type Mark uint8
+
+// The marks, worst last.
+const (
+	Passed Mark = iota
+	// Noted: something is to be known.
+	Noted
+	// Unread: it could not be told, or not for all of the way.
+	Unread
+	AtRisk
+	Failed
+)
+
+// A Check is all that was asked under one code.
+type Check struct {
+	Step int
+	Code string
+	Mark Mark
+	// Why it could not be told.
+	Why []string
+}
+
+// A Report is what a machine's state says of the services.
+type Report struct {
+	VIPs []netip.Addr
+	Role string
+	// Findings are worst first, then in the order in which packets meet them; Checks are in the order of the steps.
+	Findings []Finding
+	Checks   []Check
+	// Watched is nil if nothing was.
+	Watched *Watched
+}
+
+// Count is how many findings have a severity.
+func (r Report) Count(s diagnose.Severity) (n int) {
+	for _, f := range r.Findings {
+		if f.Severity == s {
+			n++
+		}
+	}
+	return n
+}
+
+// Faults is how many of the findings lose packets now.
+func (r Report) Faults() int { return r.Count(diagnose.Lost) }
+
+// Unread are the checks that could not be told, each with why.
+func (r Report) Unread() (all []Check) {
+	for _, c := range r.Checks {
+		if len(c.Why) > 0 {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// Examine asks a state.
+func Examine(s *host.Snapshot, o Options) Report {
+	r := Report{VIPs: o.VIPs, Role: o.Role}
+	if len(r.VIPs) == 0 {
+		r.VIPs = VIPs(s)
+	}
+	rules := ruleset.Of(s)
+	for _, vip := range r.VIPs {
+		x := service{s: s, o: o, vip: vip, role: role(s, o, vip)}
+		r.Role = x.role
+		for _, kind := range x.kinds() {
+			x.examine(kind, rules, &r)
+		}
+	}
+	r.choose(o)
+	r.sort()
+	return r
+}
+
+// sort puts what is worst first, and the checks in the order of the steps.
+func (r *Report) sort() {
+	slices.SortStableFunc(r.Findings, func(a, b Finding) int { return order(b.Severity) - order(a.Severity) })
+	slices.SortStableFunc(r.Checks, func(a, b Check) int { return a.Step - b.Step })
+}
+
+// order is higher for what is worse.
+func order(s diagnose.Severity) int {
+	return slices.Index([]diagnose.Severity{diagnose.Noted, diagnose.AtRisk, diagnose.Lost}, s)
+}
+
+// choose leaves what was asked for.
+func (r *Report) choose(o Options) {
+	out := func(step int, code string) bool {
+		is := func(word string) bool { return word == code || word == fmt.Sprint(step) || word == StepName(step) }
+		return len(o.Only) > 0 && !slices.ContainsFunc(o.Only, is) || slices.ContainsFunc(o.Skip, is)
+	}
+	r.Findings = slices.DeleteFunc(r.Findings, func(f Finding) bool { return out(f.Step, f.Code) })
+	r.Checks = slices.DeleteFunc(r.Checks, func(c Check) bool { return out(c.Step, c.Code) })
+}
+
+// add takes what was found of one service and protocol.
+func (r *Report) add(vip netip.Addr, found []diagnose.Finding, checks []diagnose.Check) {
+	for _, f := range found {
+		same := func(x Finding) bool { return x.Code == f.Code && x.Summary == f.Summary }
+		if i := slices.IndexFunc(r.Findings, same); i < 0 {
+			r.Findings = append(r.Findings, Finding{f, step(f.Code), vip})
+		} else if order(f.Severity) > order(r.Findings[i].Severity) {
+			r.Findings[i].Severity = f.Severity
+		}
+	}
+	for _, c := range checks {
+		r.check(c, found)
+	}
+}
+
+// check marks a code by the worst that was found under it.
+func (r *Report) check(c diagnose.Check, found []diagnose.Finding) {
+	i := slices.IndexFunc(r.Checks, func(x Check) bool { return x.Code == c.Code })
+	if i < 0 {
+		i = len(r.Checks)
+		r.Checks = append(r.Checks, Check{Step: step(c.Code), Code: c.Code})
+	}
+	to := &r.Checks[i]
+	for _, f := range found {
+		if f.Code == c.Code {
+			to.Mark = max(to.Mark, map[diagnose.Severity]Mark{diagnose.Lost: Failed, diagnose.AtRisk: AtRisk, diagnose.Noted: Noted}[f.Severity])
+		}
+	}
+	for _, why := range c.Unread {
+		to.Mark = max(to.Mark, Unread)
+		if !slices.Contains(to.Why, why) {
+			to.Why = append(to.Why, why)
+		}
+	}
+}

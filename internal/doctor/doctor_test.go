@@ -1,0 +1,188 @@
+package doctor
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"ipiptrace/internal/diagnose"
+	"ipiptrace/internal/host"
+)
+
+var (
+	vip      = netip.MustParseAddr("10.99.0.1")
+	rip      = netip.MustParseAddr("10.0.0.11")
+	director = netip.MustParseAddr("10.0.0.2")
+	client   = netip.MustParsePrefix("203.0.113.0/24")
+)
+
+// machine is a healthy real server, with two networks and a default route.
+func machine(changes ...func(*host.Snapshot)) *host.Snapshot {
+	s := &host.Snapshot{
+		Modules: []string{"ipip", "tunnel4"},
+		Links: []host.Link{
+			{Index: 1, Name: "lo", Type: "loopback", Up: true},
+			{Index: 2, Name: "eth0", Type: "veth", Up: true},
+			{Index: 3, Name: "tunl0", Type: "ipip", Up: true, Tunnel: &host.Tunnel{Proto: 4, Fallback: true}},
+			{Index: 4, Name: "eth1", Type: "veth", Up: true},
+		},
+		Addrs: []host.Addr{
+			{Link: 1, Prefix: netip.MustParsePrefix("127.0.0.1/8")}, {Link: 2, Prefix: netip.PrefixFrom(rip, 24)},
+			{Link: 3, Prefix: netip.PrefixFrom(vip, 32)}, {Link: 4, Prefix: netip.MustParsePrefix("172.16.0.1/16")},
+		},
+		Routes: []host.Route{
+			{Table: 255, Dst: netip.PrefixFrom(rip, 32), Type: "local", Protocol: 2, Hops: []host.Hop{{Link: 2}}},
+			{Table: 255, Dst: netip.PrefixFrom(vip, 32), Type: "local", Protocol: 2, Hops: []host.Hop{{Link: 3}}},
+			{Table: 255, Dst: netip.MustParsePrefix("172.16.0.1/32"), Type: "local", Protocol: 2, Hops: []host.Hop{{Link: 4}}},
+			{Table: 254, Dst: netip.MustParsePrefix("10.0.0.0/24"), Type: "unicast", Protocol: 2, Hops: []host.Hop{{Link: 2}}},
+			{Table: 254, Dst: netip.MustParsePrefix("172.16.0.0/16"), Type: "unicast", Protocol: 2, Hops: []host.Hop{{Link: 4}}},
+			{Table: 254, Dst: netip.MustParsePrefix("0.0.0.0/0"), Type: "unicast", Hops: []host.Hop{{Link: 2, Gateway: netip.MustParseAddr("10.0.0.1")}}},
+		},
+		Rules: []host.Rule{
+			{Priority: 0, Action: "lookup", Table: 255, Suppress: -1}, {Priority: 32766, Action: "lookup", Table: 254, Suppress: -1},
+		},
+		Sysctls: map[string]string{
+			"net/ipv4/conf/all/rp_filter": "0", "net/ipv4/conf/tunl0/rp_filter": "0", "net/ipv4/conf/eth0/rp_filter": "0", "net/ipv4/conf/eth1/rp_filter": "0",
+			"net/ipv4/conf/all/arp_ignore": "1", "net/ipv4/conf/eth0/arp_ignore": "0", "net/ipv4/conf/eth1/arp_ignore": "0",
+			"net/ipv4/tcp_syncookies": "1", "net/ipv4/conf/tunl0/forwarding": "0", "net/ipv4/ip_forward": "0",
+		},
+		Sockets: []host.Socket{{Proto: "tcp", State: "listen", Local: netip.AddrPortFrom(netip.IPv4Unspecified(), 80), SendQueue: 128, Unbound: true}},
+	}
+	for _, change := range changes {
+		change(s)
+	}
+	return s
+}
+
+// dropsAllBut is a chain that drops what does not come from a network.
+func dropsAllBut(hook, from string) func(*host.Snapshot) {
+	return func(s *host.Snapshot) {
+		addr, bits, _ := strings.Cut(from, "/")
+		match := fmt.Sprintf(`{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":{"prefix":{"addr":%q,"len":%s}}}}`, addr, bits)
+		s.Nft = append(s.Nft, host.NftTable{Family: "ip", Name: "lab", Chains: []host.NftChain{{
+			Name: hook, Hook: hook, Type: "filter", Policy: "drop",
+			Rules: []host.NftRule{{Handle: 3, Text: "ip saddr " + from + " accept", Exprs: []json.RawMessage{json.RawMessage(match), json.RawMessage(`{"accept":null}`)}}},
+		}}})
+	}
+}
+
+func lines(r Report) (all []string) {
+	for _, f := range r.Findings {
+		all = append(all, string(f.Severity)+" "+f.Code)
+	}
+	for _, c := range r.Unread() {
+		all = append(all, "unread "+c.Code)
+	}
+	return all
+}
+
+func TestReportSaysWhatIsTheSameForAll(t *testing.T) {
+	all := Options{VIPs: []netip.Addr{vip}, Ports: []uint16{80}, Client: client, Director: director}
+	sampled := Options{VIPs: []netip.Addr{vip}, Ports: []uint16{80}}
+	noDefault := func(s *host.Snapshot) { s.Routes = s.Routes[:5] }
+	for what, test := range map[string]struct {
+		s    *host.Snapshot
+		o    Options
+		want []string
+	}{
+		"nothing is wrong":                       {machine(), all, nil},
+		"nor for samples":                        {machine(), sampled, nil},
+		"nor where no port is given":             {machine(), Options{VIPs: []netip.Addr{vip}}, nil},
+		"nor where nothing is given":             {machine(), Options{}, nil},
+		"no way back to the clients":             {machine(noDefault), all, []string{"fault no-return-route"}},
+		"some clients are dropped":               {machine(dropsAllBut("output", "172.16.0.0/12")), sampled, []string{"fault firewall-drop"}},
+		"who the director is decides":            {machine(dropsIPIPBut("10.0.0.64/26"), neighbours), sampled, []string{"unread firewall-drop"}},
+		"and the one that is given is dropped":   {machine(dropsIPIPBut("10.0.0.64/26"), neighbours), all, []string{"fault firewall-drop"}},
+		"a step is left out":                     {machine(noDefault), Options{VIPs: all.VIPs, Client: client, Director: director, Skip: []string{"settings"}}, nil},
+		"a code alone is asked for":              {machine(noDefault), Options{VIPs: all.VIPs, Client: client, Director: director, Only: []string{"no-return-route"}}, []string{"fault no-return-route"}},
+		"another port, on which nobody is there": {machine(), Options{VIPs: all.VIPs, Ports: []uint16{81}, Client: client, Director: director}, []string{"fault no-listener"}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			r := Examine(test.s, test.o)
+			if got := lines(r); !slices.Equal(got, test.want) {
+				t.Errorf("got %q, want %q", got, test.want)
+				for _, f := range r.Findings {
+					t.Log(f.Summary)
+				}
+			}
+		})
+	}
+}
+
+// dropsIPIPBut is a rule that drops IPIP that does not come from a network.
+func dropsIPIPBut(from string) func(*host.Snapshot) {
+	return func(s *host.Snapshot) {
+		addr, bits, _ := strings.Cut(from, "/")
+		s.Nft = append(s.Nft, host.NftTable{Family: "ip", Name: "lab", Chains: []host.NftChain{{
+			Name: "input", Hook: "input", Type: "filter", Policy: "accept",
+			Rules: []host.NftRule{{Handle: 3, Text: "ip protocol 4 ip saddr != " + from + " drop", Exprs: []json.RawMessage{
+				json.RawMessage(`{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"protocol"}},"right":4}}`),
+				json.RawMessage(fmt.Sprintf(`{"match":{"op":"!=","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":{"prefix":{"addr":%q,"len":%s}}}}`, addr, bits)),
+				json.RawMessage(`{"drop":null}`),
+			}}},
+		}}})
+	}
+}
+
+func neighbours(s *host.Snapshot) {
+	s.Neighbours = []host.Neighbour{{Link: 2, Addr: netip.MustParseAddr("10.0.0.70"), State: "stale"}, {Link: 2, Addr: netip.MustParseAddr("10.0.0.8"), State: "stale"}}
+}
+
+func TestRoleIsToldFromTheState(t *testing.T) {
+	ipvs := func(s *host.Snapshot) {
+		s.IPVS = &host.IPVS{Services: []host.Service{{Proto: 6, Addr: netip.AddrPortFrom(vip, 80), Scheduler: "rr"}}}
+	}
+	onLo := func(s *host.Snapshot) { s.Addrs[2].Link = 1; s.Links[2].Up = false }
+	empty := func(s *host.Snapshot) { s.IPVS = &host.IPVS{} }
+	for what, test := range map[string]struct {
+		s    *host.Snapshot
+		want string
+	}{
+		"a tunnel with the VIP":             {machine(), RealServer},
+		"services, and the VIP on lo":       {machine(onLo, ipvs), Director},
+		"services, and the VIP on a tunnel": {machine(ipvs), RealServer},
+		"ip_vs without services":            {machine(onLo, empty), Director},
+		"ip_vs beside a tunnel that is up":  {machine(empty), RealServer},
+		"nothing at all":                    {&host.Snapshot{}, RealServer},
+	} {
+		if got := role(test.s, Options{}, vip); got != test.want {
+			t.Errorf("%s: %s", what, got)
+		}
+	}
+}
+
+func TestEveryCodeThatIsAskedForHasAStep(t *testing.T) {
+	known := map[string]bool{}
+	for _, d := range diagnose.Codes() {
+		known[d.Code] = true
+	}
+	for n, s := range steps {
+		for _, code := range s.codes {
+			if !known[code] || step(code) != n+1 {
+				t.Errorf("%s is no code of step %d", code, n+1)
+			}
+		}
+	}
+	for _, role := range []string{RealServer, Director} {
+		for _, c := range Examine(machine(), Options{VIPs: []netip.Addr{vip}, Role: role}).Checks {
+			if c.Step == 0 {
+				t.Errorf("%s has no step", c.Code)
+			}
+		}
+	}
+}
+
+func TestVIPsAreFound(t *testing.T) {
+	s := machine(func(s *host.Snapshot) {
+		s.Links = append(s.Links, host.Link{Index: 5, Name: "dummy0", Type: "dummy", Up: true})
+		s.Addrs = append(s.Addrs, host.Addr{Link: 5, Prefix: netip.MustParsePrefix("192.0.2.5/32")}, host.Addr{Link: 1, Prefix: netip.MustParsePrefix("192.0.2.6/32")})
+		s.IPVS = &host.IPVS{Services: []host.Service{{Proto: 6, Addr: netip.MustParseAddrPort("192.0.2.7:80")}, {Mark: 3}}}
+	})
+	got := fmt.Sprint(VIPs(s))
+	if want := "[192.0.2.7 10.99.0.1 192.0.2.5 192.0.2.6]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}

@@ -1,0 +1,305 @@
+package doctor
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"ipiptrace/internal/diagnose"
+	"ipiptrace/internal/host"
+	"ipiptrace/internal/ruleset"
+)
+
+// IP protocol numbers.
+const (
+	protoICMP = 1
+	protoIPIP = 4
+	protoTCP  = 6
+	protoUDP  = 17
+	protoGRE  = 47
+)
+
+// service is what is asked about one VIP.
+type service struct {
+	s    *host.Snapshot
+	o    Options
+	vip  netip.Addr
+	role string
+}
+
+// VIPs are the addresses of this machine that look like a service's: of IPVS's services, of tunnels, and those of lo and of
+// dummies that are no network's.
+func VIPs(s *host.Snapshot) (all []netip.Addr) {
+	add := func(a netip.Addr) {
+		if a.Is4() && !a.IsLoopback() && !a.IsUnspecified() && !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
+	if s.IPVS != nil {
+		for _, v := range s.IPVS.Services {
+			if v.Mark == 0 {
+				add(v.Addr.Addr())
+			}
+		}
+	}
+	for _, x := range s.Addrs {
+		l := s.Link(x.Link)
+		if l != nil && (l.Tunnel != nil || (l.Type == "loopback" || l.Type == "dummy") && x.Prefix.Bits() == 32) {
+			add(x.Prefix.Addr())
+		}
+	}
+	return all
+}
+
+// role is what the machine is to a VIP: a director has services and the VIP not on a tunnel.
+func role(s *host.Snapshot, o Options, vip netip.Addr) string {
+	tunnels := slices.ContainsFunc(s.Links, func(l host.Link) bool { return l.Up && l.Tunnel != nil && l.TakesIPv4() })
+	behind := slices.ContainsFunc(s.AddrOn(vip), func(l host.Link) bool { return l.Tunnel != nil })
+	switch {
+	case o.Role != "":
+		return o.Role
+	case behind:
+		return RealServer
+	case s.IPVS != nil && len(s.IPVS.Services) > 0:
+		return Director
+	case !tunnels && s.IPVS != nil && s.Owns(vip):
+		return Director // IPVS is loaded, and nothing else would take the service's packets
+	}
+	return RealServer
+}
+
+// kind is a protocol and a port.
+type kind struct {
+	proto uint8
+	port  uint16
+}
+
+// words name the protocols that have ports.
+var words = map[uint8]string{protoTCP: "tcp", protoUDP: "udp"}
+
+// maxKinds bounds the services that are asked about where no port is given.
+const maxKinds = 16
+
+// kinds are what is served of the protocols and ports that were asked for; all of them if nothing is.
+func (x service) kinds() (all []kind) {
+	if x.o.Proto == protoICMP {
+		return []kind{{protoICMP, 0}}
+	}
+	protos := []uint8{protoTCP, protoUDP}
+	if x.o.Proto != 0 {
+		protos = []uint8{x.o.Proto}
+	}
+	for _, proto := range protos {
+		for _, port := range x.ports(proto) {
+			if x.served(proto, port) || x.o.Proto != 0 {
+				all = append(all, kind{proto, port})
+			}
+		}
+	}
+	if len(all) == 0 {
+		for _, port := range x.o.Ports {
+			all = append(all, kind{protos[0], port})
+		}
+	}
+	return all[:min(len(all), maxKinds)]
+}
+
+// ports are those that were asked for, or that are served.
+func (x service) ports(proto uint8) (all []uint16) {
+	if len(x.o.Ports) > 0 {
+		return x.o.Ports
+	}
+	add := func(p uint16) {
+		if p != 0 && !slices.Contains(all, p) {
+			all = append(all, p)
+		}
+	}
+	if x.role == Director && x.s.IPVS != nil {
+		for _, v := range x.s.IPVS.Services {
+			if v.Proto == proto && v.Addr.Addr() == x.vip {
+				add(v.Addr.Port())
+			}
+		}
+		return all
+	}
+	for _, sock := range x.s.Sockets {
+		if local := sock.Local.Addr().Unmap(); sock.Proto == words[proto] && !sock.Remote.IsValid() && (local.IsUnspecified() || local == x.vip) {
+			add(sock.Local.Port())
+		}
+	}
+	return all
+}
+
+// served reports whether something here is for a protocol and port, however wrong.
+func (x service) served(proto uint8, port uint16) bool {
+	if x.role == Director {
+		return x.s.IPVS != nil && slices.ContainsFunc(x.s.IPVS.Services, func(v host.Service) bool {
+			return v.Mark == 0 && v.Proto == proto && v.Addr.Addr() == x.vip && (v.Addr.Port() == port || v.Addr.Port() == 0)
+		})
+	}
+	return slices.ContainsFunc(x.s.Sockets, func(sock host.Socket) bool {
+		return sock.Proto == words[proto] && !sock.Remote.IsValid() && sock.Local.Port() == port
+	})
+}
+
+// clientPort is one that a client's kernel may choose.
+const clientPort = 50123
+
+// examine asks about all samples of clients and directors, and says what is the same for all as such.
+func (x service) examine(k kind, rules *ruleset.Ruleset, r *Report) {
+	var all []answer
+	for _, director := range x.directors() {
+		for _, client := range x.clients() {
+			q := diagnose.Supposition{
+				Proto: k.proto, Client: netip.AddrPortFrom(client, port(k)), Service: netip.AddrPortFrom(x.vip, k.port),
+			}
+			if x.role == Director {
+				q.Dev = x.faces(client)
+			} else {
+				q.Dev = x.faces(director)
+				q.OuterSrc, q.OuterDst, q.OuterProto = director, x.realServer(director, q.Dev), x.tunnels(director)
+			}
+			found, checks := q.Examine(x.s, rules)
+			all = append(all, answer{director, client, found, checks})
+		}
+	}
+	for _, a := range all {
+		found, checks := x.merged(a, all)
+		r.add(x.vip, found, checks)
+	}
+	x.open(k, rules, r)
+}
+
+func port(k kind) uint16 {
+	if words[k.proto] == "" {
+		return 0
+	}
+	return clientPort
+}
+
+// answer is what was found of one sample.
+type answer struct {
+	director, client netip.Addr
+	found            []diagnose.Finding
+	checks           []diagnose.Check
+}
+
+// has reports whether a sample met a code.
+func (a answer) has(f diagnose.Finding) bool {
+	return slices.ContainsFunc(a.found, func(g diagnose.Finding) bool { return g.Code == f.Code && g.Severity == f.Severity })
+}
+
+// merged are the findings of one sample, as far as they are the same for others: what only some clients meet is a risk, and
+// what depends on who the director is can't be told without.
+func (x service) merged(a answer, all []answer) (found []diagnose.Finding, checks []diagnose.Check) {
+	checks = a.checks
+	for _, f := range a.found {
+		same := func(by func(answer) bool) bool {
+			return !slices.ContainsFunc(all, func(b answer) bool { return by(b) && !b.has(f) })
+		}
+		switch {
+		case same(func(b answer) bool { return true }):
+			first := slices.IndexFunc(all[0].found, func(g diagnose.Finding) bool { return g.Code == f.Code && g.Severity == f.Severity })
+			f = all[0].found[first]
+		case !same(func(b answer) bool { return b.client == a.client }):
+			checks = append(slices.Clone(checks), diagnose.Check{Code: f.Code, Unread: []string{
+				fmt.Sprintf("it depends on the director's address (%s: %s): give --director", a.director, f.Summary)}})
+			continue
+		case f.Severity == diagnose.Lost:
+			f.Severity = diagnose.AtRisk
+			f.Summary = fmt.Sprintf("for clients such as %s: %s", a.client, f.Summary)
+		}
+		found = append(found, f)
+	}
+	return found, checks
+}
+
+// open asks of connections whose real server was removed, one for each of those.
+func (x service) open(k kind, rules *ruleset.Ruleset, r *Report) {
+	if x.role != Director || x.s.IPVS == nil {
+		return
+	}
+	var asked []netip.AddrPort
+	for _, c := range x.s.IPVS.Conns {
+		if c.Virtual != netip.AddrPortFrom(x.vip, k.port) || c.Proto != words[k.proto] || c.Client.Port() == 0 || slices.Contains(asked, c.Dest) {
+			continue
+		}
+		asked = append(asked, c.Dest)
+		q := diagnose.Supposition{Proto: k.proto, Client: c.Client, Service: c.Virtual, Dev: x.faces(c.Client.Addr()), Open: true}
+		found, checks := q.Examine(x.s, rules)
+		r.add(x.vip, found, checks)
+	}
+}
+
+// tunnels is the protocol by which a director is supposed to send: IPIP, unless a tunnel of GRE is all that takes its packets.
+func (x service) tunnels(director netip.Addr) uint8 {
+	in := x.s.LinkNamed(x.faces(director))
+	if in == nil {
+		return protoIPIP
+	}
+	to := x.realServer(director, in.Name)
+	if x.s.TakesIPIP(director, to, in.Index) == nil && x.s.TunnelFor("gre", director, to, in.Index) != nil {
+		return protoGRE
+	}
+	return protoIPIP
+}
+
+// faces is the device by which packets of an address come: one in whose network it is, else the one that leads there.
+func (x service) faces(a netip.Addr) string {
+	var ways []netip.Prefix
+	var best string
+	for _, y := range x.s.Addrs {
+		l := x.s.Link(y.Link)
+		if l != nil && x.isWire(*l) && y.Prefix.Contains(a) && y.Prefix.Addr() != a && y.Prefix.Bits() < 32 {
+			ways = append(ways, y.Prefix)
+			best = cmp.Or(best, l.Name)
+		}
+	}
+	if len(ways) > 0 {
+		return best
+	}
+	if w := x.s.Route(host.Flow{Dst: a}); w.Type == "unicast" {
+		if l := x.s.LinkNamed(w.Dev); l != nil && x.isWire(*l) {
+			return w.Dev
+		}
+	}
+	for _, y := range x.s.Addrs {
+		if l := x.s.Link(y.Link); l != nil && x.isWire(*l) && y.Prefix.Addr() != x.vip {
+			return l.Name
+		}
+	}
+	return ""
+}
+
+// isWire reports whether packets of others come by a device.
+func (x service) isWire(l host.Link) bool {
+	return l.Up && l.Tunnel == nil && l.Type != "loopback" && l.Type != "dummy" && l.Type != "vrf"
+}
+
+// realServer is the address to which a director is supposed to send.
+func (x service) realServer(director netip.Addr, dev string) netip.Addr {
+	for _, l := range x.s.Links {
+		if l.Tunnel != nil && l.Up && l.Tunnel.Local.IsValid() && !l.Tunnel.Local.IsUnspecified() && l.Tunnel.Local != x.vip && x.s.Owns(l.Tunnel.Local) {
+			return l.Tunnel.Local
+		}
+	}
+	l := x.s.LinkNamed(dev)
+	if l == nil {
+		return netip.Addr{}
+	}
+	var first netip.Addr
+	for _, y := range x.s.AddrsOf(l.Index) {
+		a := y.Prefix.Addr()
+		if a == x.vip || a == director {
+			continue
+		}
+		if y.Prefix.Contains(director) {
+			return a
+		}
+		if !first.IsValid() {
+			first = a
+		}
+	}
+	return first
+}

@@ -1,0 +1,48 @@
+package doctor
+
+import "slices"
+
+// steps are those of the checklist that people follow by hand, with the codes that each asks for.
+var steps = []struct {
+	name  string
+	codes []string
+}{
+	{"tunnel", []string{"tunnel-module-missing", "tunnel-device-down", "tunnel-endpoint-mismatch", "tunnel-mode-mismatch", "tunnel-wrong-namespace", "outer-not-local", "ip-forward-off"}},
+	{"firewall", []string{"firewall-drop", "firewall-reject", "queue-drop", "xfrm-policy", "redirected", "tc-drop", "xdp-drop", "cgroup-drop", "socket-filter-drop"}},
+	{"packets", nil},
+	{"settings", []string{"rp-filter", "martian-source", "route-reject", "no-return-route", "reply-into-tunnel", "neighbour-failed", "qdisc-drop", "backlog-full", "vip-arp-conflict"}},
+	{"service", []string{"vip-missing", "vip-wrong-prefix", "no-listener", "listener-wrong-address", "listener-wrong-device", "accept-queue-full", "syn-queue-full", "min-ttl", "sk-lookup-drop", "tcp-auth"}},
+	{"conntrack", []string{"conntrack-full"}},
+	{"mtu", []string{"fragment-lost", "mtu-exceeded"}},
+	{"director", []string{
+		"ipvs-no-service", "ipvs-no-destination", "ipvs-overloaded", "ipvs-backup", "ipvs-no-route", "ipvs-wrong-method", "ipvs-loop",
+		"ipvs-defence", "ipvs-port-reuse", "ipvs-persistence", "ipvs-destination-removed",
+	}},
+	{"kernel", nil},
+}
+
+// step is the number of the step that asks for a code, from 1.
+func step(code string) int {
+	return 1 + slices.IndexFunc(steps, func(s struct {
+		name  string
+		codes []string
+	}) bool {
+		return slices.Contains(s.codes, code)
+	})
+}
+
+// StepName is a step's word, as --only takes it; empty if there is no such step.
+func StepName(n int) string {
+	if n < 1 || n > len(steps) {
+		return ""
+	}
+	return steps[n-1].name
+}
+
+// Steps are the words of all steps, in order.
+func Steps() (names []string) {
+	for _, s := range steps {
+		names = append(names, s.name)
+	}
+	return names
+}

@@ -1,0 +1,100 @@
+package doctor
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"ipiptrace/internal/diagnose"
+	"ipiptrace/internal/journey"
+)
+
+// Watched is what was seen of the service's packets beside the checks.
+type Watched struct {
+	For time.Duration
+	// Journeys, Arrived and Lost count those that ended meanwhile.
+	Journeys, Arrived, Lost int
+	seen                    []seen
+}
+
+// seen is a cause that packets were lost by, and how many.
+type seen struct {
+	verdict diagnose.Verdict
+	count   int
+}
+
+// Take adds a journey that has ended.
+func (w *Watched) Take(v diagnose.Verdict) {
+	w.Journeys++
+	if v.Arrived() {
+		w.Arrived++
+	}
+	if !v.Lost() {
+		return
+	}
+	w.Lost++
+	if v.Cause == nil {
+		return
+	}
+	for i := range w.seen {
+		if w.seen[i].verdict.Cause.Code == v.Cause.Code {
+			w.seen[i].count++
+			return
+		}
+	}
+	w.seen = append(w.seen, seen{v, 1})
+}
+
+// packets is the step of what was seen, and found by no other.
+const packets = 3
+
+// Join adds what was seen to a report: a finding by which packets were lost is a fault, and what no check has found is one,
+// too.
+func (r *Report) Join(w *Watched, o Options) {
+	r.Watched = w
+	for _, s := range w.seen {
+		c := *s.verdict.Cause
+		line := fmt.Sprintf("seen: %d packets were lost by it in %s, the first from %s", s.count, w.For, s.verdict.Packet.Inner.Src)
+		if s.count == 1 {
+			line = fmt.Sprintf("seen: a packet was lost by it in %s, from %s", w.For, s.verdict.Packet.Inner.Src)
+		}
+		i := slices.IndexFunc(r.Findings, func(f Finding) bool { return f.Code == c.Code })
+		if i < 0 {
+			n := step(c.Code)
+			if n == 0 {
+				n = packets
+			}
+			c.Evidence = append(slices.Clip(c.Evidence), line)
+			r.Findings = append(r.Findings, Finding{diagnose.Finding{Severity: diagnose.Lost, Cause: c}, n, vipOf(s.verdict.Journey)})
+			r.mark(n, c.Code)
+			continue
+		}
+		f := &r.Findings[i]
+		if f.Severity == diagnose.Noted { // the state could not tell: the packet could
+			f.Cause = c
+		}
+		f.Severity, f.Certainty, f.Behind = diagnose.Lost, c.Certainty, false
+		f.Evidence = append(slices.Clip(f.Evidence), line)
+		r.mark(f.Step, f.Code)
+	}
+	r.choose(o)
+	r.sort()
+}
+
+// mark has a code's check failed.
+func (r *Report) mark(step int, code string) {
+	if i := slices.IndexFunc(r.Checks, func(c Check) bool { return c.Code == code }); i >= 0 {
+		r.Checks[i].Mark = Failed
+		return
+	}
+	r.Checks = append(r.Checks, Check{Step: step, Code: code, Mark: Failed})
+}
+
+// vipOf is the service's address in a journey.
+func vipOf(j journey.Journey) netip.Addr {
+	if j.Direction == journey.Reply {
+		return j.Packet.Inner.Src
+	}
+	return j.Packet.Inner.Dst
+}
