@@ -87,7 +87,8 @@ func (a *Assembler) answeredByReset(f *flight, e event.Event) bool {
 	return true
 }
 
-// answerLeaves follows an ICMP error: seen leaving, it is the answer to the packet that it quotes.
+// answerLeaves follows an ICMP error: seen leaving, it is the answer to the packet that it quotes. It is sent once a device
+// has it in its queue; what the queue does with it is not seen.
 func (a *Assembler) answerLeaves(f *flight, e event.Event) {
 	f.last = max(f.last, e.Time)
 	if e.Place == event.KfreeSkb || e.Place == event.ConsumeSkb {
@@ -104,9 +105,19 @@ func (a *Assembler) answerLeaves(f *flight, e event.Event) {
 		return
 	}
 	about.choose(Reject{By: ByICMP, Type: f.packet.ICMPType, Code: f.packet.ICMPCode})
-	if about.reject.By == ByICMP {
+	switch outer := f.packet.Outer; {
+	case about.reject.By != ByICMP:
+	case a.reachesDevice(e.Place):
 		a.answered(about)
+	case outer != nil && outer.Src == outer.Dst:
+		about.toldItself = true
 	}
+}
+
+// reachesDevice reports whether an answer that is seen at a place has passed what may keep it back before a device has it:
+// the hooks of output and postrouting, and the neighbour, all of which come behind ip_local_out.
+func (a *Assembler) reachesDevice(p event.Place) bool {
+	return p != event.IPLocalOut || !a.watches(event.NetDevQueue)
 }
 
 // quotedBy is the packet that an ICMP error is about: of several with the same hash, one that was freed.

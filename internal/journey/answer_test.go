@@ -1,6 +1,7 @@
 package journey
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -108,6 +109,37 @@ func TestAnAnswerThatIsKeptBackIsStillAChoice(t *testing.T) {
 				t.Errorf("%s %+v, want dropped", j.Fate, j.Reject)
 			case test.want != nil && (j.Fate != Rejected || *j.Reject != *test.want || j.Drop == nil):
 				t.Errorf("%s %+v, want %+v", j.Fate, j.Reject, *test.want)
+			}
+		})
+	}
+}
+
+// TestAnAnswerIsSentOnceADeviceHasIt asks of an ICMP error of which the kernel half sees ip_local_out: the output hook, and
+// the neighbour, are behind that. The error itself is not followed.
+func TestAnAnswerIsSentOnceADeviceHasIt(t *testing.T) {
+	for what, test := range map[string]struct {
+		places []event.Place
+		dst    netip.Addr
+		sent   bool
+	}{
+		"the output hook drops it":               {places: []event.Place{event.IPLocalOut}, dst: dip},
+		"a device has it in its queue":           {places: []event.Place{event.IPLocalOut, event.NetDevQueue}, dst: dip, sent: true},
+		"its making is not to be seen here":      {places: []event.Place{event.NetDevQueue}, dst: dip, sent: true},
+		"it is for this host, and does not come": {places: []event.Place{event.IPLocalOut}, dst: rip},
+	} {
+		t.Run(what, func(t *testing.T) {
+			k := newKernel()
+			s := k.packet(1, datagramTo(53, 9)).tunnelled().icmpSend(3, 3)
+			q := s.packet
+			q.Quoted, q.ICMPType, q.ICMPCode, q.Outer = true, 3, 3, &event.Header{Src: rip, Dst: test.dst, Protocol: protoICMP}
+			for _, p := range test.places { // the kernel half knows none of them again
+				k.packet(1, q).on("eth0", nsRealServer).at(p)
+			}
+			s.kfree("__udp4_lib_rcv", "NO_SOCKET")
+			k.silence(time.Second)
+			j := withID(t, k.assemble(t, everywhere()), 1)
+			if want := (Reject{By: ByICMP, Type: 3, Code: 3, Sent: test.sent}); j.Fate != Rejected || *j.Reject != want {
+				t.Errorf("%s %+v, want %+v", j.Fate, j.Reject, want)
 			}
 		})
 	}

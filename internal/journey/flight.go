@@ -137,19 +137,21 @@ type flight struct {
 	rule  *NftRule
 	ruled key
 
-	reject    *Reject
-	freed     *Drop // of the sk_buff seen last
-	lostCopy  *Drop // of another one, which matters only if none gets further
-	duplicate bool
-	replyLost bool
-	astray    *event.Header // as in Journey
-	awaiting  bool          // a datagram that its socket has: whether its answer finds a way
-	gone      bool          // a reply of which is known by what device it leaves
-	answers   *flight       // the datagram that waits for that
-	became    uint64
-	related   *flight
-	fallback  uint64 // Related if related was not delivered
-	quoted    bool   // an ICMP error about a packet: it is an answer, not a journey
+	reject *Reject
+	// toldItself: the answer was made, and is for this host itself. It needs no neighbour, and is gone when the packet is freed.
+	toldItself bool
+	freed      *Drop // of the sk_buff seen last
+	lostCopy   *Drop // of another one, which matters only if none gets further
+	duplicate  bool
+	replyLost  bool
+	astray     *event.Header // as in Journey
+	awaiting   bool          // a datagram that its socket has: whether its answer finds a way
+	gone       bool          // a reply of which is known by what device it leaves
+	answers    *flight       // the datagram that waits for that
+	became     uint64
+	related    *flight
+	fallback   uint64 // Related if related was not delivered
+	quoted     bool   // an ICMP error about a packet: it is an answer, not a journey
 	// reassembled: it lives in the sk_buff of another fragment, whose hash the kernel half may still report.
 	reassembled bool
 	doubt       doubt

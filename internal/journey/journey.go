@@ -156,7 +156,7 @@ type Reject struct {
 	// By is "rst" or "icmp"; Type and Code are valid with "icmp" (RFC 792).
 	By         string
 	Type, Code uint8
-	// Sent: the answer was seen leaving. Rate limiting keeps some back.
+	// Sent: the answer was seen in a device's queue (an RST: seen on its way there). Rate limiting keeps some back, rules others.
 	Sent bool
 }
 

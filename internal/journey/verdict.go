@@ -55,7 +55,7 @@ func (a *Assembler) freed(f *flight, e event.Event) {
 	case f.reject != nil:
 		f.freed = drop
 		f.pardon = pardonFor(f, drop)
-		a.schedule(f, prospect{fate: Rejected, after: answerWait, seen: true, now: f.reject.Sent && f.pardon == nil})
+		a.schedule(f, prospect{fate: Rejected, after: answerWait, seen: true, now: (f.reject.Sent || f.toldItself) && f.pardon == nil})
 	case ordinary || left > 0 && d.Reason == "OTHERHOST":
 		// What a bridge floods is for one of its ports.
 	case left > 0:

@@ -68,7 +68,7 @@ func directorFaults() []Scenario {
 			Inject:  bySilentGateway(lab.Director, lab.RealServerAddr),
 			Undo:    notBySilentGateway(lab.Director, lab.RealServerAddr),
 			Traffic: expect(lab.TimedOut),
-			Losses:  both(Loss{Fate: "rejected", Functions: neighbour, Reasons: []string{"NEIGH_FAILED"}, Dev: "eth0", Reject: "icmp 3/1", Answerless: true}),
+			Losses:  both(Loss{Fate: "rejected", Functions: neighbour, Reasons: []string{"NEIGH_FAILED"}, Dev: "eth0", Reject: "icmp 3/1 not sent", Answerless: true}),
 			At:      lab.Director,
 		},
 		{

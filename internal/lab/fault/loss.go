@@ -20,7 +20,7 @@ type Loss struct {
 	Functions []string
 	// Reasons are those of kernels that have reasons.
 	Reasons []string
-	// Dev is where, Hook netfilter's, Reject what the kernel answers: "rst 0/0", "icmp 3/3".
+	// Dev is where, Hook netfilter's, Reject what the kernel answers: "rst 0/0", "icmp 3/3", "icmp 3/3 not sent".
 	Dev, Hook, Reject string
 	// Notice: the journey arrives, and has the notice of that code.
 	Notice string

@@ -94,7 +94,7 @@ func persistenceFaults() []Scenario {
 			Inject:  leave(absent+":80 -i", bySilentGateway(lab.Director, silent)...),
 			Undo:    undo(notBySilentGateway(lab.Director, silent)...),
 			Traffic: expect(lab.TimedOut),
-			Losses:  both(Loss{Fate: "rejected", Functions: neighbour, Reasons: []string{"NEIGH_FAILED"}, Dev: "eth0", Reject: "icmp 3/1", Answerless: true}),
+			Losses:  both(Loss{Fate: "rejected", Functions: neighbour, Reasons: []string{"NEIGH_FAILED"}, Dev: "eth0", Reject: "icmp 3/1 not sent", Answerless: true}),
 			At:      lab.Director,
 		},
 		{
