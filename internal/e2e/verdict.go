@@ -179,6 +179,9 @@ func (o options) match(l *lab.Lab, j line, want loss, code string) error {
 	if !o.reasons || want.Functions == nil {
 		reasons = []string{""}
 	}
+	if j.Gaps > 0 && j.Drop != nil && j.Drop.NfHook != "" {
+		reasons = append(slices.Clone(reasons), "") // the hook said that it drops it, and the kernel missed the probe of its freeing
+	}
 	functions, netns := want.Functions, fmt.Sprint(at)
 	if functions == nil {
 		functions, netns = []string{""}, ""

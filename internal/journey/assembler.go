@@ -284,6 +284,9 @@ func (a *Assembler) end(f *flight, fate Fate, how goneBy) {
 	}
 	if fate == Dropped && f.freed == nil {
 		f.freed = f.lostCopy
+		if f.freed != nil && f.freed.Symbol == "" {
+			f.gaps++ // a hook said that it drops the packet, and the kernel missed the probe of its freeing
+		}
 	}
 	if fate == Delivered {
 		w := &f.flow.ways[f.way]

@@ -2,6 +2,7 @@ package journey
 
 import (
 	"testing"
+	"time"
 
 	"ipiptrace/tracer/event"
 )
@@ -25,5 +26,17 @@ func TestTheStackTellsTheHook(t *testing.T) {
 		if hook, bridged := hookOf(test.d); hook != test.hook || bridged != test.bridged {
 			t.Errorf("%s: %q, bridged %t; want %q, %t", what, hook, bridged, test.hook, test.bridged)
 		}
+	}
+}
+
+// TestAHookThatDropsSaysSoWhereTheFreeingIsMissed has the kernel skip the probe of kfree_skb, which runs on that CPU already: it
+// frees the packet before the hook's function returns, and knows no packet there if it was seen.
+func TestAHookThatDropsSaysSoWhereTheFreeingIsMissed(t *testing.T) {
+	k := newKernel()
+	k.packet(1, syn()).tunnelled().uses(event.NftRule, 2, 0, 0).hook(1, -1)
+	k.silence(time.Second)
+	j := withID(t, k.assemble(t, everywhere()), 1)
+	if j.Fate != Dropped || j.Drop.NfHook != "input" || j.Drop.Reason != "" || j.Gaps != 1 {
+		t.Errorf("%s, drop %+v, %d gaps; want a drop by input with a gap", j.Fate, j.Drop, j.Gaps)
 	}
 }
