@@ -10,10 +10,10 @@ import (
 	"ipiptrace/internal/site"
 )
 
-// balanceRows are the causes in what a director was told beside its services: settings, and methods.
+// balanceRows are the causes in a director's settings and methods.
 func balanceRows() []row {
 	needs := []host.Part{host.PartIPVS, host.PartSysctls}
-	// Only what begins a connection is turned away, and not answered.
+	// The defence drops only packets that begin a connection, and does not answer them.
 	turnedAway := func(s Subject, st *State) bool { return !s.Rejected && (!s.isTCP() || s.isSYN()) && isDirected(s, st) }
 	reused := func(s Subject, st *State) bool { return !s.Rejected && s.isSYN() && isDirected(s, st) }
 	return []row{
@@ -53,7 +53,7 @@ func balanceRows() []row {
 			},
 		},
 		{
-			// The packet met it on the director, before it came here and nobody was there for it.
+			// The fault is on the director, which the packet met before it came here.
 			code: "ipvs-wrong-method", stage: link,
 			at:    sure(site.NoInputRoute),
 			fits:  func(s Subject, _ *State) bool { return s.Plain != "" },
@@ -111,7 +111,7 @@ func plainState(s Subject, st *State) *finding {
 	return f
 }
 
-// wrongMethodState: the director's state is not this one.
+// wrongMethodState: the fault is in the director's state, not in this one.
 func wrongMethodState(s Subject, _ *State) *finding {
 	f := wrongMethod(s)
 	f.consistent, f.doubtful = true, true
@@ -134,8 +134,8 @@ func defenceState(s Subject, st *State) *finding {
 	}
 }
 
-// reuseState: a connection from the same port had not been forgotten yet, and connection tracking knows it, too
-// (ip_vs_conn_uses_old_conntrack). The first packet is the price of forgetting it.
+// reuseState: IPVS and connection tracking still know a connection from the same port (ip_vs_conn_uses_old_conntrack). IPVS
+// forgets it, and drops the new one's first packet.
 func reuseState(s Subject, st *State) *finding {
 	const reuse, tracks = "net/ipv4/vs/conn_reuse_mode", "net/ipv4/vs/conntrack"
 	mode, _ := st.Sysctl(reuse)

@@ -9,7 +9,7 @@ import (
 	"ipiptrace/internal/host"
 )
 
-// asksTunnel4 reports whether the kernel asks the tunnels for protocol 4 who takes the packet: as IPIP, or behind a port of GUE.
+// asksTunnel4 reports whether the kernel looks for a tunnel of protocol 4: the packet is IPIP, or IPIP inside GUE.
 func asksTunnel4(s Subject, _ *State) bool {
 	return s.Tunnelled && s.Outer != nil && (s.outerProto() == protoIPIP || s.outerProto() == protoUDP)
 }
@@ -30,14 +30,14 @@ func (st *State) index(s Subject) uint32 {
 	return 0
 }
 
-// unserved reports whether no device for IPv4 takes the packet. sit is asked last: where one of it, for IPv6, drops the
-// packet, nobody else has taken it.
+// unserved reports whether no device for IPv4 takes the packet. sit is asked last: if one of its devices, for IPv6, drops the
+// packet, no other took it.
 func (st *State) unserved(s Subject) bool {
 	l := st.taker(s)
 	return l == nil || l.Type == "sit" && !l.TakesIPv4()
 }
 
-// asleep is the device that would take the packet if it were up; nil if there is none, or another one does.
+// asleep is the device that would take the packet if it were up; nil if there is none, or another takes it.
 func (st *State) asleep(s Subject) *host.Link {
 	if s.Outer == nil || !st.unserved(s) {
 		return nil
@@ -149,8 +149,8 @@ func setUp(index uint32, up bool) func(*State) {
 	return changeLink(index, func(l *host.Link) { l.Up, l.Running = up, up })
 }
 
-// mismatchState: tunnels are up, and none of them is for these two addresses. A device that is, and is down, is another cause;
-// tunl0, which would take everything, is not: whoever has made a tunnel wants to use that.
+// mismatchState: tunnels are up, and none is for these two addresses. If one that is for them is down, that is another cause.
+// tunl0 being down is not: whoever made a tunnel wants to use that one.
 func mismatchState(s Subject, st *State) *finding {
 	if s.Outer == nil || !st.unserved(s) {
 		return nil

@@ -170,7 +170,7 @@ func directorRows() []row {
 // isDirected reports whether a virtual service takes the packet.
 func isDirected(s Subject, st *State) bool { return st.isDirector() && st.virtual(s) != nil }
 
-// isScheduled reports whether it takes it as what begins a connection: a scheduler is asked.
+// isScheduled reports whether the service asks its scheduler for the packet, because it begins a connection.
 func isScheduled(s Subject, st *State) bool {
 	if !isDirected(s, st) {
 		return false
@@ -235,8 +235,8 @@ func noDestinationState(s Subject, st *State) *finding {
 	return f
 }
 
-// noConnectionState: a service is there, and IPVS let the packet pass. Only a sole real server is sure to be the one
-// that knows the connection.
+// noConnectionState: there is a service, and IPVS let the packet pass. Only if there is one real server it surely knows the
+// connection.
 func noConnectionState(s Subject, st *State) *finding {
 	v := st.virtual(s)
 	if on, _ := st.Sysctl(backupOnly); v == nil || on != 0 {
@@ -253,7 +253,7 @@ func noConnectionState(s Subject, st *State) *finding {
 	return f
 }
 
-// removedState finds the connection of the packet, and not its real server.
+// removedState finds the packet's connection but not its real server among the service's.
 func removedState(s Subject, st *State) *finding {
 	v := st.virtual(s)
 	if v == nil {
@@ -325,7 +325,7 @@ func backupState(s Subject, st *State) *finding {
 	}
 }
 
-// loopState: only what has the VIP on a tunnel is a real server, whose IPVS is one too many.
+// loopState: a host with the VIP on a tunnel is a real server, and should have no IPVS service for it.
 func loopState(s Subject, st *State) *finding {
 	v := st.virtual(s)
 	if v == nil {

@@ -46,7 +46,7 @@ func Codes() (all []Doc) {
 	return all
 }
 
-// noRows are what no state is asked for: the notices, which are no loss here, and what nothing explains.
+// noRows are the codes for which no state is asked: the notices, which are no loss here, and unknown.
 func noRows() []row {
 	return []row{
 		{

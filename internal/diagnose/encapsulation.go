@@ -11,7 +11,7 @@ import (
 // otherTunnels name the protocols beside IPIP by which a director tunnels.
 var otherTunnels = map[uint8]string{protoGRE: "GRE", protoUDP: "GUE"}
 
-// guePort is the UDP port by which a packet is known as GUE (GUE_PORT of bpf/kernel.h): those of others are not seen.
+// guePort is the UDP port by which a packet is recognised as GUE (GUE_PORT of bpf/kernel.h): on others it is not.
 const guePort = 6080
 
 func otherTunnel(s Subject) finding {

@@ -19,7 +19,7 @@ const unknown = "unknown"
 // rows are all causes.
 var rows = slices.Concat(linkRows(), arpRows(), tunnelRows(), routingRows(), natRows(), filterRows(), optionRows(), socketRows(), packetRows(), replyRows(), directorRows(), persistenceRows(), balanceRows())
 
-// named is a row that a packet may have ended by, with what is said of it.
+// named is a row that may explain a loss, with what its check says.
 type named struct {
 	row     row
 	finding finding
@@ -36,8 +36,7 @@ func Explain(j journey.Journey, s *host.Snapshot) Verdict {
 	return explain(j, wasLost(j), s, ruleset.Of(s), nil)
 }
 
-// explain is Explain of a packet that was lost, with the state's rules, as far as they were unpacked for others, and the
-// repairs that were tried.
+// explain is Explain with what earlier losses have left: rules that were unpacked, and repairs that were tried.
 func explain(j journey.Journey, l lostPacket, s *host.Snapshot, rules *ruleset.Ruleset, done trials) Verdict {
 	v := Verdict{Journey: j}
 	if !j.Lost() {
@@ -70,7 +69,7 @@ func explain(j journey.Journey, l lostPacket, s *host.Snapshot, rules *ruleset.R
 	return v
 }
 
-// undecided is why rows that the packet may have ended by can say nothing of a state that was read, and is asked about it.
+// undecided says why rows that may explain the loss cannot decide, although the state was read.
 func (l lostPacket) undecided(st *State) (whys []string) {
 	for _, r := range rows {
 		if r.sees(l, st) == absent {
@@ -91,7 +90,7 @@ func stateOf(s *host.Snapshot, rules *ruleset.Ruleset) *State {
 	return &State{Snapshot: s, whole: s, rules: rules}
 }
 
-// of is the state when it is asked about a packet, whose rules are then evaluated once for all rows.
+// of is the state for one packet: netfilter's rules are evaluated for it once, and all rows share the result.
 func (st *State) of(s Subject) *State {
 	if st == nil {
 		return nil
@@ -101,7 +100,7 @@ func (st *State) of(s Subject) *State {
 	return &own
 }
 
-// cause is the best explanation of the loss by a state that is asked about it; nil if there is none.
+// cause is the best explanation of the loss; nil if there is none.
 func (l lostPacket) cause(st *State) (best *named) {
 	for _, r := range rows {
 		if l.Astray != nil && r.stage != replying {
@@ -114,7 +113,7 @@ func (l lostPacket) cause(st *State) (best *named) {
 	return best
 }
 
-// name is what a row says of the loss; ok is false if it is nothing.
+// name asks a row about the loss; ok is false if the row does not explain it.
 func (l lostPacket) name(r row, st *State) (n named, ok bool) {
 	sight := r.sees(l, st)
 	if sight == absent {
@@ -140,8 +139,8 @@ func (n named) before(b named) bool {
 	return cmp.Compare(n.row.stage, b.row.stage) < 0
 }
 
-// texts are the lines of evidence from what was read: of a part that was not, nothing is said. Rules are there or not;
-// of a ruleset that was read in part those that were are shown.
+// texts are the lines of evidence whose part of the state was read: nothing is said of a part that was not. Of a ruleset
+// that was read in part, the rules that were read are shown.
 func texts(s *host.Snapshot, all []evidence) (lines []string) {
 	for _, e := range all {
 		if e.part == "" || s.Knows(e.part) || e.part == host.PartNft || e.part == host.PartIPTables {
@@ -168,7 +167,7 @@ func unreadOf(s *host.Snapshot, r row) (parts []string) {
 	return parts
 }
 
-// unreadAtAll are all parts of the state that were not read: where nothing explains a loss, each may have mattered.
+// unreadAtAll are all parts of the state that were not read: if nothing explains the loss, any of them may have done so.
 func unreadAtAll(s *host.Snapshot) (parts []string) {
 	if s == nil {
 		return []string{"the state of the machine"}
@@ -187,7 +186,7 @@ func unreadAtAll(s *host.Snapshot) (parts []string) {
 	return parts
 }
 
-// plainly says what was seen where nothing is known.
+// plainly says what was seen of a loss that nothing explains.
 func plainly(j journey.Journey) string {
 	switch d := j.Drop; {
 	case j.Fate == journey.Vanished:

@@ -12,7 +12,7 @@ import (
 // filterRows are the causes in netfilter and beside it.
 func filterRows() []row {
 	rules := []host.Part{host.PartNft, host.PartIPTables}
-	// Tracking, and the device that a packet leaves by, matter to few rules.
+	// Few rules test the state in connection tracking, or the device by which a packet leaves.
 	looks := append([]host.Part{host.PartConntrack, host.PartSysctls}, lookups...)
 	return []row{
 		{
@@ -140,7 +140,7 @@ func filterRows() []row {
 			},
 		},
 		{
-			// A packet that IPsec refuses finds its socket, and is not answered.
+			// A packet that IPsec refuses has a socket, and gets no answer.
 			code: "xfrm-policy", stage: filter, needs: []host.Part{host.PartXFRM},
 			at: maybe(site.NoSocket), fits: func(s Subject, _ *State) bool { return !s.Rejected },
 			check: xfrmState,
@@ -218,7 +218,7 @@ func stolenState(s Subject, st *State) *finding {
 	}
 }
 
-// cgroupState: what the programs do with the packet is in no state; systemd counts with such programs, too.
+// cgroupState: the state does not say what the programs do with the packet; systemd counts with such programs, too.
 func cgroupState(s Subject, st *State) *finding {
 	side := "ingress"
 	if s.Reply {

@@ -11,7 +11,7 @@ import (
 	"ipiptrace/tracer/event"
 )
 
-// hooked is the header that the hook sees.
+// hooked is the header that rules at the hook see.
 func (s Subject) hooked() ruleset.Packet {
 	p := headers(s.Now)
 	p.Hook, p.Bridged = s.Hook, s.Bridged
@@ -85,8 +85,8 @@ func headers(p event.Packet) ruleset.Packet {
 	}
 }
 
-// evaluate is what the rules do with the packet. If none of them drops a packet of the state that it should have in
-// connection tracking, it may have had another: a wrong checksum, for one, makes it invalid.
+// evaluate is what the rules do with the packet. If no rule drops it in the state that connection tracking should have given
+// it, other states are tried: a wrong checksum, for example, makes a packet invalid.
 func evaluate(s Subject, h *host.Snapshot, rules *ruleset.Ruleset) (ruleset.Packet, ruleset.Outcome) {
 	p := filteredPacket(s, h)
 	o := rules.Evaluate(p)
@@ -103,8 +103,8 @@ func evaluate(s Subject, h *host.Snapshot, rules *ruleset.Ruleset) (ruleset.Pack
 	return p, o
 }
 
-// firewallState finds the rule, or the policy, that drops the packet, or rejects it. Of those that may have, only
-// ones that answer count if the packet was answered.
+// firewallState finds the rule or the policy that drops or rejects the packet. If the packet was answered, only rules that
+// answer count.
 func firewallState(s Subject, st *State, rejects bool) *finding {
 	if s.Hook == "" {
 		return nil
@@ -141,8 +141,8 @@ func firewallState(s Subject, st *State, rejects bool) *finding {
 	}
 }
 
-// letPass are the commands that take back what the rule does to the packet. The policy that drops it in its outer
-// header is met again when that is gone; what is forwarded keeps it here.
+// letPass are the commands that undo what the rule does to the packet. If a policy drops the outer packet and would drop the
+// inner one, too, both are let pass. In forward the packet keeps its outer header.
 func letPass(s Subject, st *State, r ruleset.Rule, p ruleset.Packet) (fix command.Fix, mend func(*State)) {
 	fix, mend = ruleset.Fix(r, p), func(st *State) { ruleset.Mend(st.whole, r, p) }
 	if r.Policy == "" || p.Proto != protoIPIP || p.Hook == "forward" {
@@ -175,7 +175,7 @@ func where(r ruleset.Rule) string {
 	return fmt.Sprintf("rule %d in %s", r.Number, place)
 }
 
-// evidenceOf is a rule as it is listed. One that may have begun on an earlier line of the listing has no text.
+// evidenceOf is a rule as it is listed. A rule whose text may begin on an earlier line of the listing has none.
 func evidenceOf(r ruleset.Rule) []evidence {
 	part := host.PartNft
 	if r.Backend != "nft" {
@@ -195,7 +195,7 @@ func evidenceOf(r ruleset.Rule) []evidence {
 	return []evidence{by(part, "chain %s: rule %d, which has no text", r.Chain, r.Number)}
 }
 
-// trackedAs is what connection tracking has the packet for, if a rule has asked.
+// trackedAs is evidence of the packet's state in connection tracking, if a rule has tested it.
 func trackedAs(p ruleset.Packet, o ruleset.Outcome) []evidence {
 	if !o.Tracked || p.CT == 0 {
 		return nil
@@ -203,7 +203,7 @@ func trackedAs(p ruleset.Packet, o ruleset.Outcome) []evidence {
 	return []evidence{by(host.PartConntrack, "/proc/net/nf_conntrack: to connection tracking the packet is %s", p.CT)}
 }
 
-// unreadRule: netfilter let the packet go, and the rule that told it to was not read, or not found.
+// unreadRule: netfilter freed the packet, and the rule that decided was not read, or not found.
 func unreadRule(rejects bool) func(Subject, *State) bool {
 	return func(s Subject, st *State) bool {
 		if s.Rejected != rejects || s.Hook == "" && rejects {
@@ -217,7 +217,7 @@ func unreadRule(rejects bool) func(Subject, *State) bool {
 	}
 }
 
-// bareRule is what is said of it.
+// bareRule is the finding of unreadRule.
 func bareRule(s Subject) finding {
 	verb := map[bool]string{true: "rejects", false: "drops"}[s.Rejected]
 	switch {
@@ -232,7 +232,7 @@ func bareRule(s Subject) finding {
 	return finding{summary: fmt.Sprintf("what netfilter runs at the hook %s %s the packet, and not all rules were read", s.Hook, verb)}
 }
 
-// gone says that the kernel used a rule that was not there any more when the ruleset was read.
+// gone is the finding that the kernel used a rule that was gone when the ruleset was read.
 func (s Subject) gone(o ruleset.Outcome) []evidence {
 	if !o.Gone || s.Rule == nil {
 		return nil

@@ -19,8 +19,8 @@ const (
 	maxStates  = 64
 )
 
-// MaxAsked bounds how many namespaces an Inquiry has asked for and not been told of. The next ones are asked for when
-// a state has come: about as many can be read before a loss has waited too long.
+// MaxAsked bounds the namespaces whose state an Inquiry waits for. It asks for the next one when a state has come: about as
+// many can be read before a loss has waited too long.
 const MaxAsked = 64
 
 // An Inquiry explains journeys in the order in which they ended. A loss waits for a state that was read after it,
@@ -31,7 +31,7 @@ type Inquiry struct {
 	// states are those that a loss may still need, and those that are being read.
 	states  map[uint32]state
 	waiting []waiting
-	// needs are those of the namespaces that have losses among those that wait, order is that in which they came to have one.
+	// needs has each namespace with a loss that waits; order is the order of their first losses.
 	needs map[uint32]need
 	order []uint32
 	// asked is the number of states that are being read.
@@ -39,9 +39,9 @@ type Inquiry struct {
 	// asks are the namespaces whose state is wanted and was not asked for yet.
 	asks  []Ask
 	sites journey.Sites
-	// late and over: see Until; nil: never.
+	// late and over: see Until. nil is never.
 	late, over func() bool
-	// unexplained is what is said of all losses once over.
+	// unexplained is the cause of every loss once over reports true.
 	unexplained *Cause
 }
 
@@ -59,7 +59,7 @@ type state struct {
 	tried trials
 }
 
-// need is what a namespace is needed for: how many losses wait for its state, and when the first and the last one were.
+// need counts the losses that wait for a namespace's state, with the times of the first and the last one.
 type need struct {
 	count       int
 	first, last time.Duration
@@ -91,7 +91,7 @@ func (q *Inquiry) Until(late, over func() bool) {
 	}
 }
 
-// Add takes an event and the journeys that ended with it, and returns those that can be explained by now.
+// Add takes an event and the journeys that ended with it, and returns those whose explanation is complete.
 func (q *Inquiry) Add(e event.Event, ended []journey.Journey) []Verdict {
 	if q == nil {
 		return unexplained(ended)
@@ -109,7 +109,7 @@ func (q *Inquiry) Add(e event.Event, ended []journey.Journey) []Verdict {
 	return told
 }
 
-// End takes the journeys that end with the events. What is still asked for may be added afterwards.
+// End takes the journeys that end with the last event. States that were asked for may still be added afterwards.
 func (q *Inquiry) End(ended []journey.Journey) []Verdict {
 	if q == nil {
 		return unexplained(ended)
@@ -118,7 +118,7 @@ func (q *Inquiry) End(ended []journey.Journey) []Verdict {
 	return q.ready(false)
 }
 
-// Finish explains what is left with what is known.
+// Finish explains the journeys that are left, with the states that are known.
 func (q *Inquiry) Finish() []Verdict {
 	if q == nil {
 		return nil
@@ -173,8 +173,8 @@ func (q *Inquiry) learn(e event.Event) {
 	q.states[e.Netns] = s
 }
 
-// forget lets go of states: a loss needs one that was read after it, so what no loss waits for is of no use once time
-// has moved on. If too many are left the oldest goes, and is asked for again.
+// forget drops states that no loss waits for: a later loss needs a state that was read after it. If too many are left, the
+// oldest goes and is asked for again.
 func (q *Inquiry) forget() {
 	kept, oldest := 0, uint32(0)
 	for inode, s := range q.states {
@@ -194,7 +194,7 @@ func (q *Inquiry) forget() {
 	}
 }
 
-// drop lets go of a state, not of the knowledge that it is being read again.
+// drop forgets a state, but not that it is being read again.
 func (q *Inquiry) drop(inode uint32) {
 	if q.states[inode].asked {
 		q.states[inode] = state{asked: true}
@@ -237,7 +237,7 @@ func (q *Inquiry) explained(w waiting) {
 	}
 }
 
-// wantAgain asks for what is still wanted after a state came: it was read too early for some.
+// wantAgain asks again if the state that came was read too early for some losses.
 func (q *Inquiry) wantAgain() {
 	for _, inode := range q.order {
 		if q.asked >= MaxAsked {

@@ -7,10 +7,10 @@ import (
 	"ipiptrace/internal/host"
 )
 
-// What ipvsadm is told replaces all of a service (-E) or of a real server (-e): what a command does not name is reset.
-// So a command names everything that it is not to change.
+// ipvsadm replaces a whole service (-E) or a whole real server (-e): it resets what the command does not name. So a command
+// names everything that must stay.
 
-// serviceName is how ipvsadm is told of a service: `-t ADDRESS:PORT`, `-u …`, `-f MARK`.
+// serviceName names a service as an option of ipvsadm: `-t ADDRESS:PORT`, `-u …`, `-f MARK`.
 func serviceName(v host.Service) command.Part {
 	if v.Mark != 0 {
 		return command.Say("-f").And(command.Number(v.Mark))
@@ -37,7 +37,7 @@ func methodFlags(d host.Destination) command.Part {
 	return command.OneOf("the method", d.Method)
 }
 
-// tunnelFlags are none for IPIP, which is what ipvsadm takes when it is told nothing.
+// tunnelFlags are none for IPIP, which is ipvsadm's default.
 func tunnelFlags(d host.Destination) command.Part {
 	sums, known := map[uint16]command.Part{0: command.Say(""), 1: command.Say("--tun-csum"), 2: command.Say("--tun-remcsum")}[d.TunFlags]
 	switch {
@@ -51,7 +51,7 @@ func tunnelFlags(d host.Destination) command.Part {
 	return command.OneOf("how the tunnel encapsulates", d.TunType)
 }
 
-// thresholds are none where there are none.
+// thresholds are the options for a real server's thresholds; none if it has none.
 func thresholds(d host.Destination) command.Part {
 	p := command.Say("")
 	if d.Upper != 0 {

@@ -63,7 +63,7 @@ func linkRows() []row {
 			check: tcState,
 		},
 		{
-			// A queueing discipline asks filters for the packet's class, and one of them drops it.
+			// A filter that a queueing discipline asks for the packet's class drops it.
 			code: "tc-drop", stage: link, needs: []host.Part{host.PartFilters, host.PartLinks},
 			at:    maybe(site.Qdisc, site.QdiscUnsaid),
 			check: classifierState,
@@ -121,7 +121,7 @@ func linkRows() []row {
 			},
 		},
 		{
-			// Without reasons: IP sees the frames of others on a device that takes them all.
+			// Kernels without reasons: IP sees other hosts' frames on a promiscuous device.
 			code: "wrong-mac", stage: link, needs: []host.Part{host.PartLinks},
 			at: []spot{{site.HeaderUnsaid, likely}},
 			check: func(s Subject, st *State) *finding {
@@ -137,7 +137,7 @@ func linkRows() []row {
 // fewPackets is less than what comes in one go from any network card.
 const fewPackets = 16
 
-// macState: which address the frame had is in no state.
+// macState: the state does not say which address the frame had.
 func macState(s Subject, st *State) *finding {
 	l := st.link(s)
 	if l == nil {

@@ -12,8 +12,8 @@ import (
 	"ipiptrace/internal/host"
 )
 
-// arrives is the lookup that the kernel makes for the packet coming in. A member of a VRF is meant, not the VRF
-// (ip_rcv_finish), and the TOS was not seen.
+// arrives is the kernel's lookup for the packet coming in. Its device is the member of a VRF, not the VRF (ip_rcv_finish);
+// its TOS is 0, because that was not seen.
 func (st *State) arrives(s Subject) host.Flow {
 	f := s.flow()
 	f.Unknown = host.FieldTOS
@@ -27,7 +27,7 @@ func (st *State) arrives(s Subject) host.Flow {
 	return f
 }
 
-// answers is the lookup that the kernel makes for an answer to the client; undecided is why it is not known.
+// answers is the kernel's lookup for an answer to the client; undecided says why it is not known.
 func (st *State) answers(s Subject) (f host.Flow, undecided string) {
 	r := host.Request{
 		Proto: s.proto(), Client: netip.AddrPortFrom(s.client(), s.clientPort()), Service: s.service(), MarkUnknown: !st.unmarked(),
@@ -53,12 +53,12 @@ func (st *State) answers(s Subject) (f host.Flow, undecided string) {
 	return f, ""
 }
 
-// way is the way of an answer to the client when it is made; with undecided it is not known.
+// way is the route of an answer to the client when it is made; if undecided is set, it is not known.
 func (st *State) way(s Subject) (a host.Answer, f host.Flow, undecided *finding) {
 	return st.wayOf(s, 0)
 }
 
-// wayOut is its way when it has passed netfilter's hook output: a rule that gives it a mark has it looked up again
+// wayOut is its route after netfilter's hook output: if a rule there gives it a mark, the kernel looks it up again
 // (ip_route_me_harder).
 func (st *State) wayOut(s Subject) (a host.Answer, f host.Flow, undecided *finding) {
 	if st.unmarked() {
@@ -80,8 +80,8 @@ func (st *State) wayOf(s Subject, unknown host.Field) (a host.Answer, f host.Flo
 	return a, f, nil
 }
 
-// unmarked reports whether nothing on the machine gives packets a mark: those that come in have none then. The rules of
-// netfilter and of tc are looked at as a whole.
+// unmarked reports whether no rule of netfilter or of tc on the machine gives packets a mark: then a packet that comes in has
+// none.
 func (st *State) unmarked() bool {
 	s := st.whole
 	if !s.Knows(host.PartNft) || !s.Knows(host.PartIPTables) || !s.Knows(host.PartFilters) || len(s.Filters) > 0 {
@@ -160,7 +160,7 @@ func gotBack(f host.Flow, a host.Answer) evidence {
 	return by(host.PartRoutes, "ip route get %s %s: %s", command.Address(f.Dst), words, says)
 }
 
-// notUsed are the routes that match and that the kernel does not use, and in words why not; empty if there are none.
+// notUsed names the routes that match but that the kernel does not use, and says why not; empty if there are none.
 func (st *State) notUsed(a host.Answer) (lines []evidence, why string) {
 	for _, u := range a.Unused {
 		is := "is down"
@@ -178,7 +178,7 @@ func (st *State) notUsed(a host.Answer) (lines []evidence, why string) {
 	return lines, why
 }
 
-// ruleShown is what `ip rule` says of a rule that is not one of those that every machine has.
+// ruleShown is a rule as `ip rule` shows it; empty for the three rules that every machine has.
 func ruleShown(r *host.Rule) []evidence {
 	if r == nil || r.Priority == 0 || r.Priority >= 32766 {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"ipiptrace/internal/ruleset"
 )
 
-// sameToRules is what makes two packets the same to a firewall but for the client's port, which rules look at least:
-// to evaluate ten thousand rules for each packet of a flood would hold up the run. IPVS looks at the port, too.
+// sameToRules is what rules compare in a packet, without the client's port, which few rules test. Packets with the same
+// key share a verdict: evaluating ten thousand rules for each packet of a flood would stop the run. IPVS tests the port, too.
 type sameToRules struct {
 	netns                        uint32
 	function, reason, hook, dev  string
@@ -25,10 +25,10 @@ type sameToRules struct {
 	rule                         journey.NftRule
 }
 
-// maxRemembered bounds what is remembered of one state.
+// maxRemembered bounds the verdicts that are kept for one state.
 const maxRemembered = 4096
 
-// likeness has the key of a journey, whose packet is s.
+// likeness is the key of a journey whose packet is s.
 func likeness(j journey.Journey, s Subject) (k sameToRules) {
 	k = sameToRules{
 		netns: netnsOf(j), dev: s.Dev, direction: j.Direction, fate: j.Fate, src: s.Now.Inner.Src, dst: s.Now.Inner.Dst,
@@ -49,7 +49,7 @@ func likeness(j journey.Journey, s Subject) (k sameToRules) {
 	return k
 }
 
-// trial is what makes two repairs the same to a state: the packets are alike, and the repair is.
+// trial is the key of a repair: two repairs with the same commands, for packets that rules see alike, end alike.
 type trial struct {
 	like sameToRules
 	ttl  uint8
@@ -57,7 +57,7 @@ type trial struct {
 	fix  string
 }
 
-// trials are repairs that were tried, with what came of them; nil remembers nothing.
+// trials keep the results of repairs that were tried; nil keeps nothing.
 type trials map[trial]tried
 
 type tried struct {
@@ -65,7 +65,7 @@ type tried struct {
 	ok   bool
 }
 
-// of tries a repair, but for one that was tried since the state was read.
+// of tries a repair once: it returns the kept result if the repair was tried since the state was read.
 func (t trials) of(j journey.Journey, l lostPacket, n named, st *State) ([]Next, bool) {
 	if t == nil {
 		return l.tried(n, st)
@@ -81,7 +81,7 @@ func (t trials) of(j journey.Journey, l lostPacket, n named, st *State) ([]Next,
 	return said.next, said.ok
 }
 
-// explain is Explain, but for what it said of the like since the state was read.
+// explain is Explain with a cache: packets that rules see alike get the same verdict until the state is read again.
 func (s *state) explain(j journey.Journey) Verdict {
 	l := wasLost(j)
 	if l.Hook == "" {

@@ -10,8 +10,8 @@ import (
 	"ipiptrace/internal/host"
 )
 
-// What a repair does to the machine is done here to a copy of its state, so that every check can be asked again before
-// the repair is printed. A slice or map of the state is copied before it is changed: others read it.
+// Here a repair is applied to a copy of the state, so that every check can be asked again before the repair is printed. A
+// slice or a map of the state is copied before it is changed: others read it.
 
 // together does several mends in order.
 func together(mends ...func(*State)) func(*State) {
@@ -104,7 +104,7 @@ func addRoute(to netip.Prefix, dev string) func(*State) {
 	}
 }
 
-// dropRoute is `ip route del`: of those that it takes for one the first goes.
+// dropRoute is `ip route del`: it deletes the first route that matches.
 func dropRoute(r host.Route) func(*State) {
 	return func(st *State) {
 		st.whole.Routes = slices.Clone(st.whole.Routes)

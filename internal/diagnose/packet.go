@@ -172,7 +172,7 @@ func packetRows() []row {
 	}
 }
 
-// checksumState: the packet's own fault is in no state, but the kernel counts such.
+// checksumState: the state says nothing of one packet's checksum, but the kernel counts wrong ones.
 func checksumState(s Subject, st *State) *finding {
 	return countedSum(badChecksum(s), st, map[uint8]string{protoTCP: "Tcp.", protoUDP: "Udp.", protoICMP: "Icmp."}[s.Packet.Inner.Protocol])
 }
@@ -202,7 +202,7 @@ func malformed(s Subject) finding {
 	return finding{summary: fmt.Sprintf("the %s header does not fit the packet: whoever sent it, or something on its way, has damaged it", what)}
 }
 
-// pmtuDisc names the setting by which IPVS minds that a packet must not be fragmented.
+// pmtuDisc names the setting by which IPVS respects DF.
 const pmtuDisc = "net/ipv4/vs/pmtu_disc"
 
 func tooLong(s Subject) finding {
@@ -249,7 +249,7 @@ func wouldExceed(s Subject, st *State) *finding {
 	return nil
 }
 
-// fragmentState: whether one is missing is in no state, but whether any are put together is.
+// fragmentState: the state does not say whether a fragment is missing, but says whether the kernel reassembles any.
 func fragmentState(s Subject, st *State) *finding {
 	f := lostFragment(s)
 	f.consistent = true
@@ -266,7 +266,7 @@ func fragmentState(s Subject, st *State) *finding {
 	return &f
 }
 
-// overlapState: without a timeout fragments are given up if two of them overlap, or are too far apart.
+// overlapState: before the timeout the kernel gives up fragments only if two overlap or are too far apart.
 func overlapState(s Subject, st *State) *finding {
 	if st.Counted("IpExt.ReasmOverlaps") == 0 {
 		return nil

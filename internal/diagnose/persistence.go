@@ -36,10 +36,10 @@ func persistenceRows() []row {
 	}
 }
 
-// quiescent names the setting by which persistence lets go of a real server that has the weight 0.
+// quiescent names the setting by which persistence gives up a real server whose weight is 0.
 const quiescent = "net/ipv4/vs/expire_quiescent_template"
 
-// persistState finds the template that keeps the client at a real server which takes no others.
+// persistState finds the template that keeps the client at a real server that takes no new clients.
 func persistState(s Subject, st *State) *finding {
 	v := st.virtual(s)
 	if on, ok := st.Sysctl(quiescent); v == nil || !ok || on != 0 || v.Flags&host.ServicePersistent == 0 {

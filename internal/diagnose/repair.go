@@ -7,7 +7,7 @@ import (
 	"ipiptrace/internal/ruleset"
 )
 
-// side is the part of a service's way that a packet is on where no loss tells: bits, since a cause may be met on several.
+// side is the part of a service's way on which a packet is. Sides are bits: a cause may be met on several.
 type side uint8
 
 const (
@@ -25,10 +25,10 @@ type Next struct {
 	Fix []command.Command `json:"fix"`
 }
 
-// maxNext bounds how many repairs are tried one behind the other.
+// maxNext bounds the repairs that are tried one after another.
 const maxNext = 4
 
-// supposed is a packet as it would be further on, on that side of its way.
+// supposed is the packet as it would be later, on that side of its way.
 type supposed struct {
 	Subject
 	side side
@@ -59,7 +59,7 @@ func (l lostPacket) tried(cause named, st *State) (next []Next, ok bool) {
 	}
 }
 
-// said is the summary, with the reason why there is no command.
+// said is the summary; it says why there is no command, if there is none.
 func (f finding) said() string {
 	if why := f.fix.Refused(); why != "" {
 		return f.summary + "; no command: " + why
@@ -78,13 +78,13 @@ func (st *State) mended(mend func(*State)) *State {
 	return own
 }
 
-// sameSlice reports whether two slices are one, and not whether they are equal.
+// sameSlice reports whether two slices share their memory, not whether they are equal.
 func sameSlice[T any](a, b []T) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
-// onward is the first fault beyond doubt that the packet, what it becomes, or the answer to it would meet; nil if there
-// is none.
+// onward is the first certain fault on the rest of the way: of the packet, of what it becomes, or of the answer to it; nil
+// if there is none.
 func (l lostPacket) onward(st *State) *named {
 	for _, s := range l.rest(st) {
 		asked := st.of(s.Subject)
@@ -107,8 +107,7 @@ var byStage = func() []row {
 	return some
 }()
 
-// rest is the way that the packet has before it in this namespace, from where it was lost: none, if it was only passing
-// through.
+// rest is the packet's way in this namespace from where it was lost; a packet that is only passing through has none.
 func (l lostPacket) rest(st *State) (way []supposed) {
 	s := l.Subject
 	switch {

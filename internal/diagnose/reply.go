@@ -205,8 +205,7 @@ func connected(s *host.Snapshot, a netip.Addr) (dev string, net netip.Prefix) {
 	return "", net
 }
 
-// astrayState finds what gives the answer to a tunnel that has no other end than the next hop: a rule, a route, or the
-// service's socket.
+// astrayState finds what sends the answer into a tunnel without a remote end: a rule, a route, or the service's socket.
 func astrayState(s Subject, st *State) *finding {
 	f := &finding{evidence: s.leftInside()}
 	a, flow, undecided := st.wayOut(s)
@@ -236,7 +235,7 @@ func astrayState(s Subject, st *State) *finding {
 	case st.Coarse && s.Supposed:
 		return &finding{undecided: coarse}
 	case st.Coarse && a.Type == "unicast" && a.Dev != s.Dev:
-		// No route leads there: what is left is the socket, of which the state does not say the device.
+		// No route leads there. What is left is the socket, whose device the state does not say.
 		f.evidence = append(f.evidence, got(s.client(), a), by(host.PartSockets, "/proc/net/%s: %s%s", s.proto(), sock.Local, owner(sock)), by(host.PartSockets, "its device is in: ss -ln, behind %%"))
 		f.consistent, f.doubtful = true, true
 	default:
@@ -246,7 +245,7 @@ func astrayState(s Subject, st *State) *finding {
 	return f
 }
 
-// leftInside is what was seen of an answer that left by the tunnel.
+// leftInside is the evidence of an answer that left by the tunnel.
 func (s Subject) leftInside() []evidence {
 	if s.Astray == nil {
 		return nil
@@ -254,7 +253,7 @@ func (s Subject) leftInside() []evidence {
 	return []evidence{seen("the answer left inside IPIP, from %s to %s", s.Astray.Src, s.Astray.Dst)}
 }
 
-// toNextHop reports whether a device is a tunnel for IPIP that sends to the next hop, having no other end.
+// toNextHop reports whether a device is a tunnel of IPIP without a remote end: it sends to the packet's next hop.
 func toNextHop(l *host.Link) bool {
 	return l != nil && l.Tunnel != nil && l.Type == "ipip" && (!l.Tunnel.Remote.IsValid() || l.Tunnel.Remote.IsUnspecified())
 }
@@ -263,8 +262,8 @@ func tunnelShown(l host.Link) evidence {
 	return by(host.PartLinks, "ip -d link show %s: ipip remote %s local %s", command.Device(l.Name), anyAddr(l.Tunnel.Remote), anyAddr(l.Tunnel.Local))
 }
 
-// leadOut removes what gives the answer to the tunnel, if there is another way without it: the rule, if its table is there
-// for nothing else, or the route.
+// leadOut removes what sends the answer into the tunnel, if another way is left then: the route, or the rule if its table
+// has no other use.
 func leadOut(flow host.Flow, st *State, a host.Answer) (fix command.Fix, mend func(*State)) {
 	leadsOut := func(left host.Snapshot) bool {
 		b := left.Output(flow)
@@ -353,7 +352,7 @@ func neighbourState(s Subject, st *State) *finding {
 	return nil
 }
 
-// reachesWithout reports whether there is a way to the destination's own link without that route.
+// reachesWithout reports whether the destination's own link is reached without that route.
 func reachesWithout(s *host.Snapshot, without host.Route, f host.Flow) bool {
 	left := *s
 	left.Routes = slices.DeleteFunc(slices.Clone(s.Routes), func(r host.Route) bool { return sameRoute(r, without) })

@@ -219,17 +219,17 @@ func rpFilterState(s Subject, st *State) *finding {
 		}
 		f.fix = f.fix.And(addAddress(s.vip(), dev))
 	default:
-		// Without any way back no mode but 0 lets it in, and the larger of the two settings counts.
+		// Without a way back only mode 0 lets the packet in, and the larger of the two settings counts.
 		f.mend = together(setSysctl(all, 0), setSysctl(own, 0))
 		f.fix = command.Of("sysctl -w net.ipv4.conf.all.rp_filter=0").Then("sysctl -w net.ipv4.conf.%.rp_filter=0", command.DeviceSetting(dev))
 	}
 	return f
 }
 
-// maxMarks bounds how many rules are tried as if a packet had their mark.
+// maxMarks bounds the rules whose marks are tried.
 const maxMarks = 8
 
-// markless says that the packet's mark does not count for the way back, if there is a rule that would let it in by one.
+// markless is evidence that the source check ignores the packet's mark, if a rule would let the packet in by its mark.
 func markless(st *State, f host.Flow) (lines []evidence) {
 	all, own := "net/ipv4/conf/all/src_valid_mark", "net/ipv4/conf/"+f.IIF+"/src_valid_mark"
 	if f.Unknown&host.FieldMark == 0 {

@@ -31,9 +31,9 @@ const (
 	absent sight = iota
 	// possible: this cause, among others, ends packets there: the state must show the fault.
 	possible
-	// likely: of what ends packets there this cause is left, if the state does not contradict.
+	// likely: this cause is the only one left that ends packets there, unless the state contradicts.
 	likely
-	// shown: the kernel was seen doing what only this cause makes it do.
+	// shown: the kernel was seen doing what it does only by this cause.
 	shown
 )
 
@@ -43,7 +43,7 @@ type spot struct {
 	sight sight
 }
 
-// sure and maybe are spots at which the site shows the cause, and at which the state must.
+// sure are spots whose site alone shows the cause; maybe are spots at which the state must show it.
 func sure(sites ...site.Site) (all []spot) {
 	for _, s := range sites {
 		all = append(all, spot{s, shown})
@@ -62,20 +62,20 @@ func maybe(sites ...site.Site) (all []spot) {
 type row struct {
 	code  string
 	stage stage
-	// needs are the parts of the state without which check can say nothing; minds are those that may change what it says:
-	// unread, they lower the certainty; looks are those that it reads where there is something to read.
+	// needs are the parts of the state without which check cannot answer. minds are parts that may change its answer: if
+	// one is unread, the certainty is lower. looks are parts that it reads if they are there.
 	needs, minds, looks []host.Part
 	// at are the sites at which packets end by this cause.
 	at []spot
 	// fits is what else must be true of the packet; the State is nil if it was not read.
 	fits func(Subject, *State) bool
-	// check says what the state does to the packet; nil is that it is clear. It sees the parts that the row names.
+	// check says what the state does to the packet; nil means nothing. It sees only the parts that the row names.
 	check func(Subject, *State) *finding
-	// asked are the sides of the way on which check is asked about a packet that was not lost there.
+	// asked are the sides of the way on which check is asked about a packet that was not lost yet.
 	asked side
 	// doubted are those on which only doctor asks it: what it says there is of this moment, or may be of other packets.
 	doubted side
-	// bare is said if the end shows the cause, and the state does not or was not read.
+	// bare speaks if the packet's end shows the cause but the state does not show it, or was not read.
 	bare func(Subject) finding
 	// doc explains the cause to a person. Of several rows with one code the first has it.
 	doc Doc
@@ -90,8 +90,8 @@ const (
 	Unread Answer = iota
 	// Clear: the state does nothing to the packet.
 	Clear
-	// Consistent: the state does not show that it loses the packet, nor that it does not: given that the packet was
-	// lost there, nothing contradicts.
+	// Consistent: the state shows neither that the packet is lost nor that it passes. Given that it was lost there,
+	// nothing contradicts the cause.
 	Consistent
 	// Fault: with this state the packet is lost.
 	Fault
@@ -107,16 +107,16 @@ type finding struct {
 	// rule and candidates are set by the filters' rows.
 	rule       *ruleset.Rule
 	candidates []ruleset.Rule
-	// consistent: the state does not show the fault, it only does not contradict.
+	// consistent: the state does not contradict the fault, but does not show it.
 	consistent bool
-	// doubtful: the state is not enough to be sure, whatever was seen.
+	// doubtful: the cause is inferred at most, whatever was seen.
 	doubtful bool
-	// undecided is why the check can say nothing although what it needs was read; the rest is empty then.
+	// undecided says why the check cannot answer although it could read what it needs; the other fields are empty then.
 	undecided string
 }
 
-// evidence is one line, in the words of the tool that shows it, and the part of the state that it is from; the part is
-// empty for what was seen of the packet itself.
+// evidence is one line, in the words of the tool that shows it, with the part of the state that it comes from. The part is
+// empty if the line comes from the packet itself.
 type evidence struct {
 	part host.Part
 	text string

@@ -133,8 +133,8 @@ type refusal struct {
 	hashed, guessed bool
 }
 
-// refuses is why the scheduler finds no real server for the packet that does not lack anything, or none that lacks
-// something else than why; ok is false if it finds one.
+// refuses says whether the scheduler finds no real server for the packet because of that lack; ok is false if it finds one,
+// or if none has that lack.
 func refuses(v *host.Service, s Subject, why lack) (r refusal, ok bool) {
 	c := chooses(v, s)
 	lacking := func(l lack) (some []*host.Destination) {
@@ -158,7 +158,7 @@ func refuses(v *host.Service, s Subject, why lack) (r refusal, ok bool) {
 	return r, len(r.by) > 0
 }
 
-// says is what a scheduler that hashes does to the packet, whose real server lacks something.
+// says is a sentence on a scheduler that hashes the packet to a real server that takes no new connection.
 func (r refusal) says(v *host.Service, s Subject, lacks string) string {
 	if r.guessed {
 		return fmt.Sprintf("the scheduler %s asks one real server for each client, and no other where that one takes no new connections: %s %s", v.Scheduler, r.by[0].Addr, lacks)
@@ -170,7 +170,7 @@ func (r refusal) says(v *host.Service, s Subject, lacks string) string {
 	return fmt.Sprintf("the scheduler %s asks for %s the real server %s alone, which %s, although there are others", v.Scheduler, whom, r.by[0].Addr, lacks)
 }
 
-// shows is the evidence of what a scheduler that hashes does.
+// shows is the evidence for that sentence.
 func (r refusal) shows(v *host.Service, s Subject) []evidence {
 	first := by(host.PartIPVS, "ipvsadm -Ln: %s %s", v.Addr, v.Scheduler)
 	if r.guessed {
@@ -183,8 +183,7 @@ func (r refusal) shows(v *host.Service, s Subject) []evidence {
 	return []evidence{first, by(host.PartIPVS, "the hash of %s: -> %s", hashed, r.by[0].Addr)}
 }
 
-// helped reports whether it would help to let the scheduler ask others: it has such a flag, and another real server is
-// available.
+// helped reports whether a fallback would help: the scheduler has such a flag, and another real server is available.
 func (r refusal) helped(v *host.Service) bool {
 	return r.hashed && (v.Scheduler == "sh" || v.Scheduler == "mh") &&
 		slices.ContainsFunc(v.Destinations, func(d host.Destination) bool { return lacks(v, d) == available })

@@ -237,12 +237,12 @@ func socketRows() []row {
 	}
 }
 
-// wantsSocket reports whether a packet that begins something is for a socket here, and not for IPVS to send on.
+// wantsSocket reports whether a packet that begins something is for a socket here: IPVS does not send it on.
 func wantsSocket(s Subject, st *State) bool {
 	return s.begins() && (!s.Tunnelled || s.outerProto() == protoIPIP) && (!st.directs(s) || st.atHome(s))
 }
 
-// bufferState: a queue that was full need not be full any more.
+// bufferState: a queue that was full when the packet was lost may have room by now.
 func bufferState(s Subject, st *State) *finding {
 	sock := st.serving(s)
 	if sock == nil || s.proto() == "udp" && sock.Drops == 0 {
@@ -299,8 +299,8 @@ func nearState(s Subject, st *State, why string) *finding {
 	return nil
 }
 
-// hiddenDevice: a socket is there that should have taken the packet, and the kernel found none. Where /proc is all
-// that there is to read, which does not say devices, one to which the socket is bound is what is left.
+// hiddenDevice: there is a socket for the packet, and the kernel found none. /proc does not say to which device a socket is
+// bound; if nothing else could be read, that is what is left.
 func hiddenDevice(s Subject, st *State, sock host.Socket, why string) *finding {
 	if why != "device" || !st.Coarse {
 		return nil

@@ -49,8 +49,8 @@ func (st *State) isDirector() bool {
 	return st != nil && st.IPVS != nil && len(st.IPVS.Services) > 0
 }
 
-// directs reports whether the packet should be sent on here: IPVS is there, it came as its client sent it, and the VIP
-// is not on a tunnel's device.
+// directs reports whether this host should send the packet on: it runs IPVS, the packet came as its client sent it, and the
+// VIP is not on a tunnel's device.
 func (st *State) directs(s Subject) bool {
 	return st != nil && st.whole.IPVS != nil && s.Outer == nil && !s.Reply && !st.behindTunnel(s)
 }
@@ -60,8 +60,8 @@ func (st *State) behindTunnel(s Subject) bool {
 	return slices.ContainsFunc(st.whole.AddrOn(s.vip()), func(l host.Link) bool { return l.Tunnel != nil })
 }
 
-// atHome reports whether a packet that IPVS takes is for a socket here: it was seen to be given to a real server that is
-// this host, or one is.
+// atHome reports whether a packet that IPVS takes is for a socket here: it was seen going to a real server that is this
+// host, or one of the real servers is.
 func (st *State) atHome(s Subject) bool {
 	if s.AtHome || !st.directs(s) {
 		return s.AtHome
@@ -88,7 +88,7 @@ func (st *State) virtual(s Subject) *host.Service {
 	return nil
 }
 
-// serving is the socket that the packet is for; nil if there is none.
+// serving is the socket that gets the packet; nil if there is none.
 func (st *State) serving(s Subject) *host.Socket {
 	serving, _ := st.Serves(s.proto(), s.wanted(), st.link(s))
 	if len(serving) == 0 {
@@ -97,13 +97,13 @@ func (st *State) serving(s Subject) *host.Socket {
 	return &serving[0]
 }
 
-// served reports whether a socket is there for what the packet asks for, NAT considered.
+// served reports whether a socket gets the packet, after NAT.
 func (st *State) served(s Subject) bool {
 	serving, _ := st.Serves(s.proto(), s.asked(), st.link(s))
 	return len(serving) > 0
 }
 
-// setting is a sysctl as people write it.
+// setting is the name of a sysctl as people write it, with dots.
 func setting(name string) string {
 	// A dot in a device's name is a slash there.
 	return strings.Map(func(r rune) rune {

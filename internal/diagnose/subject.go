@@ -26,7 +26,7 @@ type Subject struct {
 	Packet, Now event.Packet
 	// Reply: it is an answer of the service.
 	Reply bool
-	// Outer is the IPIP header that the packet has, or had; nil if there was none. Tunnelled: it has it still.
+	// Outer is the IPIP header that the packet has or had; nil if it never had one. Tunnelled: it still has it.
 	Outer     *event.Header
 	Tunnelled bool
 	// Dev is the device on which it is, or by which it leaves if Leaving.
@@ -49,7 +49,7 @@ type Subject struct {
 	AtHome bool
 	// Forwarding: it is being forwarded. ByIPVS: IPVS is sending it on. Circles: IPVS sent it on where it had come out of a tunnel.
 	Forwarding, ByIPVS, Circles bool
-	// Astray is the outer header around the reply, if that left by the tunnel.
+	// Astray is the outer header of a reply that left by the tunnel.
 	Astray *event.Header
 	// Supposed: it would be there, and was not. Tracked is what connection tracking would have made of it, 0 if that is not
 	// known.
@@ -59,13 +59,13 @@ type Subject struct {
 	Segments int
 }
 
-// lostPacket is a packet that was lost, and the sites at which that may have been.
+// lostPacket is a packet that was lost, with the sites at which it may have been lost.
 type lostPacket struct {
 	Subject
 	at site.Set
 }
 
-// wasLost is what is asked about a lost journey.
+// wasLost makes a Subject of a lost journey.
 func wasLost(j journey.Journey) lostPacket {
 	at := site.Of(endOf(j))
 	s := Subject{
@@ -91,7 +91,7 @@ func wasLost(j journey.Journey) lostPacket {
 	return lostPacket{s, at}
 }
 
-// endOf is how the kernel let a journey's packet go.
+// endOf describes how the kernel freed a journey's packet.
 func endOf(j journey.Journey) (e site.End) {
 	e.NoReply, e.Astray = j.ReplyLost, j.Astray != nil
 	if d := j.Drop; d != nil {
@@ -103,7 +103,7 @@ func endOf(j journey.Journey) (e site.End) {
 	return e
 }
 
-// followSteps takes from a packet's way what its end does not tell; it was lost in the namespace netns.
+// followSteps reads from a journey's steps what its end does not say; the packet was lost in the namespace netns.
 func (s *Subject) followSteps(steps []journey.Step, netns uint32) {
 	came := false
 	for _, x := range steps {
@@ -124,7 +124,7 @@ func (s *Subject) followSteps(steps []journey.Step, netns uint32) {
 	}
 }
 
-// strayed reports whether it came out of its tunnel in another network namespace than it went in.
+// strayed reports whether the packet left its tunnel in another network namespace than the one in which it entered.
 func (s Subject) strayed() bool { return s.From != 0 && !s.Tunnelled && s.Netns != s.From }
 
 func (s Subject) isTCP() bool { return s.Packet.Inner.Protocol == protoTCP }
@@ -134,7 +134,7 @@ func (s Subject) isSYN() bool {
 	return s.isTCP() && s.Packet.TCPFlags&(event.SYN|event.ACK) == event.SYN
 }
 
-// begins reports whether it is a request that needs no connection to be there.
+// begins reports whether the packet is a request that needs no existing connection.
 func (s Subject) begins() bool { return !s.Reply && (!s.isTCP() || s.isSYN()) }
 
 // proto names the protocol as ss does, empty for one without ports.
@@ -236,7 +236,7 @@ func (s Subject) answer() Subject {
 	return a
 }
 
-// short reports whether the header in view promises more bytes than there are, or is none.
+// short reports whether the header promises more bytes than there are, or is no IPv4 header.
 func (s Subject) short() bool {
 	p := s.Packet
 	if p.NoInner {

@@ -8,8 +8,8 @@ import (
 	"ipiptrace/tracer/event"
 )
 
-// tracking is what connection tracking may have taken the packet for (nf_conntrack_in), as far as the table tells
-// that was read after the loss: an entry that is there now may have been made by a later packet. 0: not known.
+// tracking are the states that connection tracking may have given the packet (nf_conntrack_in); 0: not known. The table was
+// read after the loss, so that an entry may be a later packet's.
 func tracking(h *host.Snapshot, p ruleset.Packet) ruleset.CT {
 	if h == nil || !h.Knows(host.PartConntrack) || p.Fragment {
 		return 0
@@ -34,8 +34,8 @@ func tracking(h *host.Snapshot, p ruleset.Packet) ruleset.CT {
 	return ruleset.New | ruleset.Established
 }
 
-// trackingTCP follows tcp_new and nf_conntrack_tcp_packet. What is in the middle of a connection may also be out of
-// its window.
+// trackingTCP follows tcp_new and nf_conntrack_tcp_packet. A segment in the middle of a connection may also be outside of its
+// window.
 func trackingTCP(h *host.Snapshot, p ruleset.Packet, entry *host.Connection, back bool) ruleset.CT {
 	flags := event.TCPFlags(p.Flags)
 	syn := flags&(event.SYN|event.ACK|event.RST) == event.SYN
@@ -60,7 +60,7 @@ func trackingTCP(h *host.Snapshot, p ruleset.Packet, entry *host.Connection, bac
 	return ruleset.Established | ruleset.Invalid
 }
 
-// pickedUp is what a packet from the middle of a connection that is not known is.
+// pickedUp are the states of a packet from the middle of a connection that is not tracked yet.
 func pickedUp(h *host.Snapshot) ruleset.CT {
 	loose, ok := h.Sysctl("net/netfilter/nf_conntrack_tcp_loose")
 	switch {
@@ -72,7 +72,7 @@ func pickedUp(h *host.Snapshot) ruleset.CT {
 	return ruleset.New
 }
 
-// trackingICMP: questions begin an entry, answers need one; whose it is the identifier tells, which is not known here.
+// trackingICMP: a request makes an entry, an answer needs one. The identifier, which is not known here, would say which.
 func trackingICMP(p ruleset.Packet, entry *host.Connection) ruleset.CT {
 	const echoReply, echo = 0, 8
 	switch {

@@ -9,7 +9,7 @@ import (
 	"ipiptrace/internal/host"
 )
 
-// tcState: what a filter looks for is in no state, but which of them have dropped something is.
+// tcState: the state does not say what a filter matches, but says which filters have dropped something.
 func tcState(s Subject, st *State) *finding {
 	side, at := "ingress", command.Say("ingress")
 	if s.Leaving {
@@ -100,7 +100,7 @@ func filtersAt(l *host.Link, side string, at command.Part, all []host.Filter, ma
 	return f
 }
 
-// withoutFilter takes a filter away, and no other of its preference: those are named by their handles.
+// withoutFilter deletes one filter by its handle: others of its preference stay.
 func withoutFilter(l *host.Link, at command.Part, f host.Filter, here []host.Filter) command.Fix {
 	dev, pref := command.Device(l.Name), command.Number(f.Pref)
 	alike := 0
@@ -119,7 +119,7 @@ func withoutFilter(l *host.Link, at command.Part, f host.Filter, here []host.Fil
 	return command.Of("tc filter del dev % % % pref % %", dev, at, chain, pref, command.FilterHandle(f.Kind, f.Handle))
 }
 
-// qdiscState: of disciplines that stand in one another each counts what one within it drops; the innermost has done it.
+// qdiscState: a discipline also counts what one inside it drops; the innermost that counted is the one that dropped.
 func qdiscState(s Subject, st *State) *finding {
 	l := st.link(s)
 	if l == nil {
@@ -152,7 +152,7 @@ func losesAny(d host.Qdisc) bool {
 // smallest is the length in bytes of a frame with no more than the headers of IP and UDP.
 const smallest = 42
 
-// within reports whether a discipline stands in a class of another.
+// within reports whether a discipline is inside a class of another.
 func within(inner, outer host.Qdisc) bool {
 	return inner != outer && outer.Handle != "0:" && strings.HasPrefix(inner.Parent, outer.Handle)
 }

@@ -34,7 +34,7 @@ func tunnelRows() []row {
 			},
 		},
 		{
-			// Behind a port of GUE the kernel asks for protocol 4 again.
+			// Inside GUE the kernel looks for a handler of protocol 4 again.
 			code: "tunnel-module-missing", stage: tunnel, needs: []host.Part{host.PartModules, host.PartLinks}, looks: withSettings,
 			asked: outerSide,
 			at:    sure(site.NoProtocol),
@@ -146,7 +146,7 @@ func tunnelRows() []row {
 			at:    maybe(site.NoTunnel, site.NoTunnelUnsaid), fits: asksTunnel4, check: absentState,
 		},
 		{
-			// Nothing else of IPIP is freed there (IP_ECN_decapsulate).
+			// The kernel frees an IPIP packet there for no other reason (IP_ECN_decapsulate).
 			code: "ecn-mismatch", stage: tunnel,
 			at:   sure(site.Decapsulation),
 			fits: func(s Subject, _ *State) bool { return s.Outer != nil && s.Outer.Protocol == protoIPIP },
@@ -211,7 +211,7 @@ func tunnelRows() []row {
 	}
 }
 
-// notLocalState: the outer destination is another host's, and the packet was not lost on its way there.
+// notLocalState: the outer destination is another host's, and this host does not forward the packet.
 func notLocalState(s Subject, st *State) *finding {
 	a := st.Route(s.flow())
 	if !s.Tunnelled || a.Type == "local" || a.Type == host.Undecided || a.Forbidden() || leadsOn(s, a) {

@@ -31,13 +31,13 @@ type Cause struct {
 	Summary string `json:"summary"`
 	// Evidence is what was read, in the words of the tool that shows it: "net.ipv4.conf.all.rp_filter = 1".
 	Evidence []string `json:"evidence"`
-	// Fix are commands for a root shell in the packet's network namespace; empty if none can repair it, or the one that
-	// could cannot be said: then the summary says why.
+	// Fix are commands for a root shell in the packet's network namespace; empty if no command can repair it, or the right
+	// one is not known: then the summary says why.
 	Fix []command.Command `json:"fix"`
 	// Next is what would lose the packet once this is repaired, in the order in which it would be met; Fix has what
 	// repairs that, too.
 	Next []Next `json:"next,omitempty"`
-	// Untried: what Fix does could not be modelled; else it was applied to a copy of the state and every check asked again.
+	// Untried: Fix could not be modelled. Otherwise it was applied to a copy of the state, and every check was asked again.
 	Untried bool `json:"untried,omitempty"`
 	// Unread are the parts of the state that would have mattered and could not be read.
 	Unread []string `json:"unread,omitempty"`

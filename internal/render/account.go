@@ -11,8 +11,8 @@ import (
 	"ipiptrace/tracer/event"
 )
 
-// Account writes the account: one line, then the losses by where they happened, and what was seen
-// instead if no packet was. The error is the writer's.
+// Account writes the account: one line, then the losses by where they happened, and, if no packet of the service was seen,
+// what was seen instead. The error is the writer's.
 func (t *Text) Account(a journey.Account) error {
 	p := t.page()
 	t.repeated(p, t.seen.all())
@@ -42,7 +42,7 @@ func (t *Text) Account(a journey.Account) error {
 	return t.write(p)
 }
 
-// accountLine is a contract.
+// accountLine is the first line of the account; its form is part of the contract.
 func accountLine(a journey.Account) string {
 	missed := ": unknown"
 	if a.Missed != nil {
@@ -63,7 +63,7 @@ func accountLine(a journey.Account) string {
 	return strings.Join(append(parts, probesLine(a.Probes)), " · ")
 }
 
-// probesLine has each reason once, with the places that it kept from being watched.
+// probesLine names each reason once, with the places that are not watched for it.
 func probesLine(probes []event.Probe) string {
 	attached := 0
 	var reasons []string
@@ -93,7 +93,7 @@ func probesLine(probes []event.Probe) string {
 	return line
 }
 
-// instead says what was seen where no packet was.
+// instead says what was seen instead of the service's packets.
 func instead(p *screen.Page, a journey.Account) {
 	p.Linef("no packet for this service was seen; instead: IPIP packets %d", a.Totals.IPIP)
 	list := func(title string, of func(event.Destination) bool) {

@@ -10,7 +10,7 @@ import (
 	"ipiptrace/internal/screen"
 )
 
-// jsonRules is the rule that decided, or the rules that may have.
+// jsonRules is the rule that decided, or the rules that may have decided.
 type jsonRules struct {
 	Rule       *diagnose.Rule  `json:"rule,omitempty"`
 	Candidates []diagnose.Rule `json:"candidates,omitempty"`
@@ -36,7 +36,7 @@ func (j *jsonJourney) explain(v diagnose.Verdict) {
 	}
 }
 
-// listed is never null.
+// listed is the list, never null in JSON.
 func listed[T any](lines []T) []T { return append([]T{}, lines...) }
 
 // The headings of a cause have one width.

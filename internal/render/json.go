@@ -65,7 +65,7 @@ type jsonOuter struct {
 	TTL uint8      `json:"ttl"`
 	ID  uint16     `json:"id"`
 	Len uint16     `json:"len"`
-	// Proto is there if it is not IPIP.
+	// Proto is set if the tunnel is not IPIP.
 	Proto string `json:"proto,omitempty"`
 }
 

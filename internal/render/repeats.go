@@ -42,12 +42,12 @@ func verdictOf(told diagnose.Verdict) verdict {
 // repeat counts a verdict that is on the screen already.
 type repeat struct {
 	verdict verdict
-	// since is the count of the present second, all of the run, the first one shown included.
+	// since counts this second's, all counts the whole run's, with the one that was shown.
 	since, all int
 	like       journey.Journey
 }
 
-// maxRepeats bounds what is remembered: beyond it the screen starts afresh.
+// maxRepeats bounds the verdicts that are remembered: then all are forgotten, and shown again.
 const maxRepeats = 512
 
 // repeats are the verdicts on the screen, by the time of the journeys.
@@ -57,7 +57,7 @@ type repeats struct {
 	second time.Time
 }
 
-// count reports whether a journey's verdict is on the screen already, and counts it then.
+// count counts a journey whose verdict is on the screen already, and reports whether it is.
 func (r *repeats) count(told diagnose.Verdict) bool {
 	v := verdictOf(told)
 	if c, known := r.counts[v]; known {
@@ -77,7 +77,7 @@ func (r *repeats) count(told diagnose.Verdict) bool {
 	return false
 }
 
-// due are the counts of a second that is over at a moment.
+// due are the counts of the last second, if it is over at that moment.
 func (r *repeats) due(now time.Time) []repeat {
 	if now.Sub(r.second) < time.Second {
 		return nil

@@ -61,7 +61,8 @@ func (t *Text) Flush() error {
 	return t.write(p)
 }
 
-// page is an empty one. Nothing reaches the writer but by a page: it has no text of others as it is.
+// page makes an empty page. Everything reaches the writer by a page, which takes the control characters out of text that
+// came from outside.
 func (t *Text) page() *screen.Page { return &screen.Page{Colours: t.opts.Color} }
 
 func (t *Text) write(p *screen.Page) error {
@@ -90,7 +91,7 @@ func (t *Text) journey(p *screen.Page, v diagnose.Verdict) {
 	}
 }
 
-// headline is the answer: who to whom, what, where to, and where it ended.
+// headline is the answer: who sent what to whom, and where it ended.
 func (t *Text) headline(p *screen.Page, j journey.Journey) {
 	p.Printf("%s → %s  %-4s  ", endpoint(j.Packet, true), endpoint(j.Packet, false), kind(j.Packet))
 	t.fate(p, j)
@@ -107,7 +108,7 @@ func (t *Text) headline(p *screen.Page, j journey.Journey) {
 	p.Linef("")
 }
 
-// fate marks what is lost, what arrived and what is neither by its colour.
+// fate colours what is lost, what arrived and what is neither.
 func (t *Text) fate(p *screen.Page, j journey.Journey) {
 	word := string(j.Fate)
 	if j.ReplyLost {
@@ -132,7 +133,7 @@ func where(j journey.Journey) string {
 	return last.Dev
 }
 
-// why is the reason behind the colon.
+// why is the reason after the headline's colon.
 func why(j journey.Journey) string {
 	var parts []string
 	if j.Drop != nil {
@@ -154,7 +155,7 @@ func why(j journey.Journey) string {
 	return strings.Join(parts, ", ")
 }
 
-// hook is the netfilter hook that decided, and who in it.
+// hook is the netfilter hook that decided, and the rule in it.
 func hook(d *journey.Drop) string {
 	if d.Decider == "" {
 		return d.NfHook

@@ -6,7 +6,7 @@ import (
 	"ipiptrace/internal/command"
 )
 
-// Fix is the command that takes back what the rule does to this packet, and to as little else as it can.
+// Fix is the command that undoes what the rule does to this packet, and changes as little else as it can.
 func Fix(r Rule, p Packet) command.Fix {
 	if r.Backend != "nft" {
 		return iptablesFix(r, p)
@@ -22,10 +22,10 @@ func Fix(r Rule, p Packet) command.Fix {
 	return command.Of("nft delete rule % % % handle %", family, table, chain, command.Number(r.Handle))
 }
 
-// readBack are the matches and targets of iptables that it reads back as it has saved them: a rule of nothing else is
-// deleted by its text, whoever has moved it since. TestNativeDeletions holds them against this machine's iptables.
+// readBack are the matches and targets that iptables reads back as it has saved them. A rule that has no others is deleted by
+// its text, wherever it has moved since. TestNativeDeletions compares them with this machine's iptables.
 //
-// Others it refuses to find again ("Bad rule": recent, connlimit), or it saves a name with a space in it as two words
+// Of others iptables does not find the rule again ("Bad rule": recent, connlimit), or saves a name with a space as two words
 // (recent, hashlimit, helper, set, cgroup).
 var readBack = []string{
 	"tcp", "udp", "icmp", "sctp", "dccp", "ah", "esp", "ipcomp", "multiport", "iprange", "length", "ttl", "tos", "dscp", "ecn", "tcpmss",
@@ -51,9 +51,8 @@ func (r Rule) ByHandle() bool {
 
 // iptablesFix deletes a rule, or lets the packet's service pass before the chain's policy is asked.
 //
-// A rule that iptables would not find by its text is deleted by its handle, as nft does with any rule in nf_tables, and
-// no other rule ever gets that handle. iptables-legacy has but numbers, which others move: there the line is looked at
-// once more.
+// A rule that iptables would not find by its text is deleted by its handle with nft: no other rule ever gets that handle.
+// iptables-legacy has only numbers, which change: there the command compares the line before it deletes.
 func iptablesFix(r Rule, p Packet) command.Fix {
 	program := command.OneOf("the program of the rule", r.Backend, "iptables-nft", "iptables-legacy")
 	table := command.OneOf("the table", r.Table, "filter", "nat", "mangle", "raw", "security")
@@ -99,5 +98,5 @@ func nftMatchOf(p Packet) command.Part {
 	return command.Say("ip daddr").And(command.Address(p.Dst), protocol[p.Proto], command.Say("dport"), command.Number(p.Dport))
 }
 
-// protocol are the names of those that have ports.
+// protocol names the protocols that have ports.
 var protocol = map[uint8]command.Part{6: command.Say("tcp"), 17: command.Say("udp")}

@@ -127,7 +127,7 @@ var onward = []string{
 	"TTL", "HL", "ECN", "SET", "CHECKSUM", "RATEEST", "SECMARK", "CONNSECMARK", "TEE", "LED", "IDLETIMER", "HMARK", "ACCOUNT",
 }
 
-// targeted is what a target says; unknown: nobody here knows what it does with the packet.
+// targeted is what a target does; unknown: ipiptrace does not know what it does with the packet.
 type targeted struct {
 	verdict
 	unknown bool

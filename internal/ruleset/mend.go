@@ -47,7 +47,7 @@ func mendNft(tables []host.NftTable, r Rule, p Packet) []host.NftTable {
 	return tables
 }
 
-// mendedNft are the rules of the chain after it.
+// mendedNft are the rules of the chain after the repair.
 func (r Rule) mendedNft(rules []host.NftRule, p Packet) []host.NftRule {
 	handle := r.Handle
 	if r.Backend != "nft" {
@@ -79,7 +79,7 @@ func acceptance(p Packet) (exprs []json.RawMessage) {
 	return append(exprs, json.RawMessage(`{"accept":null}`))
 }
 
-// portProtocols are the names of those that have ports.
+// portProtocols names the protocols that have ports.
 var portProtocols = map[uint8]string{6: "tcp", 17: "udp"}
 
 // withoutElement are the sets without the rule's element.

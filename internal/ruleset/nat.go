@@ -10,8 +10,8 @@ func (r *Ruleset) Translate(p Packet) Outcome {
 	return e.outcome()
 }
 
-// translates is what a rule does that gives the packet another destination: it accepts it, unless it is the rule that
-// is looked for.
+// translates is the verdict of a rule that gives the packet another destination: a drop if such a rule is looked for,
+// otherwise an accept.
 func (e *evaluation) translates() kind {
 	if e.nat {
 		return drops
@@ -20,7 +20,7 @@ func (e *evaluation) translates() kind {
 	return accepts
 }
 
-// Spare is the command that keeps the packet's service from a rule of NAT, and leaves the rule to others.
+// Spare is the command that exempts the packet's service from a rule of NAT, and leaves the rule to other traffic.
 func Spare(r Rule, p Packet) command.Fix {
 	r.Policy = "accept"
 	return Fix(r, p)

@@ -108,10 +108,10 @@ var verdicts = map[string]kind{
 	"snat": accepts, "dnat": accepts, "masquerade": accepts, "redirect": accepts,
 }
 
-// uncertain are statements and matches that depend on what happened before, or on what nobody here knows.
+// uncertain are statements and matches that depend on earlier packets, or on what was not read.
 var uncertain = []string{"limit", "quota", "connlimit", "ct count", "tproxy"}
 
-// silent are statements that say nothing of the packet's way.
+// silent are statements that do not change the packet's way.
 var silent = []string{
 	"counter", "log", "comment", "last", "ct helper", "ct timeout", "ct expectation", "flow", "secmark", "dup", "reset", "continue",
 }
@@ -157,7 +157,7 @@ func xt(body json.RawMessage, rule Rule) (v verdict, m match) {
 	return v, may
 }
 
-// meters is what a statement that adds to a set says: with a limit in it, it may hold the rule up; so may a full set.
+// meters is the verdict of a statement that adds to a set: a limit in it, or a full set, may end the rule.
 func meters(body json.RawMessage) match {
 	var s struct {
 		Op   string

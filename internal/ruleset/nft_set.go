@@ -63,7 +63,7 @@ type element struct {
 	raw, value json.RawMessage
 }
 
-// any reports whether it is there for what is in no other element.
+// any reports whether the element is for keys that are in no other.
 func (el *element) any() bool { return el.key.shape == plain && el.key.word == "*" }
 
 func elementOf(raw json.RawMessage) element {

@@ -12,7 +12,7 @@ import (
 type identity struct {
 	family, table, chain string
 	legacy               bool
-	// handle is the chain's, 0 if that says nothing of the time at which it was made.
+	// handle is the chain's; 0 if it does not say when the chain was made.
 	handle uint64
 }
 
@@ -47,7 +47,7 @@ func oneTable(bases []base) bool {
 	})
 }
 
-// calls are what the kernel runs at the packet's hook, as far as it was read.
+// calls are the functions that the kernel runs at the packet's hook, as far as the list was read.
 func (e *evaluation) calls() []host.NfCallee {
 	family, device := "ip", ""
 	switch {

@@ -78,13 +78,13 @@ type Outcome struct {
 	Tracked bool
 	// Stolen: a rule hands the packet, or may, to a program (NF_QUEUE) or to another part of the kernel.
 	Stolen bool
-	// Against: the kernel was seen using the Candidates, by whose text they do not drop the packet. Gone: the rule
-	// that it used is not in the ruleset. See [Outcome.Confirm].
+	// Against: the kernel used the Candidates, although by their text they should not drop the packet. Gone: the rule that it
+	// used is not in the ruleset. See [Outcome.Confirm].
 	Against, Gone bool
 }
 
-// Evaluate runs all chains of the packet's hook, in the order of their priorities, and before them those of the hooks
-// that it has come through: they may have changed it.
+// Evaluate runs all chains of the packet's hook, in the order of their priorities. It first runs those of the hooks before
+// it: they may have changed the packet.
 //
 // Of several states in connection tracking each is tried: rules that ask for one after the other exclude each other.
 func (r *Ruleset) Evaluate(p Packet) Outcome {
@@ -129,7 +129,7 @@ func (r *Ruleset) evaluate(p Packet, state CT) Outcome {
 	return e.outcome()
 }
 
-// together is what is certain whichever of the outcomes it was.
+// together joins outcomes: a rule is certain only if all agree on it, otherwise each one's is a candidate.
 func together(all []Outcome) (o Outcome) {
 	sure := true
 	for _, one := range all {
@@ -168,7 +168,7 @@ type evaluation struct {
 	natted  bool
 	changed map[string]bool
 
-	// nat: what is asked is who gives the packet another destination, not who drops it.
+	// nat: look for the rule that gives the packet another destination, not for the one that drops it.
 	nat bool
 	// through: the packet is known to have come through this hook, so nothing in it has dropped it.
 	through bool
@@ -289,7 +289,7 @@ func (e *evaluation) bases() (bases []base) {
 	return bases
 }
 
-// atOnce runs chains of which it is not known which is the first.
+// atOnce runs chains whose order is not known.
 func (e *evaluation) atOnce(bases []base, reach match) (next match) {
 	next = reach
 	before, droppers := len(e.found), 0

@@ -14,7 +14,7 @@ type Ruleset struct {
 	sets       map[setOf]*set
 	// writes are the sets that rules of a table write to.
 	writes map[*host.NftTable]map[string]bool
-	// room is how much more is kept, in bytes: a state that was made up may have a rule for each of its bytes.
+	// room is the memory that may still be used, in bytes: a forged state could have a rule for each of its bytes.
 	room int
 }
 
@@ -41,7 +41,7 @@ func Of(s *host.Snapshot) *Ruleset {
 	}
 }
 
-// keep reports whether there is room for so much more.
+// keep reports whether there is room for that many more bytes, and takes it.
 func (r *Ruleset) keep(bytes int) bool {
 	if bytes > r.room {
 		return false

@@ -8,7 +8,7 @@ const (
 	goesOn kind = iota
 	accepts
 	drops
-	// steals: another part of the kernel has the packet now, or a program.
+	// steals: another part of the kernel, or a program, takes the packet.
 	steals
 	returns
 	jumps
@@ -24,8 +24,8 @@ type verdict struct {
 	run func(reach match) (through match)
 }
 
-// follow does what a rule says. next is how surely the next rule is reached, back how surely the packet is sent back
-// to where the chain was called.
+// follow applies a rule's verdict. next is how surely the next rule is reached, back how surely the packet returns to the
+// chain that called this one.
 func (e *evaluation) follow(v verdict, reach, hit match) (next, back match) {
 	m := reach.and(hit)
 	if m == no || v.kind == goesOn {
