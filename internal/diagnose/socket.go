@@ -42,7 +42,7 @@ func socketRows() []row {
 				Means:  "The service listens, but on another address than the VIP.",
 				Kernel: "As no-listener.",
 				Confirm: []Line{
-					{Command: "ss -lntu 'sport = :PORT'", Says: "the local address", Shows: `RIP:PORT`},
+					{Command: "ss -lntu 'sport = :PORT'", Says: "the local address", Shows: `RIP:PORT`, Lab: "listener-wrong-address"},
 				},
 				Fix: []Line{
 					{Says: "Bind the service to 0.0.0.0 or to the VIP."},
@@ -156,7 +156,7 @@ func socketRows() []row {
 				Means:  "A segment belongs to no connection of the listener, and is no valid SYN cookie.",
 				Kernel: "tcp_v4_do_rcv, TCP_FLAGS on newer kernels, and an RST.",
 				Confirm: []Line{
-					{Command: "nstat -az TcpExtSyncookiesFailed", Says: "rises", Shows: `SyncookiesFailed +[1-9]`},
+					{Command: "nstat -az TcpOutRsts TcpExtSyncookiesFailed", Says: "the first rises; the second only if the listener has sent cookies lately", Shows: `TcpOutRsts +[1-9]`},
 					{Command: "ipvsadm -Lnc | grep CLIENT", On: atDirector, Says: "did the connection move to another real server?", Fails: true},
 				},
 				Fix: []Line{

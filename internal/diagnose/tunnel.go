@@ -133,7 +133,8 @@ func tunnelRows() []row {
 					{Command: "sysctl net.core.fb_tunnels_only_for_init_net", On: atFirst, Says: "1: tunl0 is there alone; 2: nowhere", Shows: `= [12]`, Lab: "tunnel-first-namespace"},
 				},
 				Fix: []Line{
-					{Command: "ip link set TUNNEL netns NETNS; ip -n NETNS link set TUNNEL up; ip -n NETNS addr add VIP/32 dev TUNNEL"},
+					{Command: "ip link set TUNNEL netns NETNS", Says: "back to the service"},
+					{Command: "ip link set TUNNEL up; ip addr add VIP/32 dev TUNNEL", On: atService},
 					{Says: "or make one where the service is; two that agree in their addresses can't be there"},
 					{Command: "ip link add lvs0 type ipip local RIP; ip link set lvs0 up; ip addr add VIP/32 dev lvs0", On: atService, Lab: "tunnel-first-namespace"},
 				},
