@@ -23,7 +23,7 @@ GUESTTIME   ?= 25m
 FUZZTIME ?= 60s
 say = @echo "==> $(1)" >&2
 
-.PHONY: build guest-tools record generate fmt lint generated test test-unit test-native test-lab test-modules test-ends test-rules test-matrix test-vm vm btf sessions fixtures bench bench-check demo fuzz tools go bare docs install test-install clean help
+.PHONY: build guest-tools record generate fmt lint generated test test-unit test-native test-lab test-modules test-ends test-rules test-explain test-matrix test-vm vm btf sessions fixtures bench bench-check demo fuzz tools go bare docs install test-install clean help
 
 build: go ## bin/ipiptrace, one static binary
 	@mkdir -p bin
@@ -103,6 +103,12 @@ test-rules: build guest-tools ## rules of every match of iptables are deleted as
 	@go test -c -tags native -o bin/rules.test ./internal/ruleset
 	$(call say,rules of iptables in a $(KERNEL) guest)
 	@bin/boot --kernel $(KERNEL) --file bin/rules.test:/rules.test -- /rules.test -test.v -test.run '^TestNative'
+
+test-explain: build guest-tools ## what explain says, with each fault in the lab, in a guest of each kernel, or of KERNEL=6.1
+	@for kernel in $(if $(filter file,$(origin KERNEL)),$(LAB_KERNELS),$(KERNEL)); do \
+		echo "==> explain in a $$kernel guest" >&2; \
+		$(call IN_GUEST,$$kernel) -tiers auto -run explain/; \
+	done
 
 test-matrix: ## the long run before a release: every fault, kernel and back-end
 	@$(MAKE) --no-print-directory test-lab LAB_KERNELS="5.10 6.1 6.12 newest" GUESTTIME=4h E2EFLAGS="-set full"

@@ -25,7 +25,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.ipiptrace, "ipiptrace", "", "the binary to test; empty: test the lab alone")
 	flag.StringVar(&o.tiers, "tiers", strings.Join(tiers, ","), "back-ends")
-	flag.StringVar(&o.set, "set", "quick", "quick: every fault in auto, six in each forced back-end; full: all in all, and more connections")
+	flag.StringVar(&o.set, "set", "quick", "quick: every fault in auto, six in each forced back-end; full: all in all, more connections, and what explain says")
 	flag.StringVar(&o.run, "run", "", "only scenarios that match")
 	flag.StringVar(&o.update, "update", "", "write verdict.golden of each scenario below this directory")
 	flag.StringVar(&o.sessionDir, "sessions", "", "write session.txt of each scenario below this directory, and test nothing else")
@@ -86,6 +86,7 @@ func (o options) test(ctx context.Context, r *report) error {
 		}
 		r.note("%s took %v", tier, time.Since(began).Round(100*time.Millisecond))
 	}
+	r.note("commands of explain took %v", r.explaining.Round(100*time.Millisecond))
 	r.gaps()
 	return nil
 }
@@ -114,6 +115,9 @@ func (o options) besides(ctx context.Context, r *report, l *lab.Lab, only *regex
 	}
 	if only.MatchString("unchanged") {
 		r.check("unchanged", o.unchanged(ctx, r, l))
+	}
+	if o.set == "full" || strings.Contains(o.run, "explain") {
+		o.pages(ctx, r, l, only)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // report prints checks as they end and counts them.
@@ -11,6 +12,15 @@ type report struct {
 	// verdicts are those on lost packets, and doubtful those of them that were uncertain or did not come, since the kernel
 	// had missed a probe.
 	verdicts, doubtful int
+	// explaining is how long the commands of explain's pages have taken.
+	explaining time.Duration
+}
+
+// explain is a check of what a page of explain says.
+func (r *report) explain(name string, check func() error) {
+	began := time.Now()
+	r.check(name, check())
+	r.explaining += time.Since(began)
 }
 
 func (r *report) check(name string, err error) {
