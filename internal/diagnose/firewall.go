@@ -120,6 +120,11 @@ func firewallState(s Subject, st *State, rejects bool) *finding {
 		if len(o.Unread) > 0 {
 			summary = "of the rules at the hook " + p.Hook + " that were read only %s can %s the packet"
 		}
+		if o.Outlined {
+			own := *rule
+			own.Rejects = s.Rejected
+			rule, summary = &own, "%s %ss the packet, as the kernel was seen doing; what it says was not read"
+		}
 		if o.Against {
 			summary = "%s %ss the packet, as the kernel was seen doing, though by what was read of it it would not"
 		}
@@ -189,6 +194,8 @@ func evidenceOf(r ruleset.Rule) []evidence {
 		return []evidence{{part, r.Text}, by(host.PartNft, "nft -a list chain ip %s: rule %d has handle %d", chain, r.Number, r.InKernel)}
 	case strings.TrimSpace(r.Text) != "":
 		return []evidence{{part, r.Text}}
+	case r.Backend == "nft" && r.Unread:
+		return []evidence{seen("the kernel was seen using a rule with handle %d", r.Handle)}
 	case r.Backend == "nft":
 		return []evidence{by(part, "chain %s: handle %d, whose text cannot be read safely", r.Chain, r.Handle)}
 	}

@@ -30,9 +30,12 @@ func TestADropByNetfilterIsAFirewalls(t *testing.T) {
 		code, says string
 		unread     int
 	}{
-		"nothing was read":                      {"input", nil, nil, "firewall-drop", "what netfilter runs at the hook input drops the packet, and not all rules were read", 1},
-		"no rules were read":                    {"input", nil, realServer(all), "firewall-drop", "not all rules were read", 2},
-		"nor those of nft, and it was one":      {"input", handle, realServer(all), "firewall-drop", "it is listed with its handle: nft -a list ruleset | grep 'handle 12$'", 2},
+		"nothing was read":                 {"input", nil, nil, "firewall-drop", "what netfilter runs at the hook input drops the packet, and not all rules were read", 1},
+		"no rules were read":               {"input", nil, realServer(all), "firewall-drop", "not all rules were read", 2},
+		"nor those of nft, and it was one": {"input", handle, realServer(all), "firewall-drop", "it is listed with its handle: nft -a list ruleset | grep 'handle 12$'", 2},
+		"nft was slow, and one has the handle": {"input", handle, realServer(unread(host.PartNft), func(s *host.Snapshot) {
+			s.NftOutline = []host.NftOutline{{Family: "ip", Table: "t", Chain: "c", Handles: []uint64{11, 12}}}
+		}), "firewall-drop", "the rule with handle 12 in chain c of nft table ip t drops the packet, as the kernel was seen doing; what it says was not read", 1},
 		"only those of iptables were not":       {"input", nil, realServer(drops, unread(host.PartIPTables)), "firewall-drop", "of the rules at the hook input that were read only the policy of chain", 1},
 		"the kernel used one that has gone":     {"input", handle, realServer(), "firewall-drop", "handle 12$", 0},
 		"all were read, and none drops it":      {"input", nil, realServer(), unknown, "no known cause explains it", 0},

@@ -32,6 +32,14 @@ type NftChain struct {
 	Rules    []NftRule `json:"rules,omitempty"`
 }
 
+// NftOutline are the rules of a chain, of which nothing was read but their handles, in the order of evaluation.
+type NftOutline struct {
+	Family  string   `json:"family"`
+	Table   string   `json:"table"`
+	Chain   string   `json:"chain"`
+	Handles []uint64 `json:"handles"`
+}
+
 // NfHook is a hook and what it runs, first things first (nfnetlink_hook, from 5.14 on).
 type NfHook struct {
 	// Family is "ip", "bridge" or "netdev", Hook one of those of NftChain, Device is that of a hook of netdev.

@@ -66,6 +66,8 @@ type Snapshot struct {
 
 	Nft      []NftTable `json:"nft,omitempty"`
 	IPTables []IPTables `json:"iptables,omitempty"`
+	// NftOutline is where the rules of nftables are, if that was all that there was time to read of them.
+	NftOutline []NftOutline `json:"nft_outline,omitempty"`
 	// Hooks are those of netfilter at which several chains have one priority, if the kernel has said in which order it runs
 	// them.
 	Hooks []NfHook `json:"nf_hooks,omitempty"`

@@ -15,6 +15,13 @@ func Mend(s *host.Snapshot, r Rule, p Packet) {
 	if r.Backend != "nft" {
 		s.IPTables = mendIPTables(s.IPTables, r, p)
 	}
+	if s.NftOutline = slices.Clone(s.NftOutline); r.Backend == "nft" && r.Policy == "" && r.Element == "" {
+		for i, c := range s.NftOutline {
+			if c.Family == r.Family && c.Table == r.Table && c.Chain == r.Chain {
+				s.NftOutline[i].Handles = slices.DeleteFunc(slices.Clone(c.Handles), func(h uint64) bool { return h == r.Handle })
+			}
+		}
+	}
 	if r.Backend != "iptables-legacy" { // what iptables-nft shows is in tables of nft
 		s.Nft = mendNft(s.Nft, r, p)
 	}

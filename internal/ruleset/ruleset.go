@@ -51,6 +51,8 @@ type Rule struct {
 	Policy string
 	// Rejects: the rule answers the packet.
 	Rejects bool
+	// Unread: no more than its place was read.
+	Unread bool
 	// Args are the arguments of an iptables rule behind -A CHAIN, Line is the whole as iptables-save writes it.
 	Args []string
 	Line string
@@ -81,6 +83,8 @@ type Outcome struct {
 	// Against: the kernel used the Candidates, although by their text they should not drop the packet. Gone: the rule that it
 	// used is not in the ruleset. See [Outcome.Confirm].
 	Against, Gone bool
+	// Outlined: of the rule that the kernel was seen using, the only one of the Candidates, no more than its place is known.
+	Outlined bool
 }
 
 // Evaluate runs all chains of the packet's hook, in the order of their priorities. It first runs those of the hooks before

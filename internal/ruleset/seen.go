@@ -31,7 +31,8 @@ func (o Outcome) Confirm(s *host.Snapshot, seen Seen) Outcome {
 	case len(used) > 0:
 		o.Rule, o.Candidates, o.Against = nil, used, true
 	case slices.Contains(o.Unread, host.PartNft): // it is one of those that were not read
-		o.Rule, o.Candidates = nil, nil
+		o.Rule, o.Candidates = nil, outlined(s, seen)
+		o.Outlined = len(o.Candidates) > 0
 	default:
 		o.Rule, o.Candidates, o.Gone = nil, found, true
 	}
@@ -58,6 +59,25 @@ func named(s *host.Snapshot, seen Seen) (rules []Rule) {
 				}
 			}
 		}
+	}
+	return rules
+}
+
+// outlined is the rule that the kernel used, if only the places of rules were read and it is one of them.
+func outlined(s *host.Snapshot, seen Seen) (rules []Rule) {
+	for _, c := range s.NftOutline {
+		for n, handle := range c.Handles {
+			next := uint64(0)
+			if n+1 < len(c.Handles) {
+				next = c.Handles[n+1] & 0xffffffff
+			}
+			if handle == seen.Handle && (!seen.NextKnown || next == seen.Next) {
+				rules = append(rules, Rule{Backend: "nft", Family: c.Family, Table: c.Table, Chain: c.Chain, Handle: handle, Number: n + 1, Unread: true})
+			}
+		}
+	}
+	if len(rules) != 1 {
+		return nil
 	}
 	return rules
 }

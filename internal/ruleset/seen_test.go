@@ -75,3 +75,34 @@ func TestConfirmIPTablesNft(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 }
+
+// TestARuleWhoseTextWasNotReadIsFoundByItsHandle, where it is the only one with that, and that behind it.
+func TestARuleWhoseTextWasNotReadIsFoundByItsHandle(t *testing.T) {
+	s := &host.Snapshot{
+		Unread: []host.Unread{{Part: host.PartNft, Why: "it took too long"}},
+		NftOutline: []host.NftOutline{
+			{Family: "ip", Table: "t", Chain: "c", Handles: []uint64{2, 3}}, {Family: "inet", Table: "u", Chain: "d", Handles: []uint64{2, 4}},
+		},
+	}
+	for name, test := range map[string]struct {
+		seen  Seen
+		table string
+	}{
+		"with the next":         {Seen{Handle: 2, Next: 4, NextKnown: true}, "u"},
+		"the last":              {Seen{Handle: 3, NextKnown: true}, "t"},
+		"one of two":            {Seen{Handle: 2}, ""},
+		"it has another behind": {Seen{Handle: 2, Next: 9, NextKnown: true}, ""},
+		"none":                  {Seen{Handle: 17}, ""},
+	} {
+		o := Of(s).Evaluate(packet("input")).Confirm(s, test.seen)
+		if o.Rule != nil || o.Outlined != (test.table != "") || o.Outlined && (o.Candidates[0].Table != test.table || o.Candidates[0].Handle != test.seen.Handle) {
+			t.Errorf("%s: %+v", name, o)
+		}
+	}
+	r := Rule{Backend: "nft", Family: "inet", Table: "u", Chain: "d", Handle: 2, Unread: true}
+	after := *s
+	Mend(&after, r, packet("input"))
+	if !slices.Equal(after.NftOutline[1].Handles, []uint64{4}) || !slices.Equal(s.NftOutline[1].Handles, []uint64{2, 4}) {
+		t.Errorf("after its deletion %+v, before %+v", after.NftOutline, s.NftOutline)
+	}
+}

@@ -11,6 +11,8 @@ import (
 type kernel struct {
 	// sets counts the elements of nftables' sets, by netlink.
 	sets func(context.Context) ([]nftSet, error)
+	// outline is where the rules of nftables are, by netlink.
+	outline func() ([]host.NftOutline, error)
 	// addresses are the elements of a large set of them, as nft would list them.
 	addresses func(context.Context, nftSet) (json.RawMessage, error)
 	// calls is what a hook of netfilter runs, in order, by nfnetlink_hook.
@@ -30,7 +32,7 @@ type kernel struct {
 // running is this machine's.
 func running() kernel {
 	return kernel{
-		sets: countSets, addresses: listAddresses, calls: callsAt, entries: legacyEntries,
+		sets: countSets, outline: outlineRules, addresses: listAddresses, calls: callsAt, entries: legacyEntries,
 		sockets: diagnosed, options: askOptions, services: detailed, fou: dumpFOU,
 	}
 }

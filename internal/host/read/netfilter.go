@@ -55,7 +55,7 @@ func execute(limit time.Duration) runner {
 		case ctx.Err() != nil:
 			return ctx.Err() // it was killed for that
 		case limited.Err() != nil:
-			return fmt.Errorf("%s took longer than %v", paths[0], limit)
+			return fmt.Errorf("%s %w %v", paths[0], errSlow, limit)
 		}
 		return err
 	}

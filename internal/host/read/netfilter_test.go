@@ -28,6 +28,9 @@ func says(outputs map[string]string) runner {
 	}
 }
 
+// outline is what the kernel says of where rules are.
+var outline = []host.NftOutline{{Family: "ip", Table: "t", Chain: "c", Handles: []uint64{2, 3}}}
+
 // ruled is a reader of rules, of a machine with both kinds of iptables.
 func ruled(t *testing.T, run runner, sets ...nftSet) *reader {
 	return &reader{
@@ -36,6 +39,7 @@ func ruled(t *testing.T, run runner, sets ...nftSet) *reader {
 		kernel: kernel{
 			sets:    func(context.Context) ([]nftSet, error) { return sets, nil },
 			entries: func(string) (uint32, error) { return 4, nil },
+			outline: func() ([]host.NftOutline, error) { return outline, nil },
 		},
 	}
 }
@@ -76,6 +80,9 @@ func TestRulesThatWereNotReadAreSaid(t *testing.T) {
 			}
 			if !slices.Equal(got, c.want) || len(r.s.Nft)+len(r.s.IPTables) > 0 {
 				t.Errorf("unread is\n%q, want\n%q, of %+v", got, c.want, r.s)
+			}
+			if slow := what == "slow"; slow != reflect.DeepEqual(r.s.NftOutline, outline) {
+				t.Errorf("the outline is %+v", r.s.NftOutline)
 			}
 		})
 	}

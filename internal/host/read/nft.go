@@ -68,7 +68,7 @@ func (r *reader) nft() error {
 	for range attempts {
 		if err := r.nftRules(terse); err != nil {
 			r.s.Nft = nil
-			return err
+			return r.outlined(err, sets)
 		}
 		if r.nftTexts(terse) {
 			break

@@ -11,10 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nftSet is a named set of the kernel's.
+// nftSet is a set of the kernel's.
 type nftSet struct {
 	family, table, name string
 	isMap               bool
+	// anonymous: it is within a rule, and nft lists it there.
+	anonymous bool
 	// addresses: its keys are IPv4 addresses, or ranges of them, and it is no map, nor do its elements expire.
 	addresses bool
 	// interval: they may be ranges.
@@ -46,13 +48,14 @@ func countSets(ctx context.Context) (sets []nftSet, err error) {
 		}
 		s.addresses = keys == keyAddress && flags&^(unix.NFT_SET_INTERVAL|unix.NFT_SET_CONSTANT) == 0
 		s.interval = flags&unix.NFT_SET_INTERVAL != 0
-		if s.isMap = flags&unix.NFT_SET_MAP != 0; flags&unix.NFT_SET_ANONYMOUS == 0 {
-			sets = append(sets, s)
-		}
+		s.isMap, s.anonymous = flags&unix.NFT_SET_MAP != 0, flags&unix.NFT_SET_ANONYMOUS != 0
+		sets = append(sets, s)
 		return ctx.Err() == nil
 	})
 	for i := 0; i < len(sets) && err == nil && ctx.Err() == nil; i++ {
-		sets[i].elements, err = countElements(sets[i])
+		if !sets[i].anonymous {
+			sets[i].elements, err = countElements(sets[i])
+		}
 	}
 	return sets, cmp.Or(err, ctx.Err())
 }

@@ -65,6 +65,9 @@ func (r *reader) readSets(tables []host.NftTable, counted []nftSet) {
 	}
 	elements, listed := 0, 0
 	for _, c := range counted {
+		if c.anonymous {
+			continue
+		}
 		s := set(table(tables, c.family, c.table), c.name)
 		if s == nil || s.Unread != notCounted {
 			continue
