@@ -89,6 +89,9 @@ func headers(p event.Packet) ruleset.Packet {
 // it, other states are tried: a wrong checksum, for example, makes a packet invalid.
 func evaluate(s Subject, h *host.Snapshot, rules *ruleset.Ruleset) (ruleset.Packet, ruleset.Outcome) {
 	p := filteredPacket(s, h)
+	if mark, ok := (&State{Snapshot: h, whole: h, rules: rules}).markPast(s, ""); ok && !s.Reply && s.Hook != "output" && s.Dev != "lo" {
+		p.Mark, p.Marked = mark, true
+	}
 	o := rules.Evaluate(p)
 	if o.Rule == nil && len(o.Candidates) == 0 && o.Tracked && p.CT != 0 && !s.Supposed {
 		p.CT = 0

@@ -21,7 +21,8 @@ func (st *State) arrives(s Subject) host.Flow {
 	if vrf != nil && came != nil && vrf.Type == "vrf" && came.Master == vrf.Index {
 		f.IIF = came.Name
 	}
-	if !st.unmarked() {
+	mark, ok := st.routedMark(s, "prerouting")
+	if f.Mark = mark; !ok {
 		f.Unknown |= host.FieldMark
 	}
 	return f
@@ -29,8 +30,9 @@ func (st *State) arrives(s Subject) host.Flow {
 
 // answers is the kernel's lookup for an answer to the client; undecided says why it is not known.
 func (st *State) answers(s Subject) (f host.Flow, undecided string) {
-	r := host.Request{
-		Proto: s.proto(), Client: netip.AddrPortFrom(s.client(), s.clientPort()), Service: s.service(), MarkUnknown: !st.unmarked(),
+	r := host.Request{Proto: s.proto(), Client: netip.AddrPortFrom(s.client(), s.clientPort()), Service: s.service(), MarkUnknown: !st.unmarked()}
+	if mark, ok := st.routedMark(s, "input"); ok && s.begins() {
+		r.Mark, r.MarkUnknown = mark, false
 	}
 	dev := st.link(s)
 	if !s.Reply {
@@ -61,10 +63,10 @@ func (st *State) way(s Subject) (a host.Answer, f host.Flow, undecided *finding)
 // wayOut is its route after netfilter's hook output: if a rule there gives it a mark, the kernel looks it up again
 // (ip_route_me_harder).
 func (st *State) wayOut(s Subject) (a host.Answer, f host.Flow, undecided *finding) {
-	if st.unmarked() {
-		return st.wayOf(s, 0)
+	if f, why := st.answers(s); why == "" && st.remarked(s, f) {
+		return st.wayOf(s, host.FieldMark)
 	}
-	return st.wayOf(s, host.FieldMark)
+	return st.wayOf(s, 0)
 }
 
 func (st *State) wayOf(s Subject, unknown host.Field) (a host.Answer, f host.Flow, undecided *finding) {
@@ -78,32 +80,6 @@ func (st *State) wayOf(s Subject, unknown host.Field) (a host.Answer, f host.Flo
 		return a, f, &finding{undecided: why}
 	}
 	return a, f, nil
-}
-
-// unmarked reports whether no rule of netfilter or of tc on the machine gives packets a mark: then a packet that comes in has
-// none.
-func (st *State) unmarked() bool {
-	s := st.whole
-	if !s.Knows(host.PartNft) || !s.Knows(host.PartIPTables) || !s.Knows(host.PartFilters) || len(s.Filters) > 0 {
-		return false
-	}
-	for _, t := range s.Nft {
-		for _, c := range t.Chains {
-			if slices.ContainsFunc(c.Rules, marks) {
-				return false
-			}
-		}
-	}
-	for _, t := range s.IPTables {
-		for _, c := range t.Chains {
-			if slices.ContainsFunc(c.Rules, func(r host.IPTablesRule) bool {
-				return slices.ContainsFunc(r.Args, func(word string) bool { return strings.Contains(word, "MARK") })
-			}) {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 // exempts reports whether a rule may keep packets from connection tracking.
@@ -128,13 +104,6 @@ func (st *State) exempts() bool {
 		}
 	}
 	return false
-}
-
-// marks reports whether a rule of nft may set a mark.
-func marks(r host.NftRule) bool {
-	return strings.Contains(r.Text, "mark set") || slices.ContainsFunc(r.Exprs, func(e json.RawMessage) bool {
-		return bytes.Contains(e, []byte("MARK")) || bytes.Contains(e, []byte("mangle")) && bytes.Contains(e, []byte("mark"))
-	})
 }
 
 // gotBack is what `ip route get` says of an answer.

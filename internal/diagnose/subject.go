@@ -34,6 +34,8 @@ type Subject struct {
 	Leaving bool
 	// Came is the device by which it came in, if that was seen: in a VRF Dev is the VRF.
 	Came string
+	// Under is the device by which it came in its outer header, empty if that was not seen.
+	Under string
 	// Hook is the netfilter hook at which it is, empty if it is at none. Bridged: it is one of the family bridge.
 	Hook    string
 	Bridged bool
@@ -112,6 +114,9 @@ func (s *Subject) followSteps(steps []journey.Step, netns uint32) {
 		}
 		if x.Place == event.NetifReceiveSkb && x.Netns == netns {
 			s.Came = x.Dev
+			if x.Tunnelled {
+				s.Under = x.Dev
+			}
 		}
 		if x.Place == event.IPVSXmit {
 			if plainMethod[x.Method] != "" && x.Netns != netns {

@@ -140,6 +140,7 @@ func (e *evaluation) target(t *host.IPTables, target string, m match, args []str
 		return v
 	}
 	v.kind = targets[target]
+	e.mayMark(target, m)
 	switch target {
 	case "REJECT":
 		v.rule.Rejects = true
@@ -160,17 +161,23 @@ func (e *evaluation) target(t *host.IPTables, target string, m match, args []str
 	return v
 }
 
-// setMark follows MARK, whose rules are saved with --set-xmark value/mask. What CONNMARK may restore is not known.
+// setMark follows MARK, whose rules are saved with --set-xmark value/mask: what is in the mask goes, and the value is
+// xored in (mark_tg). CONNMARK changes the mark only if it restores the connection's, which is not known.
 func (e *evaluation) setMark(args []string, m match) {
-	e.marked = false
+	if slices.Contains(args, "CONNMARK") {
+		if slices.Contains(args, "--restore-mark") {
+			e.setMarkTo(0, false, m)
+		}
+		return
+	}
 	i := slices.Index(args, "--set-xmark")
-	if i < 0 || i+1 >= len(args) || slices.Contains(args, "CONNMARK") || m != yes {
+	if i < 0 || i+1 >= len(args) {
+		e.setMarkTo(0, false, m)
 		return
 	}
 	value, mask, _ := strings.Cut(args[i+1], "/")
 	v, err1 := strconv.ParseUint(value, 0, 32)
 	all, err2 := strconv.ParseUint(mask, 0, 32)
-	if err1 == nil && err2 == nil && all == 1<<32-1 {
-		e.mark, e.marked = uint32(v), true
-	}
+	of := e.mark &^ uint32(all)
+	e.setMarkTo(of^uint32(v), err1 == nil && err2 == nil && (e.marked || all == 1<<32-1), m)
 }

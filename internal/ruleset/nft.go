@@ -71,6 +71,7 @@ func (e *evaluation) nftRule(t *host.NftTable, c *host.NftChain, i int, reach ma
 			return e.follow(e.nftVerdict(t, name, body, rule), reach, hit)
 		case name == "xt":
 			v, m := xt(body, rule)
+			e.xtMarks(body, reach.and(hit))
 			if v.kind != goesOn {
 				return e.follow(v, reach, hit.and(m))
 			}
@@ -85,6 +86,7 @@ func (e *evaluation) nftRule(t *host.NftTable, c *host.NftChain, i int, reach ma
 			e.notrack(reach.and(hit))
 		case slices.Contains(silent, name):
 		default: // an expression that nobody here knows: it may also drop
+			e.marked = e.marked && reach.and(hit) == no
 			e.follow(verdict{kind: drops, rule: rule}, reach, hit.and(may))
 			hit, reach = hit.and(may), reach.and(may)
 		}
@@ -131,6 +133,7 @@ func (e *evaluation) nftVerdict(t *host.NftTable, name string, body json.RawMess
 			next := slices.IndexFunc(t.Chains, func(c host.NftChain) bool { return c.Name == to.Target })
 			if next < 0 {
 				e.exits++
+				e.marked = false
 				return reach.and(may)
 			}
 			return e.nft(t, &t.Chains[next], reach)
@@ -181,8 +184,7 @@ func (e *evaluation) mangle(body json.RawMessage, m match) {
 	switch {
 	case name == "meta" && key.Key == "mark":
 		var value uint32
-		e.marked = m == yes && json.Unmarshal(x.Value, &value) == nil
-		e.mark = value
+		e.setMarkTo(value, json.Unmarshal(x.Value, &value) == nil, m)
 	case name == "payload":
 		if e.changed == nil {
 			e.changed = map[string]bool{}
@@ -194,12 +196,14 @@ func (e *evaluation) mangle(body json.RawMessage, m match) {
 // vmap takes the verdict of the element that the packet's key is in.
 func (e *evaluation) vmap(t *host.NftTable, c *comparison, rule Rule, reach, hit match) (next, back match) {
 	if c == nil || c.right.shape != among {
+		e.marked = e.marked && reach.and(hit) == no
 		return e.follow(verdict{kind: drops, rule: rule}, reach, hit.and(may))
 	}
 	exits := e.exits
 	s := e.rules.set(t, c.right.set)
 	elements, ok := e.elements(s, ofAnything)
 	if !ok {
+		e.marked = e.marked && reach.and(hit) == no
 		e.follow(verdict{kind: drops, rule: rule}, reach, hit.and(may))
 		return reach.and(may), no
 	}

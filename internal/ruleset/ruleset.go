@@ -35,6 +35,9 @@ type Packet struct {
 	Flags uint8
 	// ICMPType and ICMPCode are valid with ICMP.
 	ICMPType, ICMPCode uint8
+	// Mark is what it has before the first of the hooks that lead to Hook, if Marked.
+	Mark   uint32
+	Marked bool
 	// CT are the states that it may have in connection tracking, where nothing exempts it; 0: not known.
 	CT CT
 }
@@ -128,7 +131,7 @@ func (r *Ruleset) asRead(p Packet) Outcome {
 
 // evaluate is the outcome for a packet that is in one of the states.
 func (r *Ruleset) evaluate(p Packet, state CT) Outcome {
-	e := &evaluation{p: p, s: r.host, rules: r, tracked: state}
+	e := &evaluation{p: p, s: r.host, rules: r, tracked: state, mark: p.Mark, marked: p.Marked}
 	e.run()
 	return e.outcome()
 }
@@ -165,9 +168,9 @@ type evaluation struct {
 	tracked, ct CT
 	untracked   match
 	asked       bool
-	// mark is valid if marked: a rule has set it for certain.
-	mark   uint32
-	marked bool
+	// mark is valid if marked: a rule has set it for certain, or it is known what it was before; remarked: a rule has.
+	mark             uint32
+	marked, remarked bool
 	// natted: a rule may have changed the destination; changed are other fields that a rule may have written.
 	natted  bool
 	changed map[string]bool
@@ -297,6 +300,7 @@ func (e *evaluation) bases() (bases []base) {
 func (e *evaluation) atOnce(bases []base, reach match) (next match) {
 	next = reach
 	before, droppers := len(e.found), 0
+	mark, marked := e.mark, e.marked
 	for _, b := range bases {
 		at, had := reach, len(e.found)
 		if b.nat && !e.nat {
@@ -313,6 +317,9 @@ func (e *evaluation) atOnce(bases []base, reach match) (next match) {
 		if len(e.found) > had {
 			droppers++
 		}
+	}
+	if len(bases) > 1 && (e.mark != mark || e.marked != marked) {
+		e.marked = false // which of them has the last word is not known
 	}
 	if droppers > 1 {
 		for i := range e.found[before:] {

@@ -71,6 +71,7 @@ func (e *evaluation) drop(r Rule, m match) {
 // walk goes through a chain's rules. It says how surely the packet comes out at the chain's end, or is sent back.
 func (e *evaluation) walk(rules int, reach match, rule func(i int, reach match) (next, back match)) (through match) {
 	if e.depth >= maxDepth {
+		e.marked = false
 		return reach.and(may)
 	}
 	e.depth++
