@@ -67,6 +67,8 @@ type line struct {
 	Events     int             `json:"events"`
 
 	raw string
+	// came is when it was read.
+	came time.Time
 }
 
 // step is what this test reads of a step.

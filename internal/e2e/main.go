@@ -101,15 +101,8 @@ func firewall(ctx context.Context) error {
 	return nil
 }
 
-// besides are the checks that are not about one fault.
+// besides are the checks that need runs of their own.
 func (o options) besides(ctx context.Context, r *report, l *lab.Lab, only *regexp.Regexp) {
-	if only.MatchString("pairs") {
-		r.check("pairs", o.pairs(ctx, r, l))
-	}
-	if only.MatchString("deferred") {
-		r.check("deferred", o.deferred(ctx, r, l, auto))
-		r.check("deferred/tracepoint", o.deferred(ctx, r, l, tracepoint))
-	}
 	if only.MatchString("replay") {
 		r.check("replay", o.replay(ctx, l))
 	}

@@ -30,22 +30,19 @@ var pairs = []struct {
 }
 
 // pairs plays each pair and repairs it with what ipiptrace prints, step by step.
-func (o options) pairs(ctx context.Context, r *report, l *lab.Lab) error {
-	w, err := start(ctx, l, o.ipiptrace, round{tier: auto, watched: everywhere})
-	if err != nil {
-		return err
-	}
+func (o options) pairs(ctx context.Context, r *report, l *lab.Lab, w *watch) afterwards {
 	unseen := 0
 	for _, p := range pairs {
 		missing, err := o.pair(ctx, r, l, w, [2]string{p.first, p.second}, p.apart)
 		r.check(fmt.Sprintf("pair/%s+%s", p.first, p.second), err)
 		unseen += missing
 	}
-	account, err := w.stop()
-	if unseen > 0 && account.missed() == 0 {
-		err = errors.Join(err, fmt.Errorf("%d losses were not told, and the kernel had missed nothing", unseen))
-	}
-	return err
+	return afterwards{"pairs", func(account line) error {
+		if unseen > 0 && account.missed() == 0 {
+			return fmt.Errorf("%d losses were not told, and the kernel had missed nothing", unseen)
+		}
+		return nil
+	}}
 }
 
 // pair plays two faults, and counts the losses that were not told.

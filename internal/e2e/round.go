@@ -47,6 +47,8 @@ type round struct {
 	// watched is the namespace: a role, or everywhere.
 	watched   lab.Role
 	scenarios []fault.Scenario
+	// pairs of faults are played, too, and deferred is a service that waits for data.
+	pairs, deferred bool
 	// healthy is the number of connections and of exchanges at the end.
 	healthy int
 	// before: the fault is there before ipiptrace is.
@@ -84,10 +86,13 @@ func (s set) rounds(tier string) []round {
 			faults = append(faults, f)
 		}
 	}
-	rounds := []round{{tier: tier, watched: everywhere, scenarios: faults, healthy: s.connections}}
+	rounds := []round{{tier: tier, watched: everywhere, scenarios: faults, deferred: tier == tracepoint, healthy: s.connections}}
 	if tier == auto {
 		rounds = []round{
-			{tier: tier, watched: everywhere, scenarios: append(faultsOf(lab.Switch, faults), faultsOf(everywhere, faults)...), healthy: s.connections},
+			{
+				tier: tier, watched: everywhere, scenarios: append(faultsOf(lab.Switch, faults), faultsOf(everywhere, faults)...),
+				pairs: true, deferred: true, healthy: s.connections,
+			},
 			{tier: tier, watched: lab.RealServer, scenarios: faultsOf(lab.RealServer, faults), healthy: s.connections / 2},
 			{tier: tier, watched: lab.Director, scenarios: faultsOf(lab.Director, faults), healthy: s.connections / 2},
 		}
@@ -112,13 +117,14 @@ func faultsOf(watched lab.Role, all []fault.Scenario) (of []fault.Scenario) {
 	return of
 }
 
-// only leaves the scenarios that match, and healthy connections if "healthy" does; ok is false if nothing is left.
+// only leaves the scenarios that match, and what else does by its name; ok is false if nothing is left.
 func (r round) only(run *regexp.Regexp) (left round, ok bool) {
 	r.scenarios = slices.DeleteFunc(r.scenarios, func(s fault.Scenario) bool { return !run.MatchString(s.Name) })
 	if !run.MatchString("healthy") {
 		r.healthy = 0
 	}
-	return r, len(r.scenarios) > 0 || r.healthy > 0
+	r.pairs, r.deferred = r.pairs && run.MatchString("pairs"), r.deferred && run.MatchString("deferred")
+	return r, len(r.scenarios) > 0 || r.healthy > 0 || r.pairs || r.deferred
 }
 
 // tier plays the tier's rounds; if this kernel does not have the tier, it notes what ipiptrace said.
@@ -153,19 +159,9 @@ func (o options) round(ctx context.Context, r *report, l *lab.Lab, rd round) err
 	}
 	r.note("%s: ready after %v", rd, w.ready.Round(time.Millisecond))
 	r.check(rd.String()+"/ready", soon(w.ready))
-	var played []window
-	for _, s := range rd.scenarios {
-		play := o.scenario
-		if s.Code == "" {
-			play = o.twin
-		}
-		played = append(played, play(ctx, r, l, w, rd, s))
-	}
-	var crowds []crowd
-	if rd.healthy > 0 {
-		if crowds, err = o.healthy(ctx, r, l, rd, func() { w.settle(late) }); err != nil {
-			return errors.Join(err, kill(w.cmd, w.ended))
-		}
+	after, err := o.during(ctx, r, l, w, rd)
+	if err != nil {
+		return errors.Join(err, kill(w.cmd, w.ended))
 	}
 	w.settle(latest)
 	if rd.before {
@@ -175,17 +171,47 @@ func (o options) round(ctx context.Context, r *report, l *lab.Lab, rd round) err
 	account, err := w.stop()
 	r.note("%s: peak memory %s; %s", rd, peak, account.raw)
 	r.check(rd.String()+"/account", errors.Join(err, complete(account)))
-	for _, p := range played {
-		name := fmt.Sprintf("%s/%s", rd, p.scenario.Name)
-		r.check(name+"/nothing-else", o.nothingElse(l, w, rd, p, account.missed()))
-		if p.scenario.Code == "" {
-			r.check(name+"/silent", silent(p.scenario, w.during(p), account.missed()))
-		}
-	}
-	for _, c := range crowds {
-		r.check(c.name, w.allArrived(r, l, rd.watched, c, account))
+	for _, c := range after {
+		r.check(c.name, c.ask(account))
 	}
 	return nil
+}
+
+// afterwards is a check that is made when the round is over, and all has been said.
+type afterwards struct {
+	name string
+	ask  func(account line) error
+}
+
+// during plays all that a round has. An error ends the round.
+func (o options) during(ctx context.Context, r *report, l *lab.Lab, w *watch, rd round) (after []afterwards, err error) {
+	for _, s := range rd.scenarios {
+		play := o.scenario
+		if s.Code == "" {
+			play = o.twin
+		}
+		p, name := play(ctx, r, l, w, rd, s), fmt.Sprintf("%s/%s", rd, s.Name)
+		after = append(after, afterwards{name + "/nothing-else", func(a line) error { return o.nothingElse(l, w, rd, p, a.missed()) }})
+		if s.Code == "" {
+			after = append(after, afterwards{name + "/silent", func(a line) error { return silent(s, w.during(p), a.missed()) }})
+		}
+	}
+	if rd.pairs {
+		after = append(after, o.pairs(ctx, r, l, w))
+	}
+	if rd.deferred {
+		after = append(after, o.deferred(ctx, r, l, w, rd))
+	}
+	if rd.healthy > 0 {
+		crowds, err := o.healthy(ctx, r, l, rd, func() { w.settle(late) })
+		if err != nil {
+			return after, err
+		}
+		for _, c := range crowds {
+			after = append(after, afterwards{c.name, func(a line) error { return w.allArrived(r, l, rd.watched, c, a) }})
+		}
+	}
+	return after, nil
 }
 
 // scenario plays one fault, checks what ipiptrace says of it, and repairs it.

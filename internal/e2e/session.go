@@ -22,7 +22,7 @@ func (o options) sessions(ctx context.Context, r *report, l *lab.Lab, only *rege
 		for _, show := range []string{"lost", "all"} {
 			// What is a notice is not lost.
 			rd := rd
-			rd.show, rd.healthy = show, 0
+			rd.show, rd.healthy, rd.pairs, rd.deferred = show, 0, false, false
 			rd.scenarios = slices.DeleteFunc(slices.Clone(rd.scenarios), func(s fault.Scenario) bool { return s.Code == "" || s.Notice != (show == "all") })
 			if rd, ok := rd.only(only); ok {
 				r.check(rd.String()+"/"+show, o.sessionsOf(ctx, r, l, rd))

@@ -31,7 +31,8 @@ type watch struct {
 	mu    sync.Mutex
 	lines []line
 	bad   []string
-	last  time.Time
+	// last is when a line came last.
+	last time.Time
 }
 
 // readyPatience is what an emulated guest may need to load and attach every probe.
@@ -136,12 +137,13 @@ func (w *watch) read(s *bufio.Scanner) {
 			err = json.Unmarshal(s.Bytes(), &l)
 		}
 		w.mu.Lock()
+		l.came = time.Now()
 		if err != nil {
 			w.bad = append(w.bad, fmt.Sprintf("%v: %s", err, s.Text()))
 		} else {
 			w.lines = append(w.lines, l)
 		}
-		w.last = time.Now()
+		w.last = l.came
 		w.mu.Unlock()
 	}
 }
@@ -150,9 +152,11 @@ func (w *watch) read(s *bufio.Scanner) {
 func (w *watch) during(in window) (journeys []line) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, l := range w.lines {
+	first, _ := slices.BinarySearchFunc(w.lines, in.from, func(l line, from time.Time) int { return l.came.Compare(from) })
+	for i := range w.lines[first:] {
+		l := &w.lines[first+i]
 		if l.Type == "journey" && l.Start.After(in.from) && (in.to.IsZero() || l.Start.Before(in.to)) {
-			journeys = append(journeys, l)
+			journeys = append(journeys, *l)
 		}
 	}
 	return journeys
