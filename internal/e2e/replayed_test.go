@@ -14,10 +14,14 @@ func TestEveryRecordingSaysWhatItsVerdictSays(t *testing.T) {
 	if err != nil || len(recordings) == 0 {
 		t.Fatalf("no recording was found (%v)", err)
 	}
+	scenarios := map[string]fault.Scenario{}
+	for _, s := range fault.Scenarios() {
+		scenarios[s.Name] = s
+	}
 	for _, r := range recordings {
 		t.Run(r.Scenario+"/"+r.Kernel, func(t *testing.T) {
 			t.Parallel()
-			s, ok := fault.Named(r.Scenario)
+			s, ok := scenarios[r.Scenario]
 			if !ok {
 				t.Fatal("there is no such scenario")
 			}
