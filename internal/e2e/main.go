@@ -128,7 +128,7 @@ func (o options) lab(ctx context.Context, r *report, l *lab.Lab, only *regexp.Re
 			_, err := o.play(ctx, r, l, s)
 			r.check("lab/"+s.Name, err)
 			r.check("lab/"+s.Name+"/counters", before.rise(3))
-			r.check("lab/"+s.Name+"/undo", o.repair(ctx, l, s))
+			r.check("lab/"+s.Name+"/undo", o.repair(ctx, l, s, several))
 		}
 	}
 	before := readCounts(l, clean())
@@ -159,17 +159,23 @@ func (o options) play(ctx context.Context, r *report, l *lab.Lab, s fault.Scenar
 	return during, errors.Join(errs...)
 }
 
-// repair undoes the fault and checks that every request is answered again.
-func (o options) repair(ctx context.Context, l *lab.Lab, s fault.Scenario) error {
+// repair undoes the fault and checks that every request is answered again, so many of each kind.
+func (o options) repair(ctx context.Context, l *lab.Lab, s fault.Scenario, count int) error {
 	if err := fault.Undo(ctx, l, s); err != nil {
 		return err
 	}
-	return answered(ctx, l, "undo")
+	return answered(ctx, l, "undo", count)
 }
 
-// answered checks that every request is answered, after what was done for it.
-func answered(ctx context.Context, l *lab.Lab, after string) error {
-	healthy := fault.Scenarios()[0].Traffic
+// several connections and exchanges are asked for where nothing has shown yet that all is well again; else it is one.
+const several = 3
+
+// answered checks that so many requests of each kind are answered, after what was done for it.
+func answered(ctx context.Context, l *lab.Lab, after string, count int) error {
+	healthy := fault.Healthy().Traffic
+	for i := range healthy {
+		healthy[i].Count = count
+	}
 	results, err := l.Traffics(ctx, healthy)
 	errs := []error{err}
 	for i, t := range healthy {

@@ -79,7 +79,7 @@ func (o options) pages(ctx context.Context, r *report, l *lab.Lab, only *regexp.
 			}
 		}
 	}
-	r.check("explain/undo", answered(ctx, l, "pages of explain"))
+	r.check("explain/undo", answered(ctx, l, "pages of explain", several))
 }
 
 // page tries all that the scenario shows of a page.
@@ -174,7 +174,7 @@ func (p page) repairs(ctx context.Context, r *report, l *lab.Lab, way []diagnose
 			return err
 		}
 	}
-	return errors.Join(answered(ctx, l, way[0].Command), own.script(ctx, l, own.after))
+	return errors.Join(answered(ctx, l, way[0].Command, several), own.script(ctx, l, own.after))
 }
 
 // repair runs a command of a repair: for each of the fault's rules, and for the service of UDP as well as for that of TCP.

@@ -59,7 +59,7 @@ func (o options) pair(ctx context.Context, r *report, l *lab.Lab, w *watch, name
 		both[i] = s
 	}
 	defer func() {
-		err = errors.Join(err, fault.Undo(ctx, l, both[1]), fault.Undo(ctx, l, both[0]), answered(ctx, l, "undo"))
+		err = errors.Join(err, fault.Undo(ctx, l, both[1]), fault.Undo(ctx, l, both[0]), answered(ctx, l, "undo", several))
 	}()
 	lost, unseen, err := o.step(ctx, r, l, w, both[0])
 	if err != nil {
@@ -74,7 +74,7 @@ func (o options) pair(ctx context.Context, r *report, l *lab.Lab, w *watch, name
 		repaired = repaired && fixed
 	}
 	if repaired {
-		return unseen, answered(ctx, l, "repair of both")
+		return unseen, answered(ctx, l, "repair of both", several)
 	}
 	_, missing, err := o.step(ctx, r, l, w, both[1])
 	if err != nil {

@@ -227,14 +227,16 @@ func (o options) scenario(ctx context.Context, r *report, l *lab.Lab, w *watch, 
 	for i, t := range s.Traffic {
 		r.check(fmt.Sprintf("%s/%s", name, t.Proto), errs[i])
 	}
+	left := several
 	if rd.tier == auto {
 		r.check(name+"/verdict", o.golden(s.Name, lost))
 		if fixed, err := o.fix(ctx, r, l, lost); fixed {
 			r.check(name+"/fix", err)
-			r.check(name+"/fixed", answered(ctx, l, "fix"))
+			r.check(name+"/fixed", answered(ctx, l, "fix", several))
+			left = 1
 		}
 	}
-	r.check(name+"/undo", o.repair(ctx, l, s))
+	r.check(name+"/undo", o.repair(ctx, l, s, left))
 	r.note("%s took %v", name, time.Since(started).Round(10*time.Millisecond))
 	return began
 }

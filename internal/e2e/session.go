@@ -47,7 +47,7 @@ func (o options) sessionsOf(ctx context.Context, r *report, l *lab.Lab, rd round
 		w.settle(late)
 		before := len(w.said())
 		_, err := o.play(ctx, r, l, s)
-		r.check("session/"+s.Name, errors.Join(err, o.session(w, rd, s, before), o.repair(ctx, l, s)))
+		r.check("session/"+s.Name, errors.Join(err, o.session(w, rd, s, before), o.repair(ctx, l, s, several)))
 	}
 	return kill(w.cmd, w.ended)
 }

@@ -42,15 +42,19 @@ type Scenario struct {
 	Counts []Count
 }
 
-// Scenarios are all that the lab can show, healthy first, then in the order in which a packet meets the faults.
-func Scenarios() []Scenario {
-	healthy := Scenario{
+// Healthy is the first of Scenarios: nothing is wrong.
+func Healthy() Scenario {
+	return Scenario{
 		Name:    "healthy",
 		Summary: "Nothing is wrong: every request is answered directly.",
 		Traffic: expect(lab.Answered),
 		Counts:  []Count{{lab.RealServer, "Udp:", "OutDatagrams"}},
 	}
-	return slices.Concat([]Scenario{healthy}, healthyTunnels(), healthyRoutes(), healthyFamilies(), healthyFilters(), healthySockets(), healthyDirectors(),
+}
+
+// Scenarios are all that the lab can show, healthy first, then in the order in which a packet meets the faults.
+func Scenarios() []Scenario {
+	return slices.Concat([]Scenario{Healthy()}, healthyTunnels(), healthyRoutes(), healthyFamilies(), healthyFilters(), healthySockets(), healthyDirectors(),
 		routingFaults(), tunnelFaults(), otherTunnelFaults(), filterFaults(), firewallFaults(), familyFaults(), natFaults(), packetFaults(), craftFaults(),
 		policyFaults(), programFaults(), socketFaults(), vrfFaults(), replyFaults(), lookupFaults(), directorFaults(), balanceFaults(), scheduleFaults(), localFaults(), persistenceFaults(), quietFaults(), machineFaults())
 }
