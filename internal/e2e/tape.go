@@ -108,13 +108,10 @@ func (o options) tapesOf(ctx context.Context, r *report, l *lab.Lab, rd round, k
 	return t.stop()
 }
 
-// tapePatience is for the slowest verdict, one that is known after ipiptrace's own patience of 5 s.
-const tapePatience = 15 * time.Second
-
 // awaitTape waits until what was seen of the traffic says what the golden verdict says, and returns it.
 func (o options) awaitTape(l *lab.Lab, t *tape, during window) (run event.Run, events []event.Event, err error) {
 	o.update = ""
-	for began := time.Now(); time.Since(began) < tapePatience; time.Sleep(200 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < verdictPatience; time.Sleep(200 * time.Millisecond) {
 		all := t.so()
 		run, events = recording.Cut(t.run, all, during.from)
 		if err = o.saidBy(l, during.scenario, run, events); err == nil || t.failed() != nil {
