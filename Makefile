@@ -15,15 +15,17 @@ E2EFLAGS ?=
 export GOTOOLCHAIN := $(shell internal/setup/go.sh 2>/dev/null || echo none)
 export CGO_ENABLED := 0
 BUILD := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
-# The kernels in which the lab is tested, how many guests at a time, and how long one may take.
-LAB_KERNELS ?= 5.10 6.1 6.12 newest
-LAB_GUESTS  ?= 2
+# The kernels in which the lab is tested, the slowest first, how many guests at a time, and how long one may take.
+LAB_KERNELS ?= newest 6.12 6.1 5.10
+LAB_GUESTS  ?= 3
 GUESTTIME   ?= 25m
+LABS        := $(LAB_KERNELS:%=lab-%)
+MODULES     := $(LAB_KERNELS:%=modules-%)
 # How long `make fuzz` spends on each target.
 FUZZTIME ?= 60s
 say = @echo "==> $(1)" >&2
 
-.PHONY: build guest-tools record generate fmt lint generated test test-unit test-native test-lab test-modules test-ends test-rules test-explain test-matrix test-vm vm btf sessions fixtures bench bench-check demo fuzz tools go bare docs install test-install clean help
+.PHONY: build guest-tools record generate fmt lint generated test test-unit test-native test-guests test-lab kernels $(LABS) test-modules $(MODULES) modules-$(KERNEL) test-ends test-rules test-explain test-matrix test-vm vm btf sessions fixtures bench bench-check demo fuzz tools go bare docs install test-install clean help
 
 build: go ## bin/ipiptrace, one static binary
 	@mkdir -p bin
@@ -55,7 +57,7 @@ generated: go tools ## the committed objects are what bpf/ compiles to
 			cmp "$$file" "tracer/$${file##*/}" >&2 || { echo "tracer/$${file##*/} is not what bpf/ compiles to: run make generate" >&2; exit 1; }; \
 		done
 
-test: lint generated test-unit test-install test-native test-modules test-ends bench-check test-lab ## all that CI runs
+test: lint generated test-unit test-install test-native test-guests ## all that CI runs
 
 test-unit: go ## pure packages, goldens, CLI scripts; needs Go only
 	$(call say,unit tests)
@@ -73,27 +75,31 @@ test-vm: build guest-tools ## the lab inside one Debian kernel: KERNEL=6.1
 	$(call say,the lab in a $(KERNEL) guest)
 	@$(call IN_GUEST,$(KERNEL))
 
-# What a guest says is shown whole when it is done, one after the other.
-define LAB
-status=0; began=$$SECONDS; log=bin/lab-$$1.log
-timeout --foreground $(GUESTTIME) $(call IN_GUEST,$$1) >$$log 2>&1 </dev/null || status=$$?
-exec 9>bin/lab.lock; flock 9
-echo "==> the lab in a $$1 guest: status $$status after $$((SECONDS - began)) s"
-cat $$log
-exit $$status
-endef
-export LAB
+# Guests share the CPUs, LAB_GUESTS at a time, in this order. What one says is shown whole when it is done.
+together = $(MAKE) --no-print-directory --keep-going --jobs=$(LAB_GUESTS) --output-sync=target $(1)
 
-test-lab: build guest-tools ## the lab inside each of LAB_KERNELS, LAB_GUESTS at a time
+test-guests: kernels ## all that needs guests: the labs, modules, ends, costs
+	$(call say,guests$(comma) $(LAB_GUESTS) at a time; each is shown when it is done)
+	@$(call together,$(LABS) test-ends bench-check $(MODULES))
+
+test-lab: kernels ## the lab inside each of LAB_KERNELS, LAB_GUESTS at a time
 	$(call say,the lab in guests of $(LAB_KERNELS)$(comma) $(LAB_GUESTS) at a time; each is shown when it is done)
-	@for kernel in $(LAB_KERNELS); do bin/boot --kernel $$kernel --fetch; done
-	@printf '%s\n' $(LAB_KERNELS) | xargs -P $(LAB_GUESTS) -I{} bash -c "$$LAB" lab {}
+	@$(call together,$(LABS))
 
-test-modules: build guest-tools ## modules that come and go under a run, in a guest of each kernel, or of KERNEL=6.1
-	@for kernel in $(if $(filter file,$(origin KERNEL)),$(LAB_KERNELS),$(KERNEL)); do \
-		echo "==> modules in a $$kernel guest" >&2; \
-		bin/boot --kernel $$kernel --file bin/ipiptrace:/bin/ipiptrace --file cmd/ipiptrace/testdata/guest/modules.sh:/modules.sh -- bash /modules.sh; \
-	done
+kernels: guest-tools
+	@for kernel in $(LAB_KERNELS); do bin/boot --kernel $$kernel --fetch; done
+
+$(LABS): lab-%: build guest-tools
+	$(call say,the lab in a $* guest)
+	@status=0; began=$$SECONDS; \
+		timeout --foreground $(GUESTTIME) $(call IN_GUEST,$*) </dev/null || status=$$?; \
+		echo "==> the lab in a $* guest: status $$status after $$((SECONDS - began)) s"; exit $$status
+
+test-modules: $(if $(filter file,$(origin KERNEL)),$(MODULES),modules-$(KERNEL)) ## modules that come and go under a run, in a guest of each kernel, or of KERNEL=6.1
+
+$(sort $(MODULES) modules-$(KERNEL)): modules-%: build guest-tools
+	$(call say,modules in a $* guest)
+	@bin/boot --kernel $* --file bin/ipiptrace:/bin/ipiptrace --file cmd/ipiptrace/testdata/guest/modules.sh:/modules.sh -- bash /modules.sh
 
 test-ends: build guest-tools ## a run ends when it is told to, in a guest whose clock counts instructions: KERNEL=6.1
 	$(call say,ends in a $(KERNEL) guest)
