@@ -37,17 +37,21 @@ struct spot {
 	__u32 ifindex;
 	__u32 netns;
 	const unsigned char *ip; /* its IP header */
-	bool tapped; /* a tap may get its sk_buff */
 };
 
+/* A tap may get the sk_buff of what comes in by the device, of which the verifier knows the type. */
+static __always_inline bool may_be_tapped(struct net_device *dev)
+{
+	return dev->ptype_specific.next != &dev->ptype_specific;
+}
+
 /* This CPU takes a packet in. */
-static __always_inline void take_in(struct sk_buff *skb, const struct spot *at,
-				    const struct track *t)
+static __always_inline void take_in(struct sk_buff *skb, const struct track *t)
 {
 	struct call *call;
 
 	begin(0, skb, t);
-	if (!at->tapped)
+	if (!t->tapped)
 		return;
 	call = begin(PLACE_CLONED, skb, t);
 	if (call)
@@ -102,7 +106,8 @@ static __always_inline int meet(struct sk_buff *skb, const struct spot *at, __u3
 	fresh.ifindex = at->ifindex;
 	fresh.netns = at->netns;
 	fresh.tunnelled = !!(p.flags & PACKET_TUNNELLED);
-	fresh.tapped = at->tapped;
+	if (place == PLACE_NETIF_RECEIVE_SKB)
+		fresh.tapped = may_be_tapped(at->dev);
 	fresh.last = place;
 	if (config.netns && fresh.netns != config.netns) {
 		if (still) {
@@ -122,7 +127,7 @@ static __always_inline int meet(struct sk_buff *skb, const struct spot *at, __u3
 		*t = fresh;
 		if (!changed) {
 			emit(key, &fresh, &s);
-			take_in(skb, at, &fresh);
+			take_in(skb, &fresh);
 			return 0;
 		}
 	} else {
@@ -143,7 +148,7 @@ static __always_inline int meet(struct sk_buff *skb, const struct spot *at, __u3
 	}
 	emit_packet(skb, at->dev, &p, &fresh, &s);
 	if (!(p.flags & PACKET_QUOTED))
-		take_in(skb, at, &fresh);
+		take_in(skb, &fresh);
 	return 0;
 }
 
@@ -154,9 +159,6 @@ static __always_inline int meet_typed(struct sk_buff *skb, const unsigned char *
 	struct spot at = {
 		.dev = dev, .ifindex = dev->ifindex, .netns = dev->nd_net.net->ns.inum, .ip = ip
 	};
-
-	if (place == PLACE_NETIF_RECEIVE_SKB)
-		at.tapped = dev->ptype_specific.next != &dev->ptype_specific;
 
 	return meet(skb, &at, place);
 }
@@ -182,7 +184,7 @@ int BPF_PROG(net_dev_queue, struct sk_buff *skb)
 SEC("tp_btf/net_dev_start_xmit")
 int BPF_PROG(net_dev_start_xmit, struct sk_buff *skb)
 {
-	return see(skb, PLACE_NET_DEV_START_XMIT, 0, NULL);
+	return see(skb, PLACE_NET_DEV_START_XMIT);
 }
 
 #define GRO_MERGED 0

@@ -52,26 +52,41 @@ static __always_inline __u64 kprobe_arg(struct pt_regs *ctx, __u32 number)
 	}
 }
 
+/* What most packets meet comes first: no packet is followed, or not this one. */
 SEC("fentry/ip_local_deliver")
 int fentry_seen(__u64 *ctx)
 {
 	struct sock *sk = NULL;
+	struct sk_buff *skb;
+	struct track *t;
 
+	if (!following())
+		return 0;
+	skb = (struct sk_buff *)fentry_arg(ctx, instance.skb_arg);
+	t = known_of_some(skb);
+	if (!t)
+		return 0;
 	if (instance.sk_arg)
 		sk = (struct sock *)fentry_arg(ctx, instance.sk_arg - 1);
-	return see((struct sk_buff *)fentry_arg(ctx, instance.skb_arg), instance.place,
-		   instance.aux, sk);
+	return pass(skb, t, instance.place, instance.aux, sk, instance.begins);
 }
 
 SEC("kprobe/ip_local_deliver")
 int kprobe_seen(struct pt_regs *ctx)
 {
 	struct sock *sk = NULL;
+	struct sk_buff *skb;
+	struct track *t;
 
+	if (!following())
+		return 0;
+	skb = (struct sk_buff *)kprobe_arg(ctx, instance.skb_arg);
+	t = known_of_some(skb);
+	if (!t)
+		return 0;
 	if (instance.sk_arg)
 		sk = (struct sock *)kprobe_arg(ctx, instance.sk_arg - 1);
-	return see((struct sk_buff *)kprobe_arg(ctx, instance.skb_arg), instance.place,
-		   instance.aux, sk);
+	return pass(skb, t, instance.place, instance.aux, sk, instance.begins);
 }
 
 /* The places whose return ends a journey: the packet is the socket's now, whatever its address is used for next. */
@@ -90,7 +105,7 @@ static __always_inline bool is_end(__u32 place, __s32 value, __u32 last)
 }
 
 /*
- * A function that see() saw beginning on this CPU has returned. Softirqs do not nest on a CPU, so there
+ * A function that was seen beginning on this CPU has returned. Softirqs do not nest on a CPU, so there
  * is one call of each under way; the packet itself may be gone by now and is not touched.
  */
 static __always_inline int returned(__u32 place, __u64 value)
@@ -129,12 +144,17 @@ int fexit_returned(__u64 *ctx)
 SEC("fexit/ip_vs_in_hook")
 int fexit_result(__u64 *ctx)
 {
-	struct sk_buff *skb = (struct sk_buff *)fentry_arg(ctx, instance.skb_arg);
-	struct sighting s = { .place = instance.place, .flags = EVENT_RETURN };
-	struct track *t = known(skb);
+	struct sighting s = { .flags = EVENT_RETURN };
+	struct sk_buff *skb;
+	struct track *t;
 
+	if (!following())
+		return 0;
+	skb = (struct sk_buff *)fentry_arg(ctx, instance.skb_arg);
+	t = known_of_some(skb);
 	if (!t)
 		return 0;
+	s.place = instance.place;
 	s.value = fentry_arg(ctx, instance.args);
 	emit((__u64)skb, t, &s);
 	return 0;

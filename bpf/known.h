@@ -65,16 +65,21 @@ __noinline int goes_on_in(__u64 address)
 }
 
 /*
- * The packet at a place that only knows its address. No comparison: an address that found a new owner
- * passed a place that parses on its way here.
+ * The packet at a place that only knows its address, where following() says that there may be one. No comparison: an
+ * address that found a new owner passed a place that parses on its way here.
  */
+static __always_inline struct track *known_of_some(struct sk_buff *skb)
+{
+	struct track *t = look_up((__u64)skb);
+
+	if (!t && taps && goes_on_in(address_of(skb)))
+		t = look_up((__u64)skb);
+	return t;
+}
+
 static __always_inline struct track *known(struct sk_buff *skb)
 {
-	struct track *t = find((__u64)skb);
-
-	if (!t && taps && following() && goes_on_in(address_of(skb)))
-		t = find((__u64)skb);
-	return t;
+	return following() ? known_of_some(skb) : NULL;
 }
 
 /*
@@ -105,16 +110,13 @@ static __always_inline struct track *known_for_sure(struct sk_buff *skb)
 	return known_as(skb, &p, &changed);
 }
 
-/* One place that only says: the packet was here. begins: see struct watched. */
-static __always_inline int see_begin(struct sk_buff *skb, __u32 place, __u32 aux, struct sock *sk,
-				     bool begins)
+/* The packet was at a place that only says so. begins: see struct watched. */
+static __always_inline int pass(struct sk_buff *skb, struct track *t, __u32 place, __u32 aux,
+				struct sock *sk, bool begins)
 {
 	struct sighting s = { .place = place, .aux = aux };
-	struct track *t = known(skb);
 	struct call *call;
 
-	if (!t)
-		return 0;
 	t->last = place;
 	emit((__u64)skb, t, &s);
 	if (!begins)
@@ -127,9 +129,12 @@ static __always_inline int see_begin(struct sk_buff *skb, __u32 place, __u32 aux
 	return 0;
 }
 
-static __always_inline int see(struct sk_buff *skb, __u32 place, __u32 aux, struct sock *sk)
+/* The same of a program that serves one place. */
+static __always_inline int see(struct sk_buff *skb, __u32 place)
 {
-	return see_begin(skb, place, aux, sk, instance.begins);
+	struct track *t = known(skb);
+
+	return t ? pass(skb, t, place, 0, NULL, instance.begins) : 0;
 }
 
 #endif

@@ -34,6 +34,8 @@ int multi_seen(struct pt_regs *ctx)
 {
 	struct watched w = unpack(bpf_get_attach_cookie(ctx));
 	struct sock *sk = NULL;
+	struct sk_buff *skb;
+	struct track *t;
 
 	switch (w.place) {
 	case PLACE_NF_HOOK_SLOW:
@@ -58,9 +60,13 @@ int multi_seen(struct pt_regs *ctx)
 	case PLACE_ICMP_SEND:
 		return answer_icmp(ARG(0, struct sk_buff *), ARG(1, int), ARG(2, int));
 	}
+	skb = ARG(w.skb_arg, struct sk_buff *);
+	t = known(skb);
+	if (!t)
+		return 0;
 	if (w.sk_arg)
 		sk = ARG(w.sk_arg - 1, struct sock *);
-	return see_begin(ARG(w.skb_arg, struct sk_buff *), w.place, w.aux, sk, w.begins);
+	return pass(skb, t, w.place, w.aux, sk, w.begins);
 }
 
 SEC("kretprobe.multi/ip_local_deliver")

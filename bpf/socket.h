@@ -33,7 +33,7 @@ int BPF_KPROBE(kprobe_ip_local_out, struct net *net, struct sock *sk, struct sk_
 SEC("tp_btf/tcp_probe")
 int BPF_PROG(tcp_probe, struct sock *sk, struct sk_buff *skb)
 {
-	return see(skb, PLACE_TCP_PROBE, 0, NULL);
+	return see(skb, PLACE_TCP_PROBE);
 }
 
 #define TOGETHER 8
@@ -196,7 +196,7 @@ static __always_inline int check_req(struct sock *sk, struct sk_buff *skb, struc
 	if (!tcp_seq(skb, &seq) ||
 	    seq != BPF_CORE_READ((struct tcp_request_sock *)req, rcv_isn) + 1)
 		return 0;
-	return see(skb, PLACE_TCP_DEFER_ACCEPT, 0, NULL);
+	return see(skb, PLACE_TCP_DEFER_ACCEPT);
 }
 
 SEC("fentry/tcp_check_req")
@@ -215,7 +215,7 @@ int BPF_KPROBE(kprobe_check_req, struct sock *sk, struct sk_buff *skb, struct re
 SEC("tp_btf/tcp_send_reset")
 int BPF_PROG(tcp_send_reset, struct sock *sk, struct sk_buff *skb)
 {
-	return see(skb, PLACE_SEND_RESET, 0, NULL);
+	return see(skb, PLACE_SEND_RESET);
 }
 
 static __always_inline int answer_icmp(struct sk_buff *skb, int type, int code)

@@ -12,7 +12,12 @@
 #include "maps.h"
 
 struct ipv4 {
-	__u8 ihl : 4, version : 4; /* little-endian kernels only */
+	union {
+		struct {
+			__u8 ihl : 4, version : 4; /* little-endian kernels only */
+		};
+		__u8 kind; /* both */
+	};
 	__u8 tos;
 	__be16 tot_len;
 	__be16 id;
@@ -50,6 +55,8 @@ struct packet {
 	__u16 pad;
 	__u32 flags; /* enum packet_flag */
 };
+
+#define PLAIN_IPV4 0x45 /* kind: IPv4 without options */
 
 /* IP options make the header longer; an impossible length is read as 5 words: the addresses are where they are. */
 static __always_inline __u32 header_len(const struct ipv4 *ip)
@@ -283,16 +290,16 @@ static __always_inline bool parse_plainly(struct packet *p, const unsigned char 
 	const struct ipv4 *last = &p->outer;
 	bool tunnelled;
 
-	if (bpf_probe_read_kernel(p, offsetof(struct packet, flags), ip) || p->outer.ihl != 5)
+	if (bpf_probe_read_kernel(p, offsetof(struct packet, flags), ip) ||
+	    p->outer.kind != PLAIN_IPV4)
 		return false;
 	tunnelled = p->outer.protocol == IPPROTO_IPIP;
 	if (tunnelled) {
-		if (is_cut(&p->outer))
+		if (p->inner.kind != PLAIN_IPV4 || is_cut(&p->outer))
 			return false;
 		last = &p->inner;
 	}
-	if (p->outer.version != 4 || last->version != 4 || last->ihl != 5 || IS_FRAGMENT(last) ||
-	    (last->protocol != IPPROTO_TCP && last->protocol != IPPROTO_UDP))
+	if (IS_FRAGMENT(last) || (last->protocol != IPPROTO_TCP && last->protocol != IPPROTO_UDP))
 		return false;
 	if (!tunnelled) {
 		if (p->outer.protocol == IPPROTO_UDP &&
@@ -448,11 +455,14 @@ static __always_inline bool is_still(const struct track *t, const struct track *
 	       (same_ends(&t->ends, &now->ends) || (natted && rewritten(t, now, protocol)));
 }
 
+static __always_inline struct track *look_up(__u64 skb)
+{
+	return bpf_map_lookup_elem(&tracked, &skb);
+}
+
 static __always_inline struct track *find(__u64 skb)
 {
-	if (!following())
-		return NULL;
-	return bpf_map_lookup_elem(&tracked, &skb);
+	return following() ? look_up(skb) : NULL;
 }
 
 static __always_inline void forget(__u64 skb)
