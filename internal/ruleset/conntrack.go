@@ -67,12 +67,14 @@ func (e *evaluation) beginTracking() {
 		return
 	}
 	switch e.p.Hook {
-	case "ingress":
-		e.ct = Invalid
-	case "prerouting", "output":
+	case "ingress", "output":
 		e.ct, e.untracked = Invalid, no
-		if e.p.IIF == "lo" {
+	case "prerouting": // behind ingress
+		switch {
+		case e.p.IIF == "lo":
 			e.ct = anyCT
+		case e.ct == 0:
+			e.ct = Invalid
 		}
 	}
 }

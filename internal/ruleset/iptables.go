@@ -18,33 +18,32 @@ func (e *evaluation) iptablesBases(t *host.IPTables) []base {
 	if c == nil || e.p.Bridged {
 		return nil
 	}
-	priority := legacyPriorities[t.Table]
-	if t.Table == "nat" && (e.p.Hook == "input" || e.p.Hook == "postrouting") {
-		priority = 100
-	}
+	is, priority := e.madeAs(t, c)
 	var policy *Rule
 	if c.Policy == "DROP" {
 		policy = &Rule{Backend: t.Backend, Family: "ip", Table: t.Table, Chain: c.Name, Policy: "drop"}
 	}
-	return []base{{e.madeAs(t, c), priority, t.Table == "nat", func(reach match) match {
+	return []base{{identity: is, priority: priority, nat: t.Table == "nat", run: func(reach match) match {
 		return e.base(reach, policy, func(reach match) match { return e.iptables(t, c, reach) })
 	}}}
 }
 
-// madeAs is the chain as nftables has it, if iptables-nft made it.
-func (e *evaluation) madeAs(t *host.IPTables, c *host.IPTablesChain) identity {
-	is := identity{family: "ip", table: t.Table, chain: c.Name, legacy: t.Backend == "iptables-legacy"}
+// madeAs is the chain as nftables has it, if iptables-nft made it, and its priority: that of the table security is another
+// than iptables-legacy's.
+func (e *evaluation) madeAs(t *host.IPTables, c *host.IPTablesChain) (is identity, priority int) {
+	priority = legacyPriorities[t.Table]
+	is = identity{family: "ip", table: t.Table, chain: c.Name, legacy: t.Backend == "iptables-legacy"}
 	for _, table := range e.s.Nft {
 		if is.legacy || !table.IPTables || table.Name != t.Table || table.Family != "ip" {
 			continue
 		}
 		for _, chain := range table.Chains {
 			if chain.Name == c.Name {
-				is.handle = chain.Handle
+				is.handle, priority = chain.Handle, chain.Priority
 			}
 		}
 	}
-	return is
+	return is, priority
 }
 
 func find(t *host.IPTables, name string) *host.IPTablesChain {
@@ -144,7 +143,12 @@ func (e *evaluation) target(t *host.IPTables, target string, m match, args []str
 	switch target {
 	case "REJECT":
 		v.rule.Rejects = true
-	case "DNAT", "REDIRECT", "NETMAP":
+	case "DNAT", "REDIRECT":
+		v.kind = e.translates()
+	case "SNAT", "MASQUERADE":
+		e.translatesSource()
+	case "NETMAP":
+		e.translatesSource()
 		v.kind = e.translates()
 	case "MARK", "CONNMARK":
 		e.setMark(args, m)
@@ -153,12 +157,36 @@ func (e *evaluation) target(t *host.IPTables, target string, m match, args []str
 	case "CT":
 		if slices.Contains(args, "--notrack") {
 			e.notrack(m)
+		} else if e.ct == Invalid { // a template takes the place of its connection
+			e.ct |= New
 		}
+	default:
+		e.unread(target, m)
 	}
 	if v.kind == goesOn && !slices.Contains(onward, target) {
 		v.kind, v.unknown = drops, true
 	}
 	return v
+}
+
+// unread is what a target may do to the packet of which no more is known than the name.
+func (e *evaluation) unread(target string, m match) {
+	switch {
+	case m == no:
+	case target == "MARK", target == "CONNMARK":
+		e.setMarkTo(0, false, m)
+	case target == "NOTRACK", target == "CT":
+		e.notrack(may)
+		e.ct |= New
+	case target == "DNAT", target == "REDIRECT", target == "NETMAP":
+		e.natted = true
+	case target == "SNAT", target == "MASQUERADE":
+		e.translatesSource()
+	case target == "TTL":
+		e.change("ttl")
+	case target == "TCPMSS":
+		e.change("length")
+	}
 }
 
 // setMark follows MARK, whose rules are saved with --set-xmark value/mask: what is in the mask goes, and the value is

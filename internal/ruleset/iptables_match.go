@@ -1,12 +1,9 @@
 package ruleset
 
 import (
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
-
-	"ipiptrace/internal/host"
 )
 
 // options are those of rules that are compared with the packet: how many words follow, and what they say. there is
@@ -15,7 +12,7 @@ var options = map[string]struct {
 	words int
 	says  func(e *evaluation, words []string) (m match, there bool)
 }{
-	"-s":                  {1, func(e *evaluation, w []string) (match, bool) { return within(w[0], e.p.Src), true }},
+	"-s":                  {1, func(e *evaluation, w []string) (match, bool) { return e.unless("saddr", within(w[0], e.p.Src)), true }},
 	"-d":                  {1, func(e *evaluation, w []string) (match, bool) { return e.unlessNATed(within(w[0], e.p.Dst)), true }},
 	"-i":                  {1, func(e *evaluation, w []string) (match, bool) { return device(w[0], e.p.IIF, e.p.hasIIF()), true }},
 	"-o":                  {1, func(e *evaluation, w []string) (match, bool) { return device(w[0], e.p.OIF, e.p.hasOIF()), true }},
@@ -30,7 +27,7 @@ var options = map[string]struct {
 	"--dports":            {1, destinationPorts},
 	"--destination-ports": {1, destinationPorts},
 	"--ports": {1, func(e *evaluation, w []string) (match, bool) {
-		return ports(w[0], e.p.Sport).or(e.unlessNATed(ports(w[0], e.p.Dport))), e.p.HasPorts
+		return e.unless("sport", ports(w[0], e.p.Sport)).or(e.unlessNATed(ports(w[0], e.p.Dport))), e.p.HasPorts
 	}},
 	"--syn":       {0, func(e *evaluation, _ []string) (match, bool) { return tcpFlags("FIN,SYN,RST,ACK", "SYN", e.p) }},
 	"--tcp-flags": {2, func(e *evaluation, w []string) (match, bool) { return tcpFlags(w[0], w[1], e.p) }},
@@ -39,15 +36,23 @@ var options = map[string]struct {
 	"--icmp-type": {1, func(e *evaluation, w []string) (match, bool) {
 		return icmpType(w[0], e.p), e.p.Proto == 1 && !e.p.Fragment
 	}},
-	"--src-range": {1, func(e *evaluation, w []string) (match, bool) { return inRange(w[0], e.p.Src), true }},
+	"--src-range": {1, func(e *evaluation, w []string) (match, bool) { return e.unless("saddr", inRange(w[0], e.p.Src)), true }},
 	"--dst-range": {1, func(e *evaluation, w []string) (match, bool) { return e.unlessNATed(inRange(w[0], e.p.Dst)), true }},
-	"--src-type":  {1, func(e *evaluation, w []string) (match, bool) { return e.addrType(w[0], e.p.Src), true }},
-	"--dst-type":  {1, func(e *evaluation, w []string) (match, bool) { return e.unlessNATed(e.addrType(w[0], e.p.Dst)), true }},
+	"--src-type": {1, func(e *evaluation, w []string) (match, bool) {
+		return e.unless("saddr", e.addrType(w[0], e.p.Src)), true
+	}},
+	"--dst-type": {1, func(e *evaluation, w []string) (match, bool) { return e.unlessNATed(e.addrType(w[0], e.p.Dst)), true }},
 	"--ttl-eq": {1, func(e *evaluation, w []string) (match, bool) {
-		return number(w[0], func(n uint64) bool { return uint64(e.p.TTL) == n }), true
+		return e.unless("ttl", number(w[0], func(n uint64) bool { return uint64(e.p.TTL) == n })), true
+	}},
+	"--ttl-lt": {1, func(e *evaluation, w []string) (match, bool) {
+		return e.unless("ttl", number(w[0], func(n uint64) bool { return uint64(e.p.TTL) < n })), true
+	}},
+	"--ttl-gt": {1, func(e *evaluation, w []string) (match, bool) {
+		return e.unless("ttl", number(w[0], func(n uint64) bool { return uint64(e.p.TTL) > n })), true
 	}},
 	"--length": {1, func(e *evaluation, w []string) (match, bool) {
-		if e.p.Length == 0 {
+		if e.p.Length == 0 || e.hasChanged("length") {
 			return may, true
 		}
 		return span(w[0], uint64(e.p.Length)), true
@@ -68,10 +73,14 @@ var harmless = map[string]int{
 	"--queue-num": 1, "--queue-bypass": 0,
 }
 
-// arguments compares a rule's arguments with the packet. What is not understood may match.
+// arguments compares a rule's arguments with the packet. What is not understood may match: the options of an extension
+// that is not, too, whose names others have for something else (--mark of connmark).
 func (e *evaluation) arguments(args []string) (m match, target string, isGoto bool) {
 	m = yes
-	negated := false
+	negated, foreign := false, false
+	more := func(i int) bool {
+		return i+1 < len(args) && !strings.HasPrefix(args[i+1], "-") && args[i+1] != "!"
+	}
 	for i := 0; i < len(args); i++ {
 		words := func(n int) []string {
 			from := min(i+1, len(args))
@@ -91,13 +100,20 @@ func (e *evaluation) arguments(args []string) (m match, target string, isGoto bo
 		case "-g":
 			target, isGoto = words(1)[0], true
 		case "-m":
-			if !slices.Contains(understood, words(1)[0]) {
+			name := words(1)[0]
+			if foreign = !slices.Contains(understood, name); foreign {
 				m = m.and(may)
+				e.watch.doubts(m, "-m "+name)
 			}
 		default:
-			m = m.and(e.option(option, negated, target, words, func() bool {
-				return i+1 < len(args) && !strings.HasPrefix(args[i+1], "-") && args[i+1] != "!"
-			}))
+			if foreign && target == "" && strings.HasPrefix(option, "--") {
+				for more(i) {
+					words(1)
+				}
+				break
+			}
+			m = m.and(e.option(option, negated, target, words, func() bool { return more(i) }))
+			e.watch.doubts(m, option)
 		}
 		negated = false
 	}
@@ -130,32 +146,28 @@ func (e *evaluation) option(name string, negated bool, target string, words func
 	return m
 }
 
+// unless is a comparison of a field that a rule may have changed.
+func (e *evaluation) unless(field string, m match) match {
+	if e.hasChanged(field) {
+		return may
+	}
+	return m
+}
+
 // unlessNATed is a comparison of the destination: a rule before may have changed that.
 func (e *evaluation) unlessNATed(m match) match {
-	if e.natted {
+	if e.natted || e.hasChanged("daddr") {
 		return may
 	}
 	return m
 }
 
 func sourcePorts(e *evaluation, w []string) (match, bool) {
-	return ports(w[0], e.p.Sport), e.p.HasPorts
+	return e.unless("sport", ports(w[0], e.p.Sport)), e.p.HasPorts
 }
 
 func destinationPorts(e *evaluation, w []string) (match, bool) {
 	return e.unlessNATed(ports(w[0], e.p.Dport)), e.p.HasPorts
-}
-
-func within(prefix string, a netip.Addr) match {
-	p, err := netip.ParsePrefix(prefix)
-	if err != nil {
-		one, err := netip.ParseAddr(prefix)
-		if err != nil {
-			return may // a netmask that is no prefix
-		}
-		return is(one == a)
-	}
-	return is(p.Contains(a))
 }
 
 // device compares with a device, which must be there without a name if it is not known.
@@ -273,42 +285,4 @@ func icmpType(text string, p Packet) match {
 		m = m.and(number(code, func(n uint64) bool { return n == uint64(p.ICMPCode) }))
 	}
 	return m
-}
-
-func inRange(text string, a netip.Addr) match {
-	from, to, ok := strings.Cut(text, "-")
-	first, err1 := netip.ParseAddr(from)
-	last, err2 := netip.ParseAddr(to)
-	if !ok || err1 != nil || err2 != nil {
-		return may
-	}
-	return is(first.Compare(a) <= 0 && a.Compare(last) <= 0)
-}
-
-// addrType compares with "LOCAL,BROADCAST".
-func (e *evaluation) addrType(list string, a netip.Addr) match {
-	if !e.s.Knows(host.PartRoutes) {
-		return may
-	}
-	return is(slices.Contains(strings.Split(strings.ToLower(list), ","), e.addrTypeOf(a, "")))
-}
-
-// addrTypeOf is an address's type, looked up once a packet.
-func (e *evaluation) addrTypeOf(a netip.Addr, dev string) string {
-	asked := addressOn{a, dev}
-	kind, known := e.types[asked]
-	if !known {
-		kind = e.s.AddrType(a, dev)
-		if e.types == nil {
-			e.types = map[addressOn]string{}
-		}
-		e.types[asked] = kind
-	}
-	return kind
-}
-
-// addressOn is an address as a device has it.
-type addressOn struct {
-	addr netip.Addr
-	dev  string
 }

@@ -66,6 +66,7 @@ func TestIPTablesDecide(t *testing.T) {
 		"local on the device":          {"ACCEPT", []string{"-m addrtype --dst-type LOCAL --limit-iface-in -j DROP"}, "INPUT", 1, true},
 		"a set":                        {"ACCEPT", []string{"-m set --match-set bad src -j DROP"}, "INPUT", 1, true},
 		"an extension without options": {"ACCEPT", []string{"-m socket -j DROP"}, "INPUT", 1, true},
+		"a connection's mark":          {"ACCEPT", []string{"-j MARK --set-xmark 0x7/0xffffffff", "-m connmark --mark 0x1 -j DROP"}, "INPUT", 2, true},
 		"a mark that is not known":     {"ACCEPT", []string{"-m mark --mark 0x7 -j DROP"}, "INPUT", 1, true},
 		"a mark that a rule has set":   {"ACCEPT", []string{"-j MARK --set-xmark 0x7/0xffffffff", "-m mark ! --mark 0x1/0x1 -j DROP"}, "", 0, false},
 		"the same mark":                {"ACCEPT", []string{"-j MARK --set-xmark 0x7/0xffffffff", "-m mark --mark 0x3/0x3 -j DROP"}, "INPUT", 2, false},

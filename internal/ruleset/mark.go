@@ -11,7 +11,8 @@ import (
 func (r *Ruleset) Mark(from uint32, through ...Packet) (mark uint32, ok bool) {
 	mark = from
 	for _, p := range through {
-		e := &evaluation{p: p, s: r.host, rules: r, tracked: p.CT.known(), mark: mark, marked: true}
+		p.Mark, p.Marked = mark, true
+		e := &evaluation{p: p, s: r.host, rules: r, tracked: p.CT.known()}
 		e.run()
 		if !e.marked || e.steps > maxSteps || len(r.unread(p)) > 0 {
 			return 0, false
@@ -24,7 +25,8 @@ func (r *Ruleset) Mark(from uint32, through ...Packet) (mark uint32, ok bool) {
 // KeepsMark reports whether no rule at the packet's hook may give it another mark than that, not even for a while: what is
 // sent is routed again then (ip_route_me_harder).
 func (r *Ruleset) KeepsMark(mark uint32, p Packet) bool {
-	e := &evaluation{p: p, s: r.host, rules: r, tracked: p.CT.known(), mark: mark, marked: true}
+	p.Mark, p.Marked = mark, true
+	e := &evaluation{p: p, s: r.host, rules: r, tracked: p.CT.known()}
 	e.run()
 	return e.marked && !e.remarked && e.steps <= maxSteps && len(r.unread(p)) == 0
 }

@@ -20,8 +20,30 @@ func (e *evaluation) translates() kind {
 	return accepts
 }
 
+// translatesSource notes that the packet may have another source from here on.
+func (e *evaluation) translatesSource() {
+	e.change("saddr")
+	e.change("sport")
+}
+
 // Spare is the command that exempts the packet's service from a rule of NAT, and leaves the rule to other traffic.
 func Spare(r Rule, p Packet) command.Fix {
 	r.Policy = "accept"
 	return Fix(r, p)
+}
+
+// asRun has the priority at which the kernel runs it: that of NAT is the kernel's (nf_nat_ipv4_ops).
+func (b base) asRun(hook string) base {
+	if b.own = b.priority; b.nat {
+		b.priority = natPriority(hook)
+	}
+	return b
+}
+
+// natPriority is NF_IP_PRI_NAT_DST, or NF_IP_PRI_NAT_SRC.
+func natPriority(hook string) int {
+	if hook == "input" || hook == "postrouting" {
+		return 100
+	}
+	return -100
 }

@@ -25,7 +25,7 @@ func (e *evaluation) nftBases(t *host.NftTable) (bases []base) {
 		if len(c.Devices) == 0 { // devices may have been added since
 			is.handle = c.Handle
 		}
-		bases = append(bases, base{is, c.Priority, c.Type == "nat", func(reach match) match {
+		bases = append(bases, base{identity: is, priority: c.Priority, nat: c.Type == "nat", run: func(reach match) match {
 			return e.base(reach, policy, func(reach match) match { return e.nft(t, c, reach) })
 		}})
 	}
@@ -60,11 +60,21 @@ func (e *evaluation) nftRule(t *host.NftTable, c *host.NftChain, i int, reach ma
 	r := &c.Rules[i]
 	rule := nftRuleOf(t, c, i)
 	hit := yes
-	for _, s := range e.rules.statementsOf(r) {
+	all := e.rules.statementsOf(r)
+	for i := range all {
+		s := &all[i]
 		name, body := s.name, s.body
+		number, known := uint64(0), false
+		hit = hit.and(e.implied(s))
+		for k := range s.computes {
+			var there match
+			number, known, there = e.compute(t, &s.computes[k])
+			hit = hit.and(there)
+		}
 		switch {
+		case hit == no:
 		case name == "match":
-			hit = hit.and(e.nftMatch(t, s.compared))
+			hit = hit.and(e.nftMatches(t, s))
 		case name == "vmap":
 			return e.vmap(t, s.compared, rule, reach, hit)
 		case verdicts[name] != goesOn:
@@ -72,6 +82,7 @@ func (e *evaluation) nftRule(t *host.NftTable, c *host.NftChain, i int, reach ma
 		case name == "xt":
 			v, m := xt(body, rule)
 			e.xtMarks(body, reach.and(hit))
+			e.unread(v.target, reach.and(hit))
 			if v.kind != goesOn {
 				return e.follow(v, reach, hit.and(m))
 			}
@@ -81,7 +92,7 @@ func (e *evaluation) nftRule(t *host.NftTable, c *host.NftChain, i int, reach ma
 		case name == "set", name == "map", name == "meter":
 			hit = hit.and(meters(body))
 		case name == "mangle":
-			e.mangle(body, reach.and(hit))
+			e.mangle(s, uint32(number), known, reach.and(hit))
 		case name == "notrack":
 			e.notrack(reach.and(hit))
 		case slices.Contains(silent, name):
@@ -93,9 +104,27 @@ func (e *evaluation) nftRule(t *host.NftTable, c *host.NftChain, i int, reach ma
 		if hit == no {
 			return reach, no
 		}
+		e.watch.doubts(hit, s.what())
 	}
 	return reach, no
 }
+
+// implied is what a statement asks of the packet that nft does not list: it leaves out a match that it would add by
+// itself to the statement (payload_dependency_kill).
+func (e *evaluation) implied(s *statement) match {
+	if s.writes != nil && (s.writes.name == "payload" || s.writes.name == "tcp option") {
+		return is(!e.left(s.writes).none)
+	}
+	if s.name != "reject" && s.name != "tproxy" && !slices.Contains(translating, s.name) {
+		return yes
+	}
+	var x struct{ Type, Family string }
+	_ = json.Unmarshal(s.body, &x)
+	return is((x.Type != "tcp reset" || e.p.Proto == 6) && x.Type != "icmpv6" && x.Family != "ip6")
+}
+
+// translating are the statements of NAT.
+var translating = []string{"dnat", "snat", "redirect", "masquerade"}
 
 // nftRuleOf is rule i of a chain.
 func nftRuleOf(t *host.NftTable, c *host.NftChain, i int) Rule {
@@ -126,6 +155,8 @@ func (e *evaluation) nftVerdict(t *host.NftTable, name string, body json.RawMess
 		v.rule.Rejects = true
 	case "dnat", "redirect":
 		v.kind = e.translates()
+	case "snat", "masquerade":
+		e.translatesSource()
 	case "jump", "goto":
 		v.run = func(reach match) match {
 			var to struct{ Target string }
@@ -149,11 +180,11 @@ func xt(body json.RawMessage, rule Rule) (v verdict, m match) {
 	if x.Type == "match" {
 		return v, may
 	}
-	if x.Type == "target" && slices.Contains(onward, x.Name) {
+	if v.target = x.Name; slices.Contains(onward, x.Name) {
 		return v, yes
 	}
 	rule.Rejects = x.Name == "REJECT"
-	v = verdict{kind: drops, rule: rule}
+	v.kind, v.rule = drops, rule
 	if x.Name == "REJECT" || x.Name == "DROP" {
 		return v, yes
 	}
@@ -170,27 +201,6 @@ func meters(body json.RawMessage) match {
 		return yes
 	}
 	return may
-}
-
-// mangle writes a field of the packet.
-func (e *evaluation) mangle(body json.RawMessage, m match) {
-	var x struct{ Key, Value json.RawMessage }
-	if m == no || json.Unmarshal(body, &x) != nil {
-		return
-	}
-	name, at := only(x.Key)
-	var key struct{ Protocol, Field, Key string }
-	_ = json.Unmarshal(at, &key)
-	switch {
-	case name == "meta" && key.Key == "mark":
-		var value uint32
-		e.setMarkTo(value, json.Unmarshal(x.Value, &value) == nil, m)
-	case name == "payload":
-		if e.changed == nil {
-			e.changed = map[string]bool{}
-		}
-		e.changed[key.Field] = true
-	}
 }
 
 // vmap takes the verdict of the element that the packet's key is in.

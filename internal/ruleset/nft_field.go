@@ -43,7 +43,7 @@ var (
 func (e *evaluation) left(l *left) field {
 	switch l.name {
 	case "payload":
-		if e.changed[l.field] {
+		if e.hasChanged(l.field) {
 			return field{}
 		}
 		return e.payload(l.protocol, l.field)
@@ -54,6 +54,9 @@ func (e *evaluation) left(l *left) field {
 			e.asked = true
 			return field{known: e.ct.single(), number: uint64(e.ct), names: ctNames}
 		}
+		return field{none: e.ct == Invalid || e.ct == Untracked} // no connection that could have it
+	case "tcp option":
+		return field{none: e.p.Proto != 6 || e.p.Fragment}
 	case "fib":
 		return e.fib(l.result, l.flags)
 	}

@@ -6,6 +6,20 @@ import (
 	"ipiptrace/internal/host"
 )
 
+// nftMatches says whether a packet matches a statement. Of several comparisons that may be one each must hold, or one.
+func (e *evaluation) nftMatches(t *host.NftTable, s *statement) match {
+	m := e.nftMatch(t, s.compared)
+	one := m
+	for _, c := range s.joined {
+		next := e.nftMatch(t, c)
+		m, one = m.and(next), one.or(next)
+	}
+	if m != one {
+		return may
+	}
+	return m
+}
+
 // nftMatch says whether a packet matches. One that has no such field does not, whatever op says.
 func (e *evaluation) nftMatch(t *host.NftTable, c *comparison) match {
 	if c == nil {
@@ -110,6 +124,9 @@ func (e *evaluation) masked(l *left, right *value) (m match, there bool) {
 		return may, true
 	}
 	f := e.left(&l.parts[0])
+	if f.known && f.addr.Is4() && l.mask.addr.Is4() && right.addr.Is4() {
+		return is(asNumber(f.addr)&asNumber(l.mask.addr) == asNumber(right.addr)), true
+	}
 	bits, ok1 := f.value(l.mask)
 	want, ok2 := f.value(right)
 	switch {

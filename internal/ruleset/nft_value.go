@@ -3,6 +3,7 @@ package ruleset
 import (
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -13,7 +14,15 @@ type statement struct {
 	body json.RawMessage
 	// compared is what match, or vmap, has in it; nil if that can't be read.
 	compared *comparison
+	// joined are the matches behind it that nft may have made one of with it, see join.
+	joined []*comparison
+	// writes is the field that it writes; computes are what it has to compute for that, or for a translation.
+	writes   *left
+	computes []expression
 }
+
+// computing are the statements that compute what they write, or translate to.
+var computing = []string{"mangle", "dnat", "snat", "redirect", "masquerade", "tproxy", "fwd"}
 
 // comparison is {"op": "==", "left": …, "right": …}; a verdict map's key and data.
 type comparison struct {
@@ -29,10 +38,20 @@ func unpack(exprs []json.RawMessage) []statement {
 		s := statement{}
 		s.name, s.body = only(raw)
 		var x struct {
-			Op                     string
-			Left, Right, Key, Data json.RawMessage
+			Op                                        string
+			Left, Right, Key, Data, Value, Addr, Port json.RawMessage
 		}
 		switch {
+		case slices.Contains(computing, s.name) && json.Unmarshal(s.body, &x) == nil:
+			if s.name == "mangle" {
+				to := leftOf(x.Key)
+				s.writes = &to
+			}
+			for _, raw := range []json.RawMessage{x.Value, x.Addr, x.Port} {
+				if raw != nil {
+					s.computes = append(s.computes, expressionOf(raw))
+				}
+			}
 		case s.name != "match" && s.name != "vmap", json.Unmarshal(s.body, &x) != nil:
 		case s.name == "match":
 			s.compared = &comparison{x.Op, leftOf(x.Left), valueOf(x.Right, false)}
@@ -41,7 +60,15 @@ func unpack(exprs []json.RawMessage) []statement {
 		}
 		all[i] = s
 	}
-	return all
+	return join(all)
+}
+
+// what names a statement, and what it reads of the packet.
+func (s statement) what() string {
+	if s.compared == nil {
+		return s.name
+	}
+	return strings.TrimSpace(s.name + " " + s.compared.left.what())
 }
 
 // left is what an expression reads of the packet.
@@ -52,6 +79,19 @@ type left struct {
 	// parts are those of a concatenation; under a mask there is one, and the mask.
 	parts []left
 	mask  *value
+}
+
+func (l left) what() string {
+	words := []string{l.name}
+	for _, w := range []string{l.protocol, l.field, l.key, l.result} {
+		if w != "" {
+			words = append(words, w)
+		}
+	}
+	for _, p := range l.parts {
+		words = append(words, "("+p.what()+")")
+	}
+	return strings.Join(words, " ")
 }
 
 func leftOf(raw json.RawMessage) (l left) {

@@ -131,7 +131,7 @@ func (r *Ruleset) asRead(p Packet) Outcome {
 
 // evaluate is the outcome for a packet that is in one of the states.
 func (r *Ruleset) evaluate(p Packet, state CT) Outcome {
-	e := &evaluation{p: p, s: r.host, rules: r, tracked: state, mark: p.Mark, marked: p.Marked}
+	e := &evaluation{p: p, s: r.host, rules: r, tracked: state}
 	e.run()
 	return e.outcome()
 }
@@ -163,17 +163,12 @@ type evaluation struct {
 	p     Packet
 	s     *host.Snapshot
 	rules *Ruleset
-	// tracked is the packet's state in connection tracking, ct what a rule sees of that at this point, untracked whether
-	// a rule has exempted it; asked: a rule has looked.
-	tracked, ct CT
-	untracked   match
-	asked       bool
-	// mark is valid if marked: a rule has set it for certain, or it is known what it was before; remarked: a rule has.
-	mark             uint32
-	marked, remarked bool
-	// natted: a rule may have changed the destination; changed are other fields that a rule may have written.
-	natted  bool
-	changed map[string]bool
+	// tracked is the packet's state in connection tracking; asked: a rule has looked at it.
+	tracked CT
+	asked   bool
+	// remarked: a rule has given it a mark for certain.
+	remarked bool
+	effects
 
 	// nat: look for the rule that gives the packet another destination, not for the one that drops it.
 	nat bool
@@ -189,6 +184,20 @@ type evaluation struct {
 	types map[addressOn]string
 	// depth bounds jumps (NFT_JUMP_STACK_SIZE), steps the rules, looked the elements of sets.
 	depth, steps, looked int
+	watch                watcher
+}
+
+// watcher is told of an evaluation's way, where somebody asks: each verdict that the packet meets, and how surely, and
+// of each comparison that is not certain of what.
+type watcher struct {
+	verdict func(v verdict, m match)
+	doubt   func(what string)
+}
+
+func (w watcher) doubts(m match, what string) {
+	if m == may && w.doubt != nil {
+		w.doubt(what)
+	}
 }
 
 const (
@@ -214,48 +223,14 @@ func (e *evaluation) outcome() Outcome {
 	return o
 }
 
-// run runs the hooks that lead to the packet's own, and that.
-func (e *evaluation) run() {
-	own := e.p
-	e.through = true
-	for _, hook := range own.before() {
-		e.p.Hook, e.p.IIF, e.p.OIF = hook, own.IIF, own.OIF
-		switch hook {
-		case "prerouting":
-			e.p.OIF = ""
-		case "output":
-			e.p.IIF = ""
-		}
-		e.hook()
-	}
-	e.p.Hook, e.p.IIF, e.p.OIF = own.Hook, own.IIF, own.OIF
-	e.through = false
-	e.hook()
-}
-
-// before are the hooks that a packet has come through.
-func (p Packet) before() []string {
-	switch {
-	case p.Hook == "input", p.Hook == "forward":
-		return []string{"prerouting"}
-	case p.Hook == "postrouting" && p.IIF != "":
-		return []string{"prerouting", "forward"}
-	case p.Hook == "postrouting":
-		return []string{"output"}
-	case p.Hook == "egress" && p.IIF != "":
-		return []string{"prerouting", "forward", "postrouting"}
-	case p.Hook == "egress":
-		return []string{"output", "postrouting"}
-	}
-	return nil
-}
-
 // base is a chain that a hook runs. run says how surely the packet goes on to the next one.
 type base struct {
 	identity
 	priority int
-	// nat: only a connection's first packet sees it.
+	// nat: only a connection's first packet sees it. The chains of NAT are run by one function, in the order of priorities
+	// of their own (nf_nat_inet_fn).
 	nat bool
+	own int
 	run func(reach match) match
 }
 
@@ -292,41 +267,11 @@ func (e *evaluation) bases() (bases []base) {
 	if e.nat {
 		bases = slices.DeleteFunc(bases, func(b base) bool { return !b.nat })
 	}
+	for i := range bases {
+		bases[i] = bases[i].asRun(e.p.Hook)
+	}
 	slices.SortStableFunc(bases, func(a, b base) int { return cmp.Compare(a.priority, b.priority) })
 	return bases
-}
-
-// atOnce runs chains whose order is not known.
-func (e *evaluation) atOnce(bases []base, reach match) (next match) {
-	next = reach
-	before, droppers := len(e.found), 0
-	mark, marked := e.mark, e.marked
-	for _, b := range bases {
-		at, had := reach, len(e.found)
-		if b.nat && !e.nat {
-			if e.ct.single() && e.ct&(New|Related) == 0 {
-				continue
-			}
-			at = at.and(may)
-		}
-		on := b.run(at)
-		if b.nat && on == at {
-			on = reach
-		}
-		next = next.and(on)
-		if len(e.found) > had {
-			droppers++
-		}
-	}
-	if len(bases) > 1 && (e.mark != mark || e.marked != marked) {
-		e.marked = false // which of them has the last word is not known
-	}
-	if droppers > 1 {
-		for i := range e.found[before:] {
-			e.found[before+i].how = may
-		}
-	}
-	return next
 }
 
 // match is three-valued.

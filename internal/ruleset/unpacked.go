@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"encoding/json"
 	"slices"
 
 	"ipiptrace/internal/host"
@@ -14,6 +15,8 @@ type Ruleset struct {
 	sets       map[setOf]*set
 	// writes are the sets that rules of a table write to.
 	writes map[*host.NftTable]map[string]bool
+	// altered is what rules of any hook may do to a packet's header; nil: they were not looked through yet.
+	altered *effects
 	// room is the memory that may still be used, in bytes: a forged state could have a rule for each of its bytes.
 	room int
 }
@@ -116,4 +119,57 @@ func (r *Ruleset) written(t *host.NftTable, set string) bool {
 		r.writes[t] = names
 	}
 	return names[set]
+}
+
+// alters is what may have been done to the header of a packet on its way to its hook, whichever rules it has met.
+// Where there is a chain of NAT a connection may have been translated, by a rule that has gone since, too.
+func (r *Ruleset) alters(p Packet, tracked CT) (f effects) {
+	if r.altered == nil {
+		r.altered = r.alterations()
+	}
+	f = *r.altered
+	f.natted = f.natted && tracked&(New|Established|Related) != 0
+	if f.natted && p.Hook == "egress" {
+		f.change("saddr")
+		f.change("sport")
+	}
+	return f
+}
+
+func (r *Ruleset) alterations() *effects {
+	f := new(effects)
+	for _, t := range r.host.Nft {
+		for _, c := range t.Chains {
+			f.natted = f.natted || c.Type == "nat"
+			for i := range c.Rules {
+				for _, raw := range c.Rules[i].Exprs {
+					if name, _ := only(raw); name != "mangle" {
+						continue
+					}
+					if s := unpack([]json.RawMessage{raw})[0]; s.writes != nil && s.writes.name == "payload" {
+						f.change(s.writes.field)
+					}
+				}
+			}
+		}
+	}
+	for _, t := range r.host.IPTables {
+		f.natted = f.natted || t.Table == "nat"
+		for _, c := range t.Chains {
+			for _, rule := range c.Rules {
+				if slices.Contains(rule.Args, "TTL") {
+					f.change("ttl")
+				}
+				if slices.Contains(rule.Args, "TCPMSS") {
+					f.change("length")
+				}
+			}
+		}
+	}
+	return f
+}
+
+// reroutes reports whether what is sent may get another route by its mark (ipt_mangle_out, nf_route_table_hook4).
+func (r *Ruleset) reroutes() bool {
+	return slices.ContainsFunc(r.host.Rules, func(rule host.Rule) bool { return rule.Mark != 0 || rule.Mask != 0 })
 }

@@ -20,6 +20,8 @@ type verdict struct {
 	kind kind
 	// rule is the one that drops.
 	rule Rule
+	// target is that of iptables, of which no more is known than the name.
+	target string
 	// run walks through the chain that it jumps, or goes, to.
 	run func(reach match) (through match)
 }
@@ -30,6 +32,9 @@ func (e *evaluation) follow(v verdict, reach, hit match) (next, back match) {
 	m := reach.and(hit)
 	if m == no || v.kind == goesOn {
 		return reach, no
+	}
+	if e.watch.verdict != nil {
+		e.watch.verdict(v, m)
 	}
 	rest := reach.and(hit.not())
 	switch v.kind {
