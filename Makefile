@@ -25,7 +25,7 @@ MODULES     := $(LAB_KERNELS:%=modules-%)
 FUZZTIME ?= 60s
 say = @echo "==> $(1)" >&2
 
-.PHONY: build guest-tools record generate fmt lint generated test test-unit test-native test-guests test-lab kernels $(LABS) test-modules $(MODULES) modules-$(KERNEL) test-ends test-rules test-explain test-matrix test-vm vm btf sessions fixtures bench bench-check demo fuzz tools go bare docs install test-install clean help
+.PHONY: build guest-tools record generate fmt lint generated test test-unit test-native test-guests test-lab kernels $(LABS) test-modules $(MODULES) modules-$(KERNEL) test-ends test-rules test-oracle test-explain test-matrix test-vm vm btf sessions fixtures bench bench-check demo fuzz tools go bare docs install test-install clean help
 
 build: go ## bin/ipiptrace, one static binary
 	@mkdir -p bin
@@ -115,6 +115,14 @@ test-explain: build guest-tools ## what explain says, with each fault in the lab
 		echo "==> explain in a $$kernel guest" >&2; \
 		$(call IN_GUEST,$$kernel) -tiers auto -run explain/; \
 	done
+
+# How many rulesets, and which is the first: the same number makes the same ruleset.
+ORACLE ?= -oracle.rulesets 2500
+
+test-oracle: build guest-tools ## generated rulesets, by the model and by the kernel, in a KERNEL=6.1 guest
+	@go test -c -tags native -o bin/rules.test ./internal/ruleset
+	$(call say,generated rulesets in a $(KERNEL) guest)
+	@bin/boot --kernel $(KERNEL) --file bin/rules.test:/rules.test -- sh -c 'modprobe -a tun nfnetlink_hook 2>/dev/null; /rules.test -test.v -test.timeout 2h -test.run ^TestNativeTheModel $(ORACLE)'
 
 test-matrix: ## the long run before a release: every fault, kernel and back-end
 	@$(MAKE) --no-print-directory test-lab LAB_KERNELS="5.10 6.1 6.12 newest" GUESTTIME=4h E2EFLAGS="-set full"
