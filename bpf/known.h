@@ -31,11 +31,14 @@ __noinline int goes_on_in(__u64 address)
 	struct sk_buff *skb = (void *)address;
 	struct call *call = call_of(PLACE_CLONED);
 	struct net_device *dev;
-	struct track *from, now = {};
+	struct track *from, *old, now = {};
 	struct packet p = {};
-	__u64 head = (__u64)BPF_CORE_READ(skb, head);
+	__u64 head;
 
-	if (!call || !call->head || call->head != head || call->skb == address || is_of_tap(skb))
+	if (!call || !call->head || call->skb == address)
+		return 0;
+	head = (__u64)BPF_CORE_READ(skb, head);
+	if (call->head != head || is_of_tap(skb))
 		return 0;
 	from = find(call->skb);
 	if (!from || from->seen != call->seen ||
@@ -44,6 +47,9 @@ __noinline int goes_on_in(__u64 address)
 	name(&now, &p);
 	if (!is_still(from, &now, true, p.inner.protocol))
 		return 0;
+	old = look_up(address);
+	if (old && old->core == now.core)
+		return 0; /* a copy that goes its own way: a door has seen it */
 	now.id = from->id;
 	now.seen = bpf_ktime_get_ns();
 	now.ifindex = from->ifindex;
@@ -58,7 +64,10 @@ __noinline int goes_on_in(__u64 address)
 		count(&counters.untracked);
 		return 0;
 	}
-	__sync_fetch_and_add(&in_flight, 1);
+	if (old)
+		s.flags |= EVENT_REUSED;
+	else
+		__sync_fetch_and_add(&in_flight, 1);
 	dev = BPF_CORE_READ(skb, dev);
 	emit_packet(skb, dev ? dev : dst_dev(skb), &p, &now, &s);
 	return 1;
@@ -66,13 +75,14 @@ __noinline int goes_on_in(__u64 address)
 
 /*
  * The packet at a place that only knows its address, where following() says that there may be one. No comparison: an
- * address that found a new owner passed a place that parses on its way here.
+ * address that found a new owner passed a place that parses on its way here, unless it is that of a clone which a tap has
+ * left to IP: what is known by it then is a packet of before.
  */
 static __always_inline struct track *known_of_some(struct sk_buff *skb)
 {
 	struct track *t = look_up((__u64)skb);
 
-	if (!t && taps && goes_on_in(address_of(skb)))
+	if (taps && goes_on_in(address_of(skb)))
 		t = look_up((__u64)skb);
 	return t;
 }
