@@ -4,8 +4,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"ipiptrace/internal/lab"
 )
 
@@ -101,12 +99,6 @@ func healthyFilters() []Scenario {
 		twin("xfrm", "IPsec policies allow the service's packets without encryption.",
 			slices.Concat(allow("in", lab.ClientAddr, lab.VIP), allow("out", lab.VIP, lab.ClientAddr), allow("in", lab.DirectorAddr, lab.RealServerAddr)),
 			[]lab.Step{run(lab.RealServer, "ip", "xfrm", "policy", "flush")}),
-		everywhere(twin("tap", "Packet sockets read what eth0, tunl0 and the client's eth0 see.",
-			[]lab.Step{
-				tap(lab.RealServer, "eth0", unix.ETH_P_ALL, true), tap(lab.RealServer, "tunl0", unix.ETH_P_IP, true),
-				tap(lab.Client, "eth0", unix.ETH_P_IP, true),
-			},
-			again())),
 	}
 }
 
