@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ func (j line) saying() string {
 	if j.Reply != "" {
 		fate += ", reply " + j.Reply
 	}
-	fmt.Fprintf(&b, "%s %s %s", j.Inner.Proto, j.Direction, fate)
+	b.WriteString(j.kind() + fate)
 	c := j.Cause
 	if c == nil && len(j.Notice) > 0 {
 		n := j.Notice[0]
@@ -144,7 +145,10 @@ func verdicts(text string) (all []string) {
 }
 
 // kind is what the sayings of all journeys like this one begin with.
-func (j line) kind() string { return j.Inner.Proto + " " + j.Direction + " " }
+func (j line) kind() string {
+	const odd = "ipip" // what is no IPv4 packet has no protocol
+	return cmp.Or(j.Inner.Proto, odd) + " " + j.Direction + " "
+}
 
 // lessCertain reports whether the journey is said as one of the golden verdicts is, without being called observed; or that
 // nothing is known of its cause.

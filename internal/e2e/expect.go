@@ -55,6 +55,8 @@ func wire(p lab.Proto) string {
 		return string(lab.TCP)
 	case lab.CraftedUDP:
 		return string(lab.UDP)
+	case lab.CraftedOdd:
+		return ""
 	}
 	return string(p)
 }

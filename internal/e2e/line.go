@@ -23,6 +23,9 @@ type line struct {
 		Dport int    `json:"dport"`
 		Flags string `json:"flags"`
 	} `json:"inner"`
+	Outer struct {
+		ID int `json:"id"`
+	} `json:"outer"`
 	Steps []step `json:"steps"`
 	Drop  *struct {
 		Function string `json:"function"`
@@ -94,7 +97,12 @@ type flow struct {
 	sport, dport int
 }
 
-func (l line) flow() flow { return flow{l.Direction, l.Inner.Sport, l.Inner.Dport} }
+func (l line) flow() flow {
+	if l.Inner.Dst == "" { // what is no IPv4 packet is told apart by its outer header
+		return flow{l.Direction, l.Outer.ID, 0}
+	}
+	return flow{l.Direction, l.Inner.Sport, l.Inner.Dport}
+}
 
 // client is the client's port.
 func (l line) client() int {

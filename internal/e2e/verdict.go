@@ -159,6 +159,9 @@ func (j line) is(want loss) bool {
 	if j.Inner.Proto != wire(want.Proto) {
 		return false
 	}
+	if want.Proto == lab.CraftedOdd {
+		return j.Direction == "request" && j.Inner.Dst == ""
+	}
 	if want.Reply {
 		return j.Direction == "reply" && j.Inner.Src == lab.VIP.String() && j.Inner.Sport == lab.Port
 	}

@@ -19,13 +19,14 @@ import (
 // Proto is what kind of traffic the client makes.
 type Proto string
 
-// The kinds of traffic. Crafted frames come from the director, IPIP already, with TCP or UDP inside, and nobody waits
-// for an answer.
+// The kinds of traffic. Crafted frames come from the director, IPIP already, with TCP, UDP or no IPv4 packet inside, and
+// nobody waits for an answer.
 const (
 	TCP        Proto = "tcp"
 	UDP        Proto = "udp"
 	Crafted    Proto = "crafted"
 	CraftedUDP Proto = "crafted-udp"
+	CraftedOdd Proto = "crafted-odd"
 )
 
 // Close says which side of a TCP connection closes first.
