@@ -54,9 +54,9 @@ func Healthy() Scenario {
 
 // Scenarios are all that the lab can show, healthy first, then in the order in which a packet meets the faults.
 func Scenarios() []Scenario {
-	return slices.Concat([]Scenario{Healthy()}, healthyTunnels(), healthyRoutes(), healthyFamilies(), healthyFilters(), healthyTaps(), healthyInner(), healthySockets(), healthyDirectors(),
+	return slices.Concat([]Scenario{Healthy()}, healthyTunnels(), healthyRoutes(), healthyFamilies(), healthyFilters(), healthyTaps(), healthyInner(), healthyAnswers(), healthySockets(), healthyDirectors(),
 		routingFaults(), tunnelFaults(), otherTunnelFaults(), filterFaults(), firewallFaults(), tapFaults(), familyFaults(), natFaults(), packetFaults(), craftFaults(), innerFaults(),
-		policyFaults(), programFaults(), socketFaults(), vrfFaults(), replyFaults(), lookupFaults(), directorFaults(), balanceFaults(), scheduleFaults(), localFaults(), persistenceFaults(), quietFaults(), machineFaults())
+		policyFaults(), programFaults(), socketFaults(), vrfFaults(), replyFaults(), lookupFaults(), directorFaults(), balanceFaults(), scheduleFaults(), localFaults(), persistenceFaults(), quietFaults(), machineFaults(), answerFaults())
 }
 
 // Where is the namespace in which the packet is lost.
