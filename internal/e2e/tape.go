@@ -103,7 +103,7 @@ func (o options) tapesOf(ctx context.Context, r *report, l *lab.Lab, rd round, k
 			// For people, who look into it: it is no recording.
 			err = errors.Join(err, recording.Recording{Dir: o.record, Scenario: filepath.Join("refused", s.Name), Kernel: kernel}.Write(run, events))
 		}
-		r.check("record/"+s.Name, errors.Join(err, o.repair(ctx, l, s, several)))
+		r.check("record/"+s.Name, errors.Join(err, o.repair(ctx, l, s, 1)))
 	}
 	return t.stop()
 }
