@@ -16,7 +16,7 @@ func (o options) twin(ctx context.Context, r *report, l *lab.Lab, _ *watch, rd r
 	name, started := fmt.Sprintf("%s/%s", rd, s.Name), time.Now()
 	began, err := o.play(ctx, r, l, s)
 	r.check(name+"/client", err)
-	r.check(name+"/undo", o.repair(ctx, l, s, several))
+	r.check(name+"/undo", o.repair(ctx, l, s, 1))
 	r.note("%s took %v", name, time.Since(started).Round(10*time.Millisecond))
 	return began
 }
