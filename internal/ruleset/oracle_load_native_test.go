@@ -15,11 +15,14 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// kinds are the kinds of rulesets.
-var kinds = []struct {
+// kindOfRules is one that can be loaded; tracked says that the kernel tracks connections.
+type kindOfRules struct {
 	name string
 	load func(o *oracle, tracked bool) error
-}{
+}
+
+// kinds are those that are generated.
+var kinds = []kindOfRules{
 	{"nft", func(o *oracle, tracked bool) error {
 		w := &nftWriter{Rand: o.Rand, tracked: tracked}
 		return o.load("nft", []string{"-f", "-"}, w.generated())

@@ -3,12 +3,14 @@
 package ruleset
 
 import (
+	"embed"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -50,6 +52,51 @@ func TestNativeTheModelFiltersAsTheKernelDoes(t *testing.T) {
 	}
 }
 
+// TestNativeTheModelKnowsRulesOfPrograms does so with rulesets that ufw 0.36.2, fail2ban 1.0.2 and firewalld 1.3.3 have
+// made in Debian 12, and Docker's and kube-proxy's, written after their sources.
+func TestNativeTheModelKnowsRulesOfPrograms(t *testing.T) {
+	if os.Getenv("IN_A_NAMESPACE") == "" {
+		again(t)
+		return
+	}
+	p, err := newPlace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := newTally()
+	files, err := programs.ReadDir("testdata/programs")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no rulesets", err)
+	}
+	for i, file := range files {
+		text, err := programs.ReadFile("testdata/programs/" + file.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		loads := []string{"nft -f -"}
+		if strings.HasSuffix(file.Name(), ".iptables") {
+			loads = []string{"iptables-nft-restore", "iptables-legacy-restore"}
+		}
+		for _, program := range loads {
+			kind := kindOfRules{file.Name() + " by " + program, func(o *oracle, _ bool) error {
+				o.legacy = strings.Contains(program, "legacy")
+				words := strings.Fields(program)
+				return feed(string(text), words[0], words[1:]...)
+			}}
+			for turn := range uint64(4) {
+				o := &oracle{place: p, tally: sum, t: t, seed: turn, Rand: rand.New(rand.NewPCG(uint64(i), turn))}
+				if err := o.playKind(kind); err != nil {
+					t.Errorf("%s: %v", kind.name, err)
+				}
+			}
+		}
+	}
+	t.Log(sum)
+}
+
+//go:embed testdata/programs
+var programs embed.FS
+
 // again runs the test in a process with a network namespace of its own.
 func again(t *testing.T) {
 	if os.Geteuid() != 0 {
@@ -83,13 +130,16 @@ type oracle struct {
 	counted map[counted]uint64
 }
 
+// play plays a ruleset of any kind, or of the one that was asked for.
 func (o *oracle) play() error {
-	kind := one(o.Rand, kinds)
-	for _, k := range kinds {
-		if k.name == *oracleKind {
-			kind = k
-		}
+	k := one(o.Rand, kinds)
+	if i := slices.IndexFunc(kinds, func(k kindOfRules) bool { return k.name == *oracleKind }); i >= 0 {
+		k = kinds[i]
 	}
+	return o.playKind(k)
+}
+
+func (o *oracle) playKind(kind kindOfRules) error {
 	tracked := o.IntN(5) > 0
 	all := packets(o.Rand, *oraclePackets, tracked)
 	if err := o.clean(tracked); err != nil {
