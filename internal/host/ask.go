@@ -53,12 +53,12 @@ func (s *Snapshot) Effective(dev, setting string) (value int, ok bool) {
 	return max(all, own), ok && has
 }
 
-// Flow is what the kernel looks a route up with (struct flowi4). Zero fields are none, but for UID: 0 is root, and what
-// comes in has no other.
+// Flow is the key with which the kernel looks up a route (struct flowi4). A zero field is not set, except UID: 0 is root, and
+// a packet that comes in has that.
 type Flow struct {
 	Src, Dst netip.Addr
-	// IIF is the device that the packet came by, empty for one that is sent from here; OIF what it is bound to. Either
-	// may be a VRF, or a member of one.
+	// IIF is the device by which the packet came in, empty for one that is sent from here. OIF is the device to which it is
+	// bound. Either may be a VRF, or a member of one.
 	IIF, OIF string
 	// VRF is the VRF in which the packet is looked up, where neither IIF nor OIF says it.
 	VRF          string
@@ -67,7 +67,7 @@ type Flow struct {
 	Proto        uint8
 	Sport, Dport uint16
 	UID          uint32
-	// Unknown are the fields that nobody knows: a rule that asks for one of them may apply, or not.
+	// Unknown are the fields whose values are not known: a rule that tests one of them may apply or not.
 	Unknown Field
 }
 
@@ -91,7 +91,7 @@ type Answer struct {
 	// Type is the route's, or the rule's: "unicast", "local", "blackhole", "unreachable", "prohibit"; NoRoute if nothing
 	// matched; Undecided if that cannot be said, with Unread.
 	Type string
-	// Unread is why nothing can be said, "rule 100: attribute 31".
+	// Unread says why there is no answer: "rule 100: attribute 31".
 	Unread string
 	// Dev and Gateway are where a unicast packet goes next; Gateway is invalid on the link itself. With several
 	// hops they are the first one's, and Hops has all.
@@ -99,14 +99,14 @@ type Answer struct {
 	Gateway netip.Addr
 	Hops    []Hop
 	Table   uint32
-	// Unused are the routes that would have come before in the tables that were asked, and lead by no device that is alive.
+	// Unused are the routes that would have won in the tables that were asked, if their devices were alive.
 	Unused []Unused
 }
 
 // Unused is a route that matches and that the kernel does not use.
 type Unused struct {
 	Route *Route
-	// Dev is the device by which it leads, NoCarrier that this one is up and has no carrier; else it is down.
+	// Dev is the route's device. NoCarrier: it is up and has no carrier; otherwise it is down.
 	Dev       string
 	NoCarrier bool
 }

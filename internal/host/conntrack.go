@@ -22,8 +22,8 @@ type trackedAt struct {
 	back bool
 }
 
-// Find is the entry that a packet belongs to, nil if there is none; back says that the packet is an answer. Ports are
-// 0 where the protocol has none.
+// Find is the entry to which a packet belongs, nil if there is none; back: the packet is an answer. Ports are 0 if the
+// protocol has none.
 func (c *Conntrack) Find(proto uint8, src, dst netip.AddrPort) (conn *Connection, back bool) {
 	if c == nil {
 		return nil, false

@@ -21,7 +21,7 @@ type lookup struct {
 	// some TOS, if the packet's is not known.
 	best, unused map[uint32]*Route
 	vague        []uint32
-	// seen are the answers from a rule on of which it is not known whether it applies.
+	// seen keeps the answers that begin at a rule that may apply or not.
 	seen map[int]Answer
 	// passed are the routes that were passed over in the tables that were asked.
 	passed []Unused
@@ -120,7 +120,7 @@ func (s *Snapshot) alive(h Hop) bool {
 	return false
 }
 
-// before reports whether a table has the route asked before the other one.
+// before reports whether the kernel prefers the route to the other one in one table.
 func (r *Route) before(o *Route) bool {
 	return cmp.Or(cmp.Compare(o.Dst.Bits(), r.Dst.Bits()), cmp.Compare(o.TOS, r.TOS), cmp.Compare(r.Priority, o.Priority)) < 0
 }
@@ -128,7 +128,7 @@ func (r *Route) before(o *Route) bool {
 // byPriority is the order in which the kernel asks rules.
 func byPriority(a, b Rule) int { return cmp.Compare(a.Priority, b.Priority) }
 
-// from asks the rules from one on.
+// from asks the rules, beginning with that one.
 func (l *lookup) from(i int) Answer {
 	for ; i < len(l.rules); i++ {
 		r := &l.rules[i]
@@ -149,7 +149,7 @@ func (l *lookup) from(i int) Answer {
 	return Answer{Type: NoRoute}
 }
 
-// target is the rule that is asked after one that applies and does not answer.
+// target is the next rule after one that applies but does not answer: the target of a goto, or the rule behind it.
 func (l *lookup) target(i int) int {
 	if l.rules[i].Action == "goto" {
 		next, _ := slices.BinarySearchFunc(l.rules, l.rules[i].Goto, func(x Rule, priority uint32) int { return cmp.Compare(x.Priority, priority) })
@@ -160,8 +160,8 @@ func (l *lookup) target(i int) int {
 	return i + 1 // the kernel passes over a goto without target
 }
 
-// either is the answer where it is not known whether a rule applies: what both come to, or nothing. It is found once a
-// rule, however many ways lead to it.
+// either is the answer if a rule may apply or not: the answer that both ways give, or none. It is found once for each rule,
+// however many ways lead to it.
 func (l *lookup) either(i int) Answer {
 	if a, ok := l.seen[i]; ok {
 		return a
@@ -232,14 +232,14 @@ func (l *lookup) act(r *Rule) (a Answer, ok bool) {
 	return a, ok
 }
 
-// merged reports whether it matters that the tables local and main are one until the first other rule is made
-// (fib_trie_table): nobody can say whether there was one.
+// merged reports whether it matters that the tables local and main are one until somebody makes another rule
+// (fib_trie_table): the state does not say whether somebody did.
 func (l *lookup) merged(table uint32) bool {
 	local, main := l.best[tableLocal], l.best[tableMain]
 	return table == tableLocal && local != nil && main != nil && main.Dst.Bits() > local.Dst.Bits() && !l.s.customRules()
 }
 
-// passOver remembers a route that would have come first.
+// passOver remembers a route that would have won, and that the kernel does not use.
 func (l *lookup) passOver(r *Route) {
 	if slices.ContainsFunc(l.passed, func(u Unused) bool { return u.Route == r }) {
 		return
@@ -254,8 +254,8 @@ func (l *lookup) passOver(r *Route) {
 	l.passed = append(l.passed, u)
 }
 
-// answer is what a table answers whose best route that is; ok is false if it has none, or says that the next rule
-// is to be asked.
+// answer is the answer of a table with that best route; ok is false if it has no route, or a throw: then the next rule is
+// asked.
 func (s *Snapshot) answer(best *Route) (a Answer, ok bool) {
 	if best == nil || best.Type == "throw" {
 		return a, false

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Only is the state with the named parts alone: whoever reads it can't say anything of another. The parts themselves
-// are not copied. Conntrack, sockets and counters keep what says how they were read.
+// Only is the state with the named parts alone: its reader cannot use another part by mistake. The parts themselves are not
+// copied. Conntrack, sockets and counters keep the fields that say how they were read.
 func (s *Snapshot) Only(parts ...Part) *Snapshot {
 	own := &Snapshot{Begun: s.Begun, Done: s.Done, Netns: s.Netns, Initial: s.Initial, Name: s.Name, Path: s.Path}
 	for _, u := range s.Unread {

@@ -29,8 +29,8 @@ func Parse(data []byte) (*Snapshot, error) {
 	return s, nil
 }
 
-// maxSteps bounds what a lookup of a route may take: each rule may have every route looked at. A router of the whole
-// Internet's routes has room for 16 rules, a host of a thousand containers for 16,000 routes.
+// maxSteps bounds the steps of a route's lookup: each rule may cost a look at every route. That leaves room for 16 rules on a
+// router with all routes of the Internet, and for 16,000 routes on a host with a thousand containers.
 const maxSteps = 1 << 24
 
 // findZone is the first address with a zone in a value, if there is one.

@@ -10,7 +10,7 @@ type Request struct {
 	// Dev is the device by which it came in, without its outer header.
 	Dev string
 	TOS uint8
-	// Mark is what it had when the socket was found, unless MarkUnknown.
+	// Mark is the packet's mark when the socket was found, unless MarkUnknown.
 	Mark        uint32
 	MarkUnknown bool
 }
@@ -49,7 +49,7 @@ func (s *Snapshot) Reply(r Request, from *Socket) Flow {
 	return f
 }
 
-// reflect gives an answer the request's mark, if a setting says so.
+// reflect gives an answer the request's mark, if the setting is on.
 func (s *Snapshot) reflect(f *Flow, r Request, setting string) {
 	on, known := s.Sysctl(setting)
 	switch {

@@ -29,11 +29,11 @@ var refusals = []string{"blackhole", "unreachable", "prohibit"}
 // Forbidden reports whether a route or a rule was made to refuse the packet.
 func (a Answer) Forbidden() bool { return slices.Contains(refusals, a.Type) }
 
-// Refused reports whether the lookup found no way to send the packet, or to take it in.
+// Refused reports whether the lookup found no way to send or to receive the packet.
 func (a Answer) Refused() bool { return a.Type == NoRoute || a.Forbidden() }
 
-// Route looks a packet up as the kernel does (fib_lookup): rules by priority, and in each table the longest prefix that is
-// alive. Where a rule is not understood, or asks for a field of f that is unknown, it answers only what is the same with
+// Route looks up a packet as the kernel does (fib_lookup): rules by priority, and in each table the longest prefix that is
+// alive. If a rule is not understood, or tests a field of f that is not known, the answer is known only if it is the same with
 // that rule and without.
 func (s *Snapshot) Route(f Flow) Answer {
 	l := s.newLookup(f)
@@ -49,8 +49,8 @@ func (s *Snapshot) Route(f Flow) Answer {
 	return a
 }
 
-// Output looks up what is sent from here, as ip_route_output_key does: what is bound to a device that is up, and no VRF,
-// goes by that one in any case, to the destination itself where no route says better.
+// Output looks up a packet that is sent from here, as ip_route_output_key does. A packet that is bound to a device that is up,
+// and no VRF, leaves by that one in any case: to the destination itself if no route says otherwise.
 func (s *Snapshot) Output(f Flow) Answer {
 	f.IIF = ""
 	a := s.Route(f)

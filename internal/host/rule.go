@@ -48,7 +48,7 @@ func (l *lookup) fits(r *Rule) fit {
 	return fits
 }
 
-// known is whether a field is as the rule asks, if it asks for it.
+// known reports whether a field is as the rule wants it, if the rule tests it.
 func (l *lookup) known(f Field, as, asked bool) fit {
 	switch {
 	case !asked:
@@ -59,7 +59,7 @@ func (l *lookup) known(f Field, as, asked bool) fit {
 	return fitIf(as)
 }
 
-// doubt is why it is not known whether a rule applies.
+// doubt says why a rule may apply or not.
 func (l *lookup) doubt(r *Rule) string {
 	switch unknown := l.f.Unknown; {
 	case r.Unread != "":
@@ -78,7 +78,7 @@ func (l *lookup) doubt(r *Rule) string {
 	return "kernels differ in the device that it sees in a VRF"
 }
 
-// in reports whether a prefix has an address; one of no length has all.
+// in reports whether an address is in a prefix; a prefix of length 0 has all.
 func in(p netip.Prefix, a netip.Addr) bool {
 	return !p.IsValid() || p.Bits() == 0 || a.IsValid() && p.Contains(a)
 }
@@ -103,7 +103,7 @@ func port(want [2]uint16, mask, port uint16) bool {
 	return want[0] <= port && port <= want[1]
 }
 
-// keyed compares the key of the tunnel by which a packet came. Only "external" devices say it, and IPIP has none.
+// keyed compares the key of the tunnel by which a packet came. Only "external" devices report a key, and IPIP has none.
 func (l *lookup) keyed(r *Rule) fit {
 	if r.TunID == 0 {
 		return yes

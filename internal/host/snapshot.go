@@ -68,12 +68,12 @@ type Snapshot struct {
 	IPTables []IPTables `json:"iptables,omitempty"`
 	// NftOutline is where the rules of nftables are, if that was all that there was time to read of them.
 	NftOutline []NftOutline `json:"nft_outline,omitempty"`
-	// Hooks are those of netfilter at which several chains have one priority, if the kernel has said in which order it runs
-	// them.
+	// Hooks are netfilter's hooks at which several chains have the same priority, if the kernel reports the order in which it
+	// runs them.
 	Hooks []NfHook `json:"nf_hooks,omitempty"`
 
 	Sockets []Socket `json:"sockets,omitempty"`
-	// Coarse: the sockets were read where neither devices nor the limits of accept queues are said.
+	// Coarse: the sockets were read from /proc/net, which says neither devices nor the limits of accept queues.
 	Coarse    bool        `json:"coarse,omitempty"`
 	Conntrack *Conntrack  `json:"conntrack,omitempty"`
 	IPVS      *IPVS       `json:"ipvs,omitempty"`
@@ -86,7 +86,7 @@ type Snapshot struct {
 	// Counters are those of /proc/net/snmp, netstat, xfrm_stat and softnet_stat: "Ip.InHdrErrors", "TcpExt.ListenDrops",
 	// "Xfrm.InPolBlock", "Softnet.Dropped" (all CPUs).
 	Counters map[string]uint64 `json:"counters,omitempty"`
-	// Compared: those of Telling were read before, too, and Risen are the ones that have risen since, and by how much.
+	// Compared: the counters of Telling were read before, too. Risen says which have risen since, and by how much.
 	Compared bool              `json:"compared,omitempty"`
 	Risen    map[string]uint64 `json:"risen,omitempty"`
 
@@ -255,7 +255,7 @@ type Rule struct {
 	TunID uint64 `json:"tun_id,omitempty"`
 	// L3mdev: the table is that of the VRF that the packet belongs to.
 	L3mdev bool `json:"l3mdev,omitempty"`
-	// Unread is what of the rule is not understood, "attribute 31". Whether it applies to a packet is not known then.
+	// Unread names the part of the rule that is not understood, "attribute 31": then the rule may apply to a packet or not.
 	Unread string `json:"unread,omitempty"`
 }
 
@@ -279,8 +279,8 @@ type Socket struct {
 	// V6 sockets on "::" take IPv4 too, unless V6Only.
 	V6     bool `json:"v6,omitempty"`
 	V6Only bool `json:"v6only,omitempty"`
-	// Device is what it is bound to (SO_BINDTODEVICE), the index of it. Unbound: the socket itself says that it is bound to
-	// none; where sockets were read coarsely Device says nothing.
+	// Device is the index of the device to which the socket is bound (SO_BINDTODEVICE). Unbound: the socket itself says that it
+	// is bound to none; if sockets were read coarsely, Device says nothing.
 	Device  uint32 `json:"device,omitempty"`
 	Unbound bool   `json:"unbound,omitempty"`
 	// Told is the device as the socket itself says it (SO_BINDTOIFINDEX), also where sockets were read coarsely.
@@ -293,10 +293,10 @@ type Socket struct {
 	RecvAlloc uint32 `json:"recv_alloc,omitempty"`
 	Drops     uint32 `json:"drops,omitempty"`
 	MD5       bool   `json:"md5,omitempty"`
-	// MinTTL is IP_MINTTL; Filter says that it has one (SO_ATTACH_FILTER). Both are only known of sockets with owners.
+	// MinTTL is IP_MINTTL; Filter: the socket has a filter (SO_ATTACH_FILTER). Both are known only of sockets with owners.
 	MinTTL uint8 `json:"min_ttl,omitempty"`
 	Filter bool  `json:"filter,omitempty"`
-	// Mark is SO_MARK, TOS IP_TOS; Untold: they were not to be had.
+	// Mark is SO_MARK, TOS IP_TOS; Untold: they could not be read.
 	Mark   uint32 `json:"mark,omitempty"`
 	TOS    uint8  `json:"tos,omitempty"`
 	Untold bool   `json:"untold,omitempty"`
@@ -486,8 +486,8 @@ type CgroupBPF struct {
 	Link uint32 `json:"link,omitempty"`
 }
 
-// Telling are the counters whose rise tells of a loss that nothing else explains. They are read beforehand as well:
-// most machines have counted each of them once.
+// Telling are the counters whose rise explains a loss that nothing else explains. They are also read before the loss, because
+// on most machines each of them has risen at some time.
 var Telling = []string{
 	"Tcp.InCsumErrors", "Udp.InCsumErrors", "Icmp.InCsumErrors", "IpExt.InCsumErrors", "IpExt.ReasmOverlaps",
 	"TcpExt.TCPMD5NotFound", "TcpExt.TCPMD5Unexpected", "TcpExt.TCPMD5Failure",
@@ -503,7 +503,7 @@ func OnlyTelling(counters map[string]uint64) map[string]uint64 {
 	return some
 }
 
-// Compare says what has risen since the counters were as they were before.
+// Compare finds the counters that have risen since before.
 func (s *Snapshot) Compare(before map[string]uint64) {
 	s.Compared, s.Risen = true, map[string]uint64{}
 	for _, name := range Telling {
@@ -513,7 +513,7 @@ func (s *Snapshot) Compare(before map[string]uint64) {
 	}
 }
 
-// Counted is how often the kernel has counted something of late, or, where that is not known, at all.
+// Counted is how often the kernel has counted something since the earlier reading or, if there was none, at all.
 func (s *Snapshot) Counted(name string) uint64 {
 	if s.Compared {
 		return s.Risen[name]

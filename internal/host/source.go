@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// SourceCheck is what the kernel says of a packet's source when it comes in (fib_validate_source).
+// SourceCheck is the kernel's judgement of a packet's source when it comes in (fib_validate_source).
 type SourceCheck struct {
 	// OK: it may come in.
 	OK bool
@@ -18,7 +18,7 @@ type SourceCheck struct {
 	// Back is the lookup of the way back, Asked the packet for which it was made.
 	Back  Answer
 	Asked Flow
-	// Unread is why nothing can be said.
+	// Unread says why there is no answer.
 	Unread string
 }
 
@@ -50,7 +50,7 @@ func (s *Snapshot) CheckSource(f Flow) (c SourceCheck, ok bool) {
 	return c, true
 }
 
-// refusal is why __fib_validate_source refuses a packet by dev to which that is the way back; empty if it does not.
+// refusal says why __fib_validate_source refuses a packet that came by dev and has that way back; empty if it does not.
 func (s *Snapshot) refusal(c SourceCheck, dev *Link, accept bool) string {
 	by := func(h Hop) bool {
 		l := s.Link(h.Link)
@@ -109,13 +109,13 @@ func (s *Snapshot) either(dev, setting string) bool {
 	return all != 0 || own != 0
 }
 
-// dissects reports whether the kernel has to look at packets' protocols and ports for a rule (fib_rule_requires_fldissect).
+// dissects reports whether a rule makes the kernel read packets' protocols and ports (fib_rule_requires_fldissect).
 func (r Rule) dissects() bool {
 	return r.IIF != "lo" && (r.IPProto != 0 || r.Sport != [2]uint16{} || r.Dport != [2]uint16{})
 }
 
-// custom reports whether there are rules, or routes to own addresses, beside those that every namespace has. One that
-// had some once has the kernel look at all tables for good: as the rules are the usual ones, these say the same.
+// custom reports whether there are rules, or routes to own addresses, beside those that every namespace has. In a namespace
+// that once had some, the kernel looks at all tables for ever; with the usual rules that gives the same answer.
 func (s *Snapshot) custom() bool {
 	return s.customRules() || slices.ContainsFunc(s.Routes, func(r Route) bool { return r.Type == "local" && r.Protocol != byKernel })
 }

@@ -16,8 +16,8 @@ const (
 // first that has a device for the two outer addresses takes the packet, or drops it.
 var askedInTurn = []string{"vti", "ipip", "sit"}
 
-// TakesIPIP is the device that takes a packet of protocol 4 from one address to the other that came in by the device with
-// the index in; nil if none does. Whether it wants IPv4 inside is another question: Tunnel.TakesIPv4.
+// TakesIPIP is the device that takes a packet of protocol 4 between two outer addresses that came in by the device with the
+// index in; nil if none does. Whether it wants IPv4 inside is another question: Tunnel.TakesIPv4.
 func (s *Snapshot) TakesIPIP(src, dst netip.Addr, in uint32) *Link {
 	for _, kind := range askedInTurn {
 		if l := s.TunnelFor(kind, src, dst, in); l != nil {
@@ -56,7 +56,7 @@ func (s *Snapshot) TunnelFor(kind string, src, dst netip.Addr, in uint32) *Link 
 	return first(up, src, dst, func(*Link) bool { return true })
 }
 
-// first is the first of the devices for the two addresses: both given, the remote one, the local one, none.
+// first is the best device for the two addresses: one that names both, then the remote one, then the local one, then none.
 func first(all []*Link, src, dst netip.Addr, may func(*Link) bool) *Link {
 	for _, ends := range []struct{ local, remote netip.Addr }{{dst, src}, {netip.Addr{}, src}, {dst, netip.Addr{}}, {}} {
 		for _, l := range all {
