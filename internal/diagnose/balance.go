@@ -159,7 +159,7 @@ func markedState(s Subject, st *State) *finding {
 	}
 	mark := strconv.Itoa(int(services[0].Mark))
 	return &finding{
-		summary:  fmt.Sprintf("IPVS has a service for packets with the firewall mark %s, and this one has it not: the director takes it for its own", mark),
+		summary:  fmt.Sprintf("IPVS has a service for packets with the firewall mark %s, but this packet does not have that mark: the director takes it for its own", mark),
 		evidence: []evidence{by(host.PartIPVS, "ipvsadm -Ln: FWM %s, no other service", mark)},
 		fix: command.Of("nft add table ip ipvs").
 			Then("nft add chain ip ipvs prerouting '{ type filter hook prerouting priority mangle; }'").

@@ -69,7 +69,7 @@ func moduleState(s Subject, st *State) *finding {
 		return nil
 	}
 	f := &finding{
-		summary:  "the kernel module ipip is not loaded: nobody takes IPIP packets",
+		summary:  "the kernel module ipip is not loaded: nothing takes IPIP packets",
 		evidence: []evidence{by(host.PartModules, "lsmod: no ipip"), by(host.PartLinks, "ip link show type ipip: none")},
 		fix:      command.Of("modprobe ipip"),
 	}

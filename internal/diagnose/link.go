@@ -161,7 +161,7 @@ func wrongMAC(s Subject) string {
 	if !s.Tunnelled {
 		sender = "whoever sent it"
 	}
-	return fmt.Sprintf("the frame is addressed to another Ethernet address than that of %s: %s has a wrong neighbour entry for %s; there: ip neigh del %s dev DEVICE", s.Dev, sender, s.dst(), command.Address(s.dst()))
+	return fmt.Sprintf("the frame's destination is not the Ethernet address of %s: %s has a wrong neighbour entry for %s; run there: ip neigh del %s dev DEVICE", s.Dev, sender, s.dst(), command.Address(s.dst()))
 }
 
 func xdpState(s Subject, st *State) *finding {

@@ -151,7 +151,7 @@ func lookupState(s Subject, st *State) *finding {
 		return nil
 	}
 	f := &finding{
-		summary:    fmt.Sprintf("the service listens on port %d%s, and a program that chooses sockets (BPF_SK_LOOKUP) lets no packet have it", s.port(), owner(*sock)),
+		summary:    fmt.Sprintf("the service listens on port %d%s, but a program that chooses sockets (BPF_SK_LOOKUP) keeps packets from it", s.port(), owner(*sock)),
 		evidence:   []evidence{by(host.PartSockets, "ss -ln: %s %s", s.proto(), sock.Local)},
 		consistent: true, // what it does with this packet is not in the state
 		doubtful:   st.Coarse || len(st.Lookups) > 1,

@@ -143,7 +143,7 @@ func martianState(s Subject, st *State) *finding {
 		return &finding{undecided: "rules: " + c.Unread}
 	case src.IsLoopback() || s.dst().IsLoopback() || src.IsMulticast() || src.IsUnspecified() || s.dst().IsUnspecified() || src == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return &finding{
-			summary:  fmt.Sprintf("%s → %s: such addresses do not come in by a device", src, s.dst()),
+			summary:  fmt.Sprintf("%s → %s: the kernel accepts no packet with such addresses from a device", src, s.dst()),
 			evidence: []evidence{seen("source %s, destination %s", src, s.dst())},
 		}
 	case ok && c.Why == "martian":

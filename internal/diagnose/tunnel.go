@@ -152,7 +152,7 @@ func tunnelRows() []row {
 			at:   sure(site.Decapsulation),
 			fits: func(s Subject, _ *State) bool { return s.Outer != nil && s.Outer.Protocol == protoIPIP },
 			bare: func(Subject) finding {
-				return finding{summary: "the outer header says that the packet met congestion (CE), and the inner one that its sender takes no word of that (Not-ECT): IPVS makes no such packet; what marks it on the way from the director must leave packets alone that are Not-ECT (RFC 3168)"}
+				return finding{summary: "the outer header says that the packet met congestion (CE), while the inner one is Not-ECT: IPVS makes no such packet; whatever sets CE on the way from the director must leave Not-ECT packets alone (RFC 3168)"}
 			},
 			doc: Doc{
 				Where:  beforeTunnel,

@@ -41,7 +41,7 @@ func craftFaults() []Scenario {
 		},
 		crafted("malformed-option", "An option in the inner header has a length that it can't have.", "malformed-packet", wrongOption,
 			Loss{Fate: "rejected", Functions: atSource, Reasons: []string{"NOT_SPECIFIED", "IP_INHDR"}, Dev: "tunl0", Reject: "icmp 12/0"}),
-		crafted("ecn-mismatch", "The outer header says that it met congestion, and the inner one that its sender takes no word of that.", "ecn-mismatch", congested,
+		crafted("ecn-mismatch", "The outer header says that the packet met congestion, while the inner one says that its sender does not take part.", "ecn-mismatch", congested,
 			Loss{Fate: "dropped", Functions: []string{"ip_tunnel_rcv"}, Reasons: unnamed, Dev: "eth0"}),
 		crafted("bad-checksum-outer", "The outer header's checksum is wrong.", "bad-checksum", wrongOuterChecksum,
 			Loss{Fate: "dropped", Functions: atHeader, Reasons: []string{"IP_CSUM"}, Dev: "eth0"}),
