@@ -161,7 +161,8 @@ func filterRows() []row {
 				Means:  "A BPF program at a cgroup drops what the cgroup's processes receive or send.",
 				Kernel: "tcp_v4_rcv or udp_queue_rcv_one_skb, SOCKET_FILTER; ip_finish_output, BPF_CGROUP_EGRESS.",
 				Confirm: []Line{
-					{Command: "bpftool cgroup tree", Says: "the folder, the program's ID, ingress or egress", Shows: `ingress`},
+					{Command: "bpftool cgroup tree", Says: "the folder; the program's ID, and ingress or egress", Shows: `CGROUP`},
+					{Command: "bpftool prog list | grep cgroup_skb", Says: "its ID, if bpftool is newer than the kernel and leaves it out above", Shows: `cgroup_skb`},
 					{Command: "systemctl show UNIT -p IPAddressDeny -p IPAddressAllow"},
 				},
 				Fix: []Line{

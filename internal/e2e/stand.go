@@ -131,7 +131,7 @@ var stands = map[string]stand{
 	"xfrm-outer":                   {numbers: map[string]string{"INDEX": "ip -s xfrm policy | sed -n 's/.* index \\([0-9]*\\) .*/\\1/p'"}},
 	"cgroup-ingress": {
 		words:   map[string]string{"CGROUP": "/sys/fs/cgroup/ipiptrace-lab"},
-		numbers: map[string]string{"ID": "bpftool cgroup show /sys/fs/cgroup/ipiptrace-lab | sed -n 's/^\\([0-9]*\\) .*/\\1/p'"},
+		numbers: map[string]string{"ID": "bpftool prog list | sed -n 's/^\\([0-9]*\\): cgroup_skb .*/\\1/p'"},
 	},
 	"martian-source":           {words: map[string]string{"SOURCE": lab.ClientAddr.String(), "DEVICE": "lo"}},
 	"prohibit-vip":             {words: map[string]string{"TYPE": "prohibit", "TABLE": "77"}},
