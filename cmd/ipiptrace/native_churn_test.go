@@ -36,6 +36,9 @@ func TestNativeChurn(t *testing.T) {
 		n.on(t, ns, "ip", "route", "add", "default", "dev", "far")
 		n.on(t, n.client, "ip", "link", "set", fmt.Sprintf("near%d", i), "up")
 		n.on(t, n.client, "ip", "route", "replace", vip, "dev", fmt.Sprintf("near%d", i))
+		if i%3 == 1 { // they are still waiting for a neighbour when the device goes
+			n.on(t, n.client, "ip", "route", "replace", vip, "via", "198.51.100.200", "dev", fmt.Sprintf("near%d", i), "onlink")
+		}
 		if i%3 == 2 { // they are still waiting when the device goes
 			n.on(t, n.client, "tc", "qdisc", "add", "dev", fmt.Sprintf("near%d", i), "root", "tbf", "rate", "8kbit", "burst", "2000", "limit", "20000000")
 		}

@@ -20,6 +20,7 @@ var senders = []string{
 	"__ip_local_out", "ip_local_out", "__ip_queue_xmit", "ip_queue_xmit", "ip_send_skb", "ip_build_and_send_pkt",
 	"ip_output", "ip_finish_output", "__ip_finish_output", "ip_finish_output2",
 	"neigh_invalidate", "__neigh_event_send", "neigh_timer_handler", "__dev_queue_xmit",
+	"neigh_flush_dev", "neigh_flush_one", "neigh_destroy", // the device went while they waited
 }
 
 // diesUnseen reports whether a packet of which only the freeing was seen was on its way then. Anywhere else it

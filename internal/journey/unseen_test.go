@@ -22,6 +22,7 @@ func TestOnlyTheEndWasSeen(t *testing.T) {
 		"XDP of a veth":                   {packet: syn(), function: "veth_xdp_rcv_skb", reason: "NOT_SPECIFIED", fate: Dropped, role: RealServer},
 		"the queue of another CPU":        {packet: syn(), function: "enqueue_to_backlog", reason: "CPU_BACKLOG", fate: Dropped, role: RealServer},
 		"a reply that output drops":       {packet: synack(), function: "nft_do_chain", reason: "NETFILTER_DROP", stack: []string{"nft_do_chain+0x1", "nf_hook_slow+0x1", "__ip_local_out+0x1"}, fate: Dropped, role: RealServer, hook: "output"},
+		"its device goes while it waits":  {packet: synack(), function: "neigh_flush_dev", reason: "QUEUE_PURGE", fate: Dropped, role: RealServer},
 		"a reply without a neighbour":     {packet: synack(), function: "neigh_invalidate", reason: "NEIGH_FAILED", fate: Dropped, role: RealServer},
 		"a socket that is closed":         {packet: syn(), function: "sk_stream_kill_queues", reason: "NOT_SPECIFIED"},
 		"an ACK that TIME_WAIT has taken": {packet: request(event.ACK, 1001, 1, 52), function: "tcp_v4_rcv", reason: "NOT_SPECIFIED"},
