@@ -9,14 +9,15 @@ import (
 )
 
 // innerFaults are packets of IPIP that carry no IPv4 packet. Each follows one that is right: so it is known whom the
-// director sends the service's.
+// director sends the service's. That one is answered, and the client, which has not sent it, refuses the answer: where
+// everything is watched, as a forced back-end does, that is a loss, too.
 func innerFaults() []Scenario {
 	odd := func(name, summary string, frame func(int) []byte, want Loss) Scenario {
 		want.Proto = lab.CraftedOdd
 		return Scenario{
 			Name: name, Summary: summary, Code: "malformed-packet",
 			Traffic: []lab.Traffic{{Proto: lab.CraftedOdd, Count: faulty, Frame: tunnelledSYN, Next: frame, Want: lab.Silence}},
-			Losses:  []Loss{want},
+			Losses:  []Loss{want}, Unforced: true,
 		}
 	}
 	read := Loss{Fate: "dropped", Functions: atHeader, Reasons: []string{"IP_INHDR", "NOT_SPECIFIED", ""}, Dev: "tunl0"}
