@@ -37,7 +37,7 @@ Without a command it is ` + "`ipiptrace trace`" + `.
 	root.SilenceErrors, root.SilenceUsage, root.DisableSuggestions = true, true, true
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(newHelp(root))
-	root.AddCommand(newTrace(s), newRecord(s), newReplay(s), newExplain(s), newProbes(s), newSchema(s), newLab(s))
+	root.AddCommand(newTrace(s), newRecord(s), newReplay(s), newDoctor(s), newExplain(s), newProbes(s), newSchema(s), newLab(s))
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.Flags().SortFlags = false
 	}

@@ -27,6 +27,8 @@ type audience struct {
 	shown journey.Account
 	sites journey.Sites
 	stop  func()
+	// take is given each journey, too; nil is nobody.
+	take func(diagnose.Verdict)
 }
 
 // end takes a journey that has ended and, if it was lost, was explained.
@@ -36,6 +38,9 @@ func (a *audience) end(v diagnose.Verdict) {
 	}
 	if a.show != nil && !a.show.add(v) {
 		return
+	}
+	if a.take != nil {
+		a.take(v)
 	}
 	a.shown.Count(v.Journey)
 	if a.count > 0 && v.Lost() {

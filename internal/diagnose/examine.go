@@ -225,7 +225,7 @@ func severity(h hit) Severity {
 			return p.is
 		}
 	}
-	if h.finding.doubtful {
+	if h.finding.doubtful || h.at.partly && h.row.stage == transport {
 		return AtRisk
 	}
 	return Lost

@@ -108,6 +108,13 @@ func supposedStates() map[string]struct {
 		}
 		return s
 	}
+	anywhere := netip.MustParsePrefix("0.0.0.0/0")
+	policy := func(action string, priority uint32, templates int, dir string) func(*host.Snapshot) {
+		return func(s *host.Snapshot) {
+			s.XFRM = append(s.XFRM, host.Policy{Dir: dir, Action: action, Src: anywhere, Dst: anywhere, Priority: priority, Index: priority, Templates: templates})
+		}
+	}
+	refuses := policy("block", 10, 0, "in")
 	weightless := func(s *host.Snapshot) { s.IPVS.Services[0].Destinations[0].Weight = 0 }
 	byRoute := func(s *host.Snapshot) { s.IPVS.Services[0].Destinations[0].Method = "route" }
 	return map[string]test{
@@ -127,6 +134,11 @@ func supposedStates() map[string]struct {
 		"all answers are lost":            {request(), supposedServer(netem(100)), []string{"fault qdisc-drop: tc qdisc del dev eth0 root"}},
 		"some answers are lost":           {request(), supposedServer(netem(1)), []string{"risk qdisc-drop: tc qdisc del dev eth0 root"}},
 		"it answers ARP":                  {request(), supposedServer(set("net/ipv4/conf/all/arp_ignore", "0")), []string{"risk vip-arp-conflict: sysctl -w net.ipv4.conf.eth0.arp_ignore=1"}},
+		"IPsec refuses it":                {request(), supposedServer(refuses), []string{"fault xfrm-policy: ip xfrm policy delete dir in index 10"}},
+		"but for another policy":          {request(), supposedServer(refuses, policy("allow", 5, 0, "in")), nil},
+		"that comes after it":             {request(), supposedServer(refuses, policy("allow", 15, 0, "in")), []string{"fault xfrm-policy: ip xfrm policy delete dir in index 10"}},
+		"nor where no device asks":        {request(), supposedServer(refuses, set("net/ipv4/conf/all/disable_policy", "1")), nil},
+		"IPsec encrypts the answer":       {request(), supposedServer(policy("allow", 10, 1, "out")), nil},
 		"a director":                      {plainRequest(), director(), nil},
 		"one without real servers":        {plainRequest(), director(weightless), []string{"fault ipvs-no-destination: ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"}},
 		"one that routes":                 {plainRequest(), director(byRoute), []string{"note ipvs-wrong-method: ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"}},

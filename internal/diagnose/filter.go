@@ -120,7 +120,7 @@ func filterRows() []row {
 			at: sure(site.Hook, site.HookUnnamed), fits: unreadRule(false), bare: bareRule,
 		},
 		{
-			code: "xfrm-policy", stage: filter, needs: []host.Part{host.PartXFRM},
+			code: "xfrm-policy", stage: filter, needs: []host.Part{host.PartXFRM}, looks: []host.Part{host.PartSysctls},
 			at:    append(sure(site.XFRMPolicy), maybe(site.TunnelPolicyUnsaid, site.SocketUnsaid)...),
 			asked: outerSide | innerSide | replySide,
 			check: xfrmState,
@@ -281,6 +281,12 @@ func xfrmState(s Subject, st *State) *finding {
 		if p.Dir != dir || p.Action != "block" && p.Templates == 0 || !p.Src.Contains(s.src()) || !p.Dst.Contains(s.dst()) || p.Proto != 0 && p.Proto != proto {
 			continue
 		}
+		if f, passes := st.supposedPolicy(s, p, proto); passes {
+			if f != nil {
+				return f
+			}
+			continue
+		}
 		return &finding{
 			summary:  fmt.Sprintf("the IPsec policy for %s → %s (%s) refuses the packet", p.Src, p.Dst, p.Dir),
 			evidence: []evidence{by(host.PartXFRM, "ip xfrm policy: src %s dst %s dir %s action %s priority %d", p.Src, p.Dst, p.Dir, p.Action, p.Priority)},
@@ -291,4 +297,39 @@ func xfrmState(s Subject, st *State) *finding {
 		}
 	}
 	return nil
+}
+
+// supposedPolicy says of a packet that was not seen to be refused whether it passes that policy all the same, or that this
+// can't be told: the kernel takes the policy with the smallest priority (xfrm_policy_lookup_bytype), none where the device
+// has disable_policy, and what is to be encrypted is lost only without a state for that.
+func (st *State) supposedPolicy(s Subject, p host.Policy, proto uint8) (f *finding, passes bool) {
+	if !s.Supposed {
+		return nil, false
+	}
+	either := func(setting string) bool {
+		all, _ := st.Sysctl("net/ipv4/conf/all/" + setting)
+		own, _ := st.Sysctl("net/ipv4/conf/" + s.Dev + "/" + setting)
+		return all != 0 || own != 0
+	}
+	sport, dport := s.Now.SrcPort, s.Now.DstPort
+	if s.Tunnelled {
+		sport, dport = 0, 0
+	}
+	before := func(x host.Policy) bool {
+		return x.Dir == p.Dir && x.Priority <= p.Priority && x != p && x.Action != "block" && x.Templates == 0 &&
+			x.Src.Contains(s.src()) && x.Dst.Contains(s.dst()) && (x.Proto == 0 || x.Proto == proto)
+	}
+	switch i := slices.IndexFunc(st.XFRM, before); {
+	case p.Dir == "in" && either("disable_policy"), p.Sport != 0 && p.Sport != sport, p.Dport != 0 && p.Dport != dport:
+		return nil, true
+	case i >= 0 && st.XFRM[i].Priority < p.Priority && st.XFRM[i].Sport == 0 && st.XFRM[i].Dport == 0:
+		return nil, true
+	case i >= 0:
+		return &finding{undecided: fmt.Sprintf("xfrm: which of the policies with index %d and %d the packet meets", st.XFRM[i].Index, p.Index)}, true
+	case p.Dir == "in" && !st.whole.Knows(host.PartSysctls):
+		return &finding{undecided: "sysctls: whether the device asks IPsec's policies (disable_policy)"}, true
+	case p.Dir == "out" && p.Action != "block":
+		return &finding{undecided: fmt.Sprintf("xfrm: whether there is a state for the policy with index %d, by which the packet is to be encrypted", p.Index)}, true
+	}
+	return nil, false
 }

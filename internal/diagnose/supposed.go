@@ -59,16 +59,19 @@ func (q Supposition) packet(flags event.TCPFlags) Subject {
 type point struct {
 	supposed
 	asks func(row) bool
+	// partly: only some of the service's packets come to its socket here.
+	partly bool
 }
 
 // Rows are asked where they belong: of all that a request passes, those of filters at hooks, those of the way back about
 // the request, and about what leaves those of filters and devices.
-func every(row) bool       { return true }
-func none(row) bool        { return false }
-func filtering(r row) bool { return r.stage == filter }
-func answering(r row) bool { return r.stage == replying && !sending(r) }
-func leaving(r row) bool   { return r.stage == filter || r.stage == link || sending(r) }
-func sending(r row) bool   { return r.code == "neighbour-failed" || r.code == "qdisc-drop" }
+func every(row) bool        { return true }
+func none(row) bool         { return false }
+func filtering(r row) bool  { return r.stage == filter }
+func answering(r row) bool  { return r.stage == replying && !sending(r) }
+func leaving(r row) bool    { return r.stage == filter || r.stage == link || sending(r) }
+func sending(r row) bool    { return r.code == "neighbour-failed" || r.code == "qdisc-drop" }
+func beforeHome(r row) bool { return r.stage < transport }
 func beforeSocket(r row) bool {
 	return r.stage < transport && r.code != "vip-missing"
 }
@@ -79,7 +82,7 @@ func (q Supposition) way(st *State) (all []point) {
 	if q.Open {
 		s := q.packet(event.ACK)
 		s.Supposed = false
-		return []point{{supposed{s, directorSide}, openAlready}}
+		return []point{{supposed: supposed{s, directorSide}, asks: openAlready}}
 	}
 	first := q.packet(event.SYN)
 	if first.Outer == nil {
@@ -110,11 +113,11 @@ func (q Supposition) comesOut(s Subject, st *State) string {
 
 // points are a packet between hooks, where the rows are asked that belong there, and at each of them.
 func points(s Subject, on side, asks func(row) bool, hooks ...string) []point {
-	all := []point{{supposed{s, on}, asks}}
+	all := []point{{supposed: supposed{s, on}, asks: asks}}
 	for _, hook := range hooks {
 		x := s
 		x.Hook = hook
-		all = append(all, point{supposed{x, on}, filtering})
+		all = append(all, point{supposed: supposed{x, on}, asks: filtering})
 	}
 	return all
 }
@@ -145,7 +148,7 @@ func (q Supposition) served(in Subject, st *State) (all []point) {
 	if to.rule != nil || to.undecided != "" {
 		return all
 	}
-	all = append(all, point{supposed{in, replySide}, answering})
+	all = append(all, point{supposed: supposed{in, replySide}, asks: answering})
 	back := in.answer()
 	back.Tracked = st.answerTracked()
 	if a, _, undecided := st.wayOut(in); undecided == nil && a.Dev != "" {
@@ -166,20 +169,30 @@ func (st *State) answerTracked() ruleset.CT {
 // directed is a client's request on a director, and the packet that goes to the real server.
 func (q Supposition) directed(s Subject, st *State) (all []point) {
 	s.Tracked = ruleset.New
-	asks := every
-	if !st.whole.Knows(host.PartIPVS) {
-		asks = beforeSocket // whether IPVS takes it is not known
+	asks, home, away := every, 0, 0
+	if whole := (&State{Snapshot: st.whole}); whole.virtual(s) != nil {
+		for _, d := range whole.chosen(whole.virtual(s), s) {
+			if st.whole.Owns(d.Addr.Addr()) {
+				home++
+			} else {
+				away++
+			}
+		}
+	}
+	if away > 0 && home == 0 || !st.whole.Knows(host.PartIPVS) {
+		asks = beforeHome // no socket here is asked, or it is not known whether one is
 	}
 	all = points(s, innerSide, asks, "ingress", "prerouting", "input")
+	all[0].partly = home > 0 && away > 0
 	next := s
 	next.Packet = q.packet(event.ACK).Packet
 	next.Now, next.Tracked = next.Packet, st.trackedByIPVS()
 	if q.Proto == protoTCP || q.Proto == protoUDP {
 		all = append(all, points(next, innerSide, none, "prerouting", "input")...)
 	}
-	all = append(all, point{supposed{s, directorSide}, every})
+	all = append(all, point{supposed: supposed{s, directorSide}, asks: every})
 	if st.atHome(s) {
-		return append(all, point{supposed{s, replySide}, answering})
+		return append(all, point{supposed: supposed{s, replySide}, asks: answering})
 	}
 	return append(all, q.sentOn(s, st)...)
 }
@@ -226,6 +239,12 @@ func (st *State) sourceTo(a host.Answer) netip.Addr {
 		}
 	}
 	return netip.Addr{}
+}
+
+// SourceTo is the address with which a machine in that state sends to another; invalid if that is not known.
+func SourceTo(s *host.Snapshot, to netip.Addr) netip.Addr {
+	st := &State{Snapshot: s, whole: s}
+	return st.sourceTo(s.Output(host.Flow{Dst: to}))
 }
 
 // trackedByIPVS is what connection tracking makes of a later packet of a connection that IPVS has: without vs.conntrack

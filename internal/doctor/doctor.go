@@ -33,6 +33,8 @@ type Options struct {
 	Director netip.Addr
 	// Role is RealServer or Director, empty if that is to be told from the state.
 	Role string
+	// Peer are the other end's; nil if they are not known.
+	Peer *Facts
 	// Only and Skip are steps and codes.
 	Only, Skip []string
 }
@@ -76,6 +78,8 @@ type Report struct {
 	Checks   []Check
 	// Watched is nil if nothing was.
 	Watched *Watched
+	// Facts are for the other end.
+	Facts Facts
 }
 
 // Count is how many findings have a severity.
@@ -108,6 +112,7 @@ func Examine(s *host.Snapshot, o Options) Report {
 		r.VIPs = VIPs(s)
 	}
 	rules := ruleset.Of(s)
+	r.Facts = FactsOf(s, r.VIPs)
 	for _, vip := range r.VIPs {
 		x := service{s: s, o: o, vip: vip, role: role(s, o, vip)}
 		r.Role = x.role

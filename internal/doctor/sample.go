@@ -51,12 +51,14 @@ func (x service) networks() (all []netip.Prefix) {
 	const main = 254
 	for _, r := range x.s.Routes {
 		l := leads(x.s, r)
-		if r.Table == main && r.Type == "unicast" && l != nil && l.Type != "loopback" && !slices.Contains(all, r.Dst) {
+		if r.Table == main && r.Type == "unicast" && l != nil && l.Type != "loopback" {
 			all = append(all, r.Dst)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b netip.Prefix) int { return cmp.Compare(a.Bits(), b.Bits()) })
-	return all
+	slices.SortFunc(all, func(a, b netip.Prefix) int {
+		return cmp.Or(cmp.Compare(a.Bits(), b.Bits()), a.Addr().Compare(b.Addr()))
+	})
+	return slices.Compact(all)
 }
 
 func leads(s *host.Snapshot, r host.Route) *host.Link {

@@ -63,10 +63,19 @@ func role(s *host.Snapshot, o Options, vip netip.Addr) string {
 		return RealServer
 	case s.IPVS != nil && len(s.IPVS.Services) > 0:
 		return Director
-	case !tunnels && s.IPVS != nil && s.Owns(vip):
+	case o.Director.IsValid() && !s.Owns(o.Director), tunnels, s.IPVS == nil, !s.Owns(vip):
+		return RealServer
+	case !slices.ContainsFunc(s.Sockets, listens(o.Ports)):
 		return Director // IPVS is loaded, and nothing else would take the service's packets
 	}
 	return RealServer
+}
+
+// listens reports whether a socket takes what begins a connection, on one of the ports if there are any.
+func listens(ports []uint16) func(host.Socket) bool {
+	return func(sock host.Socket) bool {
+		return !sock.Remote.IsValid() && len(ports) > 0 && slices.Contains(ports, sock.Local.Port())
+	}
 }
 
 // kind is a protocol and a port.
@@ -149,7 +158,12 @@ const clientPort = 50123
 // examine asks about all samples of clients and directors, and says what is the same for all as such.
 func (x service) examine(k kind, rules *ruleset.Ruleset, r *Report) {
 	var all []answer
-	for _, director := range x.directors() {
+	sending, told := x.sent(k)
+	directors := x.directors()
+	if told && x.role == RealServer && sending.From.IsValid() {
+		directors = []netip.Addr{sending.From}
+	}
+	for _, director := range directors {
 		for _, client := range x.clients() {
 			q := diagnose.Supposition{
 				Proto: k.proto, Client: netip.AddrPortFrom(client, port(k)), Service: netip.AddrPortFrom(x.vip, k.port),
@@ -159,6 +173,9 @@ func (x service) examine(k kind, rules *ruleset.Ruleset, r *Report) {
 			} else {
 				q.Dev = x.faces(director)
 				q.OuterSrc, q.OuterDst, q.OuterProto = director, x.realServer(director, q.Dev), x.tunnels(director)
+				if told && tunnelled[sending.By] != 0 {
+					q.OuterDst, q.OuterProto = sending.To, tunnelled[sending.By]
+				}
 			}
 			found, checks := q.Examine(x.s, rules)
 			all = append(all, answer{director, client, found, checks})
@@ -169,6 +186,7 @@ func (x service) examine(k kind, rules *ruleset.Ruleset, r *Report) {
 		r.add(x.vip, found, checks)
 	}
 	x.open(k, rules, r)
+	x.join(k, r)
 }
 
 func port(k kind) uint16 {
@@ -222,7 +240,7 @@ func (x service) open(k kind, rules *ruleset.Ruleset, r *Report) {
 	}
 	var asked []netip.AddrPort
 	for _, c := range x.s.IPVS.Conns {
-		if c.Virtual != netip.AddrPortFrom(x.vip, k.port) || c.Proto != words[k.proto] || c.Client.Port() == 0 || slices.Contains(asked, c.Dest) {
+		if c.State != "ESTABLISHED" || c.Virtual != netip.AddrPortFrom(x.vip, k.port) || c.Proto != words[k.proto] || c.Client.Port() == 0 || slices.Contains(asked, c.Dest) {
 			continue
 		}
 		asked = append(asked, c.Dest)

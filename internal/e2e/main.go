@@ -30,6 +30,7 @@ func main() {
 	flag.StringVar(&o.update, "update", "", "write verdict.golden of each scenario below this directory")
 	flag.StringVar(&o.sessionDir, "sessions", "", "write session.txt of each scenario below this directory, and test nothing else")
 	flag.StringVar(&o.record, "record", "", "record each scenario, with states, below this directory, and do nothing else")
+	flag.BoolVar(&o.doctorOnly, "doctor", false, "ask doctor of each scenario, without any traffic, and do nothing else")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -45,6 +46,8 @@ type options struct {
 	ipiptrace, tiers, set, run, update, sessionDir, record string
 	// reasons: this kernel has drop reasons.
 	reasons bool
+	// doctorOnly: doctor is asked of each scenario, and nothing else is done.
+	doctorOnly bool
 }
 
 func (o options) test(ctx context.Context, r *report) error {
@@ -74,6 +77,9 @@ func (o options) test(ctx context.Context, r *report) error {
 	if o.sessionDir != "" {
 		o.sessions(ctx, r, l, only)
 		return nil
+	}
+	if o.doctorOnly {
+		return o.doctors(ctx, r, l, only)
 	}
 	if o.record != "" {
 		return o.tapes(ctx, r, l, only)

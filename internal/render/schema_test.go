@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"ipiptrace/internal/diagnose"
+	"ipiptrace/internal/doctor"
 	"ipiptrace/tracer/event"
 )
 
@@ -35,6 +36,7 @@ var written = map[string]any{
 		Type string `json:"type"`
 		event.Probe
 	}{},
+	"finding": jsonFinding{}, "report": jsonReport{}, "watched": jsonWatched{}, "facts": doctor.Facts{}, "sending": doctor.Sending{},
 	"explanation": struct {
 		Type string `json:"type"`
 		diagnose.Doc

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"ipiptrace/internal/lab"
+	"ipiptrace/internal/lab/fault"
+)
+
+// found is what this test reads of a line of doctor's JSON.
+type found struct {
+	Type, Code, Severity, Summary string
+	Unread                        []string
+	raw                           string
+}
+
+// doctors asks doctor of each scenario.
+func (o options) doctors(ctx context.Context, r *report, l *lab.Lab, only *regexp.Regexp) error {
+	for _, s := range fault.Scenarios() {
+		if !only.MatchString(s.Name) || s.Where() == lab.Client { // neither director nor real server
+			continue
+		}
+		began := time.Now()
+		err := fault.Inject(ctx, l, s)
+		injected := time.Now()
+		if err == nil {
+			r.check("doctor/"+s.Name, o.doctor(ctx, l, s))
+		}
+		r.note("%s: injected in %v, doctor took %v", s.Name, injected.Sub(began).Round(time.Millisecond), time.Since(injected).Round(time.Millisecond))
+		if err := errors.Join(err, fault.Undo(ctx, l, s)); err != nil {
+			r.check("doctor/"+s.Name+"/lab", err)
+		}
+	}
+	for _, p := range pairs {
+		if name := p.first + "+" + p.second; only.MatchString("pairs") {
+			r.check("doctor/"+name, o.doctorOfPair(ctx, l, p.first, p.second))
+		}
+	}
+	return nil
+}
+
+// doctorOfPair injects two faults, asks doctor, and undoes them.
+func (o options) doctorOfPair(ctx context.Context, l *lab.Lab, first, second string) (err error) {
+	var both [2]fault.Scenario
+	for i, name := range []string{first, second} {
+		both[i], _ = fault.Named(name)
+		if err := fault.Inject(ctx, l, both[i]); err != nil {
+			return err
+		}
+	}
+	defer func() { err = errors.Join(err, fault.Undo(ctx, l, both[1]), fault.Undo(ctx, l, both[0])) }()
+	return o.doctorPair(ctx, l, both)
+}
+
+// doctorPair checks that doctor names both of two faults before either is repaired.
+func (o options) doctorPair(ctx context.Context, l *lab.Lab, both [2]fault.Scenario) error {
+	for _, s := range both {
+		all, err := o.examine(ctx, l, s)
+		if err != nil {
+			return err
+		}
+		for _, want := range both {
+			named := slices.ContainsFunc(all, func(f found) bool {
+				return f.Code == want.Code && f.Severity != "note" || want.Code == "tc-drop" && f.Code == want.Code
+			})
+			if want.Where() == s.Where() && !named {
+				return fmt.Errorf("doctor does not name %s; it says\n%s", want.Code, listFound(all))
+			}
+		}
+	}
+	return nil
+}
+
+// examine runs doctor where a scenario's fault is, without traffic: what it says is all that it can know.
+func (o options) examine(ctx context.Context, l *lab.Lab, s fault.Scenario) ([]found, error) {
+	args := []string{
+		"doctor", "--netns", l.Node(s.Where()).Path(), "--vip", lab.VIP.String(), "--port", fmt.Sprint(lab.Port),
+		"--director", lab.DirectorAddr.String(), "--client", client(s), "-o", "json",
+	}
+	var out, errs bytes.Buffer
+	err := l.Outside(func() error {
+		cmd := exec.CommandContext(ctx, o.ipiptrace, args...)
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		return cmd.Run()
+	})
+	status := 0
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		status = exit.ExitCode()
+	} else if err != nil {
+		return nil, err
+	}
+	var all []found
+	faults := 0
+	for raw := range bytes.Lines(out.Bytes()) {
+		f := found{raw: strings.TrimSpace(string(raw))}
+		if err := json.Unmarshal(raw, &f); err != nil {
+			return all, fmt.Errorf("%w: %s", err, raw)
+		}
+		if f.Severity == "fault" {
+			faults++
+		}
+		all = append(all, f)
+	}
+	if len(all) == 0 || all[len(all)-1].Type != "report" || errs.Len() > 0 || status != min(faults, 1) {
+		return all, fmt.Errorf("status %d, %d faults: %s%s", status, faults, out.String(), errs.String())
+	}
+	return all, nil
+}
+
+// client is that of a scenario's traffic: of one it has another address.
+func client(s fault.Scenario) string {
+	if s.Name == "vip-wrong-prefix" {
+		return "10.99.0.7"
+	}
+	return lab.ClientAddr.String()
+}
+
+// doctor checks that doctor names a scenario's fault, and no other, or none where nothing is wrong.
+func (o options) doctor(ctx context.Context, l *lab.Lab, s fault.Scenario) error {
+	all, err := o.examine(ctx, l, s)
+	if err != nil {
+		return err
+	}
+	return judged(s, all)
+}
+
+// judged compares what doctor has found with what is the matter.
+func judged(s fault.Scenario, all []found) error {
+	named := slices.ContainsFunc(all, func(f found) bool { return f.Type == "finding" && f.Code == s.Code })
+	_, beyond := beyondDoctor(s.Name)
+	var strange []string
+	for _, f := range all {
+		if (f.Severity == "fault" || f.Severity == "risk") && f.Code != s.Code && !slices.Contains(alsoFound(s.Name), f.Code) {
+			strange = append(strange, f.raw)
+		}
+	}
+	switch {
+	case len(strange) > 0:
+		return fmt.Errorf("doctor finds what is not there:\n%s", strings.Join(strange, "\n"))
+	case s.Code != "" && !named && !beyond && !slices.Contains(later, s.Name):
+		return fmt.Errorf("doctor does not name %s; it says\n%s", s.Code, listFound(all))
+	case s.Code != "" && named && beyond:
+		return fmt.Errorf("doctor names %s, which it was said not to be able to", s.Code)
+	}
+	return nil
+}
+
+func listFound(all []found) (s string) {
+	for _, f := range all {
+		s += f.raw + "\n"
+	}
+	return s
+}
