@@ -38,7 +38,7 @@ func (w *Watched) Take(v diagnose.Verdict) {
 		return
 	}
 	for i := range w.seen {
-		if w.seen[i].verdict.Cause.Code == v.Cause.Code {
+		if c := w.seen[i].verdict.Cause; c.Code == v.Cause.Code && c.Summary == v.Cause.Summary {
 			w.seen[i].count++
 			return
 		}
@@ -59,7 +59,10 @@ func (r *Report) Join(w *Watched, o Options) {
 		if s.count == 1 {
 			line = fmt.Sprintf("seen: a packet was lost by it in %s, from %s", w.For, s.verdict.Packet.Inner.Src)
 		}
-		i := slices.IndexFunc(r.Findings, func(f Finding) bool { return f.Code == c.Code })
+		i := slices.IndexFunc(r.Findings, func(f Finding) bool { return f.Code == c.Code && f.Summary == c.Summary })
+		if i < 0 { // said in other words, or of another rule
+			i = slices.IndexFunc(r.Findings, func(f Finding) bool { return f.Code == c.Code && f.Certainty == diagnose.Inferred })
+		}
 		if i < 0 {
 			n := step(c.Code)
 			if n == 0 {

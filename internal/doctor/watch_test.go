@@ -58,3 +58,21 @@ func TestWhatWasSeenIsAFault(t *testing.T) {
 		})
 	}
 }
+
+// TestOfTwoFindingsTheOneThatWasSeenIsSaidToBe: two findings of one code, and packets were lost by the second.
+func TestOfTwoFindingsTheOneThatWasSeenIsSaidToBe(t *testing.T) {
+	o := Options{VIPs: []netip.Addr{vip}, Ports: []uint16{81, 82}, Client: client, Director: director}
+	r := Examine(machine(), o)
+	if len(r.Findings) != 2 {
+		t.Fatalf("got %+v", r.Findings)
+	}
+	w, v := &Watched{For: 10 * time.Second}, lostBy("no-listener")
+	v.Cause.Summary = r.Findings[1].Summary
+	w.Take(v)
+	r.Join(w, o)
+	for i, f := range r.Findings {
+		if (f.Certainty == diagnose.Observed) != (i == 1) {
+			t.Errorf("%s: %s", f.Summary, f.Certainty)
+		}
+	}
+}
