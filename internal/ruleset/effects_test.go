@@ -111,6 +111,20 @@ func TestNeighboursMayBeOneComparison(t *testing.T) {
 	}
 }
 
+// TestARangeThatEndsBeforeItBeginsIsUnread: nft lists two comparisons of two fields as one range of the second.
+func TestARangeThatEndsBeforeItBeginsIsUnread(t *testing.T) {
+	for _, op := range []string{"==", "!="} {
+		for _, ends := range []any{[]int{90, 20}, []string{"10.0.0.9", "10.0.0.1"}} {
+			field := ip("ttl")
+			if _, isNumber := ends.([]int); !isNumber {
+				field = ip("saddr")
+			}
+			rule := and(when(op, field, map[string]any{"range": ends}), drop)
+			perhaps(1).check(t, Of(table(t, "accept", rule)).Evaluate(packet("input")))
+		}
+	}
+}
+
 func TestOnItsWayAPacketChanges(t *testing.T) {
 	ttl := func(n int) string { return and(when("==", ip("ttl"), n), mark7) }
 	dnat := and(to80, `{"dnat":{"addr":"10.99.0.1"}}`)

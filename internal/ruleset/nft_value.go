@@ -201,8 +201,9 @@ func objectOf(raw json.RawMessage, inSet bool) value {
 			return value{shape: among, set: &set{text: body, known: true}}
 		}
 	case "range":
-		if from, to, ok := pair(body); ok {
-			return value{shape: between, list: []value{valueOf(from, inSet), valueOf(to, inSet)}}
+		from, to, ok := pair(body)
+		if first, last := valueOf(from, inSet), valueOf(to, inSet); ok && !first.behind(last) {
+			return value{shape: between, list: []value{first, last}}
 		}
 	case "concat", "|":
 		if json.Unmarshal(body, &list) == nil {
@@ -221,6 +222,14 @@ func objectOf(raw json.RawMessage, inSet bool) value {
 		}
 	}
 	return value{shape: unclear}
+}
+
+// behind reports whether it cannot begin a range that ends there: nft (1.0.6) lists ip id < 50 ip ttl > 20 as ip ttl != 50-20.
+func (v value) behind(end value) bool {
+	if v.addr.IsValid() && end.addr.IsValid() {
+		return end.addr.Less(v.addr)
+	}
+	return v.isNumber && end.isNumber && v.number > end.number
 }
 
 // value is a number, a name, or several of them or-ed.

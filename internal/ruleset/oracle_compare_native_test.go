@@ -158,7 +158,7 @@ func (p played) asSeen(hook string, seen event) Packet {
 		at.Sport, at.Dport = binary.BigEndian.Uint16(seen.ports), binary.BigEndian.Uint16(seen.ports[2:])
 	}
 	at.IIF, at.OIF = seen.iif, seen.oif
-	if hook == "postrouting" {
+	if hook == "postrouting" || hook == "egress" {
 		at.IIF = p.iif
 	}
 	return at

@@ -23,6 +23,8 @@ type place struct {
 	// raw sends what has its IP header already.
 	raw, trace int
 	devices    map[uint32]string
+	// egress: the kernel has the hook (Linux 5.16), and nft a word for it.
+	egress bool
 }
 
 // newPlace sets up the namespace of this process. What it sends from or takes for itself is 10.1.0.1 and 10.99.0.1.
@@ -57,6 +59,7 @@ func newPlace() (*place, error) {
 	if p.trace, err = listen(); err != nil {
 		return nil, err
 	}
+	p.egress = feed("add table netdev try\nadd chain netdev try c { type filter hook egress device out0 priority 0; }\n", "nft", "-f", "-") == nil
 	links, err := netlink.LinkList()
 	for _, l := range links {
 		p.devices[uint32(l.Attrs().Index)] = l.Attrs().Name

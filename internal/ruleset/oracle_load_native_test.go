@@ -24,11 +24,11 @@ type kindOfRules struct {
 // kinds are those that are generated.
 var kinds = []kindOfRules{
 	{"nft", func(o *oracle, tracked bool) error {
-		w := &nftWriter{Rand: o.Rand, tracked: tracked}
+		w := &nftWriter{Rand: o.Rand, tracked: tracked, egress: o.egress}
 		return o.load("nft", []string{"-f", "-"}, w.generated())
 	}},
 	{"nft again", func(o *oracle, tracked bool) error {
-		w := &nftWriter{Rand: o.Rand, tracked: tracked}
+		w := &nftWriter{Rand: o.Rand, tracked: tracked, egress: o.egress}
 		return o.load("nft", []string{"-f", "-"}, w.generated())
 	}},
 	{"iptables-nft", func(o *oracle, tracked bool) error {
@@ -45,7 +45,7 @@ var kinds = []kindOfRules{
 		if err := o.load("iptables-nft-restore", nil, w.generated()); err != nil {
 			return err
 		}
-		n := &nftWriter{Rand: o.Rand, tracked: tracked}
+		n := &nftWriter{Rand: o.Rand, tracked: tracked, egress: o.egress}
 		return o.load("nft", []string{"-f", "-"}, n.generated())
 	}},
 	{"iptables-legacy and nft", func(o *oracle, tracked bool) error {
@@ -54,7 +54,7 @@ var kinds = []kindOfRules{
 		if err := o.load("iptables-legacy-restore", nil, w.generated()); err != nil {
 			return err
 		}
-		n := &nftWriter{Rand: o.Rand, tracked: tracked}
+		n := &nftWriter{Rand: o.Rand, tracked: tracked, egress: o.egress}
 		return o.load("nft", []string{"-f", "-"}, n.generated())
 	}},
 }
@@ -72,6 +72,10 @@ func (o *oracle) clean(tracked bool) error {
 	fmt.Fprintf(&text, "add rule ip oracle answers ip id != { %d-%d, %d-%d } drop\n", firstID, firstID+*oraclePackets, firstID+beginID, firstID+beginID+*oraclePackets)
 	probe("netdev", "ingress", "ingress-in", "device in0", -1000)
 	probe("netdev", "ingress", "ingress-out", "device in0", 1000)
+	if o.egress {
+		probe("netdev", "egress", "egress-in", "device out0", -1000)
+		probe("netdev", "egress", "egress-out", "device out0", 1000)
+	}
 	for _, hook := range []string{"prerouting", "input", "forward", "output", "postrouting"} {
 		probe("ip", hook, hook+"-in", "", -1000)
 		probe("ip", hook, hook+"-out", "", 1000)

@@ -172,9 +172,9 @@ func (o *oracle) playKind(kind kindOfRules) error {
 // way are the hooks of a packet's way, in order.
 func (p played) way() []string {
 	if p.iif == "" {
-		return []string{"output", "postrouting"}
+		return []string{"output", "postrouting", "egress"}
 	}
-	return []string{"ingress", "prerouting", "input", "forward", "postrouting"}
+	return []string{"ingress", "prerouting", "input", "forward", "postrouting", "egress"}
 }
 
 func (o *oracle) packet(p played) error {

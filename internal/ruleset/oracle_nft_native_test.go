@@ -13,8 +13,9 @@ import (
 // nftWriter writes rulesets for `nft -f`, a command a line.
 type nftWriter struct {
 	*rand.Rand
-	tracked bool
-	lines   []string
+	// tracked: the kernel tracks connections; egress: it has that hook.
+	tracked, egress bool
+	lines           []string
 	// of the chain that is written: its table, the hook, the chains that may be called, and the table's sets by what they hold.
 	family, hook string
 	callable     []string
@@ -109,7 +110,11 @@ func (w *nftWriter) base(at, name string) (c struct {
 	policy := w.pick("accept", "accept", "accept", "drop")
 	if w.family == "netdev" || w.family == "inet" && w.chance(8) {
 		c.hook = "ingress"
-		w.add("add chain %s %s { type filter hook ingress device in0 priority %d; policy %s; }", at, name, w.IntN(3)-1, policy)
+		device := "in0"
+		if w.family == "netdev" && w.egress && w.chance(2) {
+			c.hook, device = "egress", "out0"
+		}
+		w.add("add chain %s %s { type filter hook %s device %s priority %d; policy %s; }", at, name, c.hook, device, w.IntN(3)-1, policy)
 		return c
 	}
 	c.hook = w.pick("prerouting", "prerouting", "input", "input", "input", "forward", "forward", "output", "output", "postrouting")
@@ -200,8 +205,15 @@ func (w *nftWriter) rule() string {
 	if l4 == "th" {
 		parts = append(parts, "meta l4proto { tcp, udp }")
 	}
+	ordered := false
 	for range w.IntN(4) {
-		parts = append(parts, w.match(l4))
+		m := w.match(l4)
+		if before := ordered; strings.ContainsAny(m, "<>") { // of two of them nft makes a range in its list
+			if ordered = true; before {
+				continue
+			}
+		}
+		parts = append(parts, m)
 	}
 	for range 2 {
 		if w.chance(4) {
