@@ -85,6 +85,7 @@ func filterFaults() []Scenario {
 				}`),
 				keepConnections(2),
 				machineSysctl("net/netfilter/nf_conntrack_max", "1"),
+				forgetTunnels(lab.RealServer),
 			},
 			Undo: []lab.Step{
 				restoreSysctl("net/netfilter/nf_conntrack_max"),

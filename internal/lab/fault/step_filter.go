@@ -2,6 +2,7 @@ package fault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -34,6 +35,21 @@ func forgetConnections(r lab.Role) lab.Step {
 		What: fmt.Sprintf("%s: forget tracked connections", r),
 		Do: func(_ context.Context, l *lab.Lab) error {
 			return l.Node(r).Do(func() error { return netlink.ConntrackTableFlush(netlink.ConntrackTable) })
+		},
+	}
+}
+
+// forgetTunnels has the namespace's table of tracked connections lose those of IPIP: a packet of before, sent again, may have
+// made one.
+func forgetTunnels(r lab.Role) lab.Step {
+	return lab.Step{
+		What: fmt.Sprintf("%s: forget tracked tunnels", r),
+		Do: func(_ context.Context, l *lab.Lab) error {
+			var ipip netlink.ConntrackFilter
+			return errors.Join(ipip.AddProtocol(unix.IPPROTO_IPIP), l.Node(r).Do(func() error {
+				_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, &ipip)
+				return err
+			}))
 		},
 	}
 }
