@@ -46,8 +46,8 @@ type options struct {
 	ipiptrace, tiers, set, run, update, sessionDir, record string
 	// reasons: this kernel has drop reasons.
 	reasons bool
-	// doctorOnly: doctor is asked of each scenario, and nothing else is done.
-	doctorOnly bool
+	// examines: doctor is asked of some scenarios, too; doctorOnly: of each, and nothing else is done.
+	examines, doctorOnly bool
 }
 
 func (o options) test(ctx context.Context, r *report) error {
@@ -148,6 +148,9 @@ func (o options) lab(ctx context.Context, r *report, l *lab.Lab, only *regexp.Re
 func (o options) play(ctx context.Context, r *report, l *lab.Lab, s fault.Scenario) (during window, err error) {
 	during = window{scenario: s}
 	err = fault.Inject(ctx, l, s)
+	if o.examines && err == nil && turn(s) {
+		r.check("doctor/"+s.Name, o.doctor(ctx, l, s))
+	}
 	during.from = time.Now()
 	if err != nil {
 		return during, err

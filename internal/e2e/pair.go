@@ -61,6 +61,7 @@ func (o options) pair(ctx context.Context, r *report, l *lab.Lab, w *watch, name
 	defer func() {
 		err = errors.Join(err, fault.Undo(ctx, l, both[1]), fault.Undo(ctx, l, both[0]), answered(ctx, l, "undo", several))
 	}()
+	r.check(fmt.Sprintf("doctor/%s+%s", names[0], names[1]), o.doctorPair(ctx, l, both))
 	lost, unseen, err := o.step(ctx, r, l, w, both[0])
 	if err != nil {
 		return unseen, fmt.Errorf("step 1: %w", err)

@@ -145,6 +145,7 @@ func (o options) tier(ctx context.Context, r *report, l *lab.Lab, run *regexp.Re
 
 // round attaches, plays and takes the account.
 func (o options) round(ctx context.Context, r *report, l *lab.Lab, rd round) error {
+	o.examines = rd.tier == auto
 	if rd.before {
 		if err := fault.Inject(ctx, l, rd.scenarios[0]); err != nil {
 			return errors.Join(err, fault.Undo(ctx, l, rd.scenarios[0]))
