@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nft (1.0.6, 1.1.3) makes one comparison of two with "!=" of fields that lie side by side: of tcp sport != 22 tcp dport != 80
+# nft 1.0.6 makes one comparison of two with "!=" of fields that lie side by side: of tcp sport != 22 tcp dport != 80
 # the kernel gets "these four bytes are not 22, 80". That matches a packet to port 80 from any port but 22. The matches of a
 # rule are ANDed (nft(8)), and nft lists the rule as it was written. The same two matches in two rules, one of which jumps to
 # the other, do not match that packet. It is so of icmp type and code, and of ip ttl and protocol, too.

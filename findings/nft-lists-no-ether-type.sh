@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nft (1.0.6, 1.1.3) does not list "ether type ip" of a rule that asks for something else of IPv4: it takes the match for one
+# nft 1.0.6 does not list "ether type ip" of a rule that asks for something else of IPv4: it takes the match for one
 # that it has added by itself. But this one also asks for a device of Ethernet. `ether type ip ip ttl 1-255 drop` is listed as
 # `ip ttl 1-255 drop`, in JSON as well, and yet drops nothing that comes by a tunnel of IPIP or a tun device. Restored from
 # that list it does.

@@ -2,7 +2,7 @@ package ruleset
 
 import "slices"
 
-// join brings matches together that nft (1.0.6 to 1.1.3) may have made one comparison of: of fields that lie side by side
+// join brings matches together that nft (1.0.6) may have made one comparison of: of fields that lie side by side
 // within four bytes (payload_can_merge). It does so with "!=", too, and then tcp sport != 22 tcp dport != 80 is, in the
 // kernel, all but what has both, though nft lists it as it was written; other programs mean what they write.
 func join(all []statement) []statement {
