@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -49,7 +50,11 @@ func newPlace() (*place, error) {
 		"conf/all/rp_filter": "0", "conf/in0/rp_filter": "0", "conf/out0/rp_filter": "0", "ip_forward": "1", "icmp_echo_ignore_all": "1",
 		"conf/all/send_redirects": "0", "conf/in0/send_redirects": "0", "icmp_msgs_per_sec": "0",
 	} {
-		if err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0o644); err != nil {
+		err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0o644)
+		if errors.Is(err, fs.ErrNotExist) && name == "icmp_msgs_per_sec" { // of the whole machine on older kernels
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
