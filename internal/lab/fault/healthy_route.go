@@ -65,22 +65,7 @@ func healthyRoutes() []Scenario {
 			}),
 			slices.Concat([]lab.Step{nftGone(lab.RealServer, "ip"), forgetConnections(lab.RealServer)}, noContainer(), again())),
 		twin("container-ipip", "The real server is a container: its host forwards IPIP to it, and its answers to the client.",
-			slices.Concat(container(), []lab.Step{
-				resolve(lab.Director, lab.RealServerAddr), // the host does not answer ARP for it
-				removeAddr(lab.RealServer, "tunl0", lab.VIP),
-				giveAddr(lab.Switch, "ceth0", lab.RealServerAddr), linkUp(lab.Switch, "tunl0"), giveAddr(lab.Switch, "tunl0", lab.VIP),
-				serveAlso(lab.Switch, netip.AddrPortFrom(lab.VIP, lab.Port)),
-				withoutAddr(lab.RealServer, "eth0", lab.RealServerAddr.String()+"/24"), // and the other one with it, if it is there
-				run(lab.RealServer, "ip", "addr", "replace", hostAddr+"/24", "dev", "eth0"),
-				run(lab.RealServer, "ip", "route", "replace", lab.RealServerAddr.String(), "via", containerAddr),
-			}),
-			slices.Concat(
-				[]lab.Step{removeAddr(lab.Switch, "tunl0", lab.VIP), linkDown(lab.Switch, "tunl0")}, noContainer(),
-				[]lab.Step{
-					withoutAddr(lab.RealServer, "eth0", hostAddr+"/24"),
-					run(lab.RealServer, "ip", "addr", "replace", lab.RealServerAddr.String()+"/24", "dev", "eth0"),
-					routeRealServer(), giveAddr(lab.RealServer, "tunl0", lab.VIP), unresolve(lab.Director, lab.RealServerAddr),
-				}, again())),
+			containerIPIP(), noContainerIPIP()),
 	}
 }
 
@@ -198,27 +183,4 @@ func small(s Scenario) Scenario {
 		s.Traffic[i].Request = 200
 	}
 	return s
-}
-
-// The network of a container behind the real server, and what its host's own address is then.
-const (
-	containerAddr    = "172.17.0.2"
-	containerGateway = "172.17.0.1"
-	hostAddr         = "10.0.0.13"
-)
-
-// container is one behind the real server, which forwards. The switch's namespace, which has no address, plays it.
-func container() []lab.Step {
-	return []lab.Step{
-		unless("File exists", run(lab.RealServer, "ip", "link", "add", "cont0", "type", "veth", "peer", "name", "ceth0")),
-		unless("not found", move(lab.RealServer, "ceth0", lab.Switch)),
-		run(lab.RealServer, "ip", "addr", "replace", containerGateway+"/24", "dev", "cont0"), linkUp(lab.RealServer, "cont0"),
-		run(lab.Switch, "ip", "addr", "replace", containerAddr+"/24", "dev", "ceth0"), linkUp(lab.Switch, "ceth0"),
-		run(lab.Switch, "ip", "route", "replace", "default", "via", containerGateway, "rto_min", "1000ms"),
-		sysctl(lab.RealServer, "net/ipv4/ip_forward", "1"),
-	}
-}
-
-func noContainer() []lab.Step {
-	return []lab.Step{linkGone(lab.RealServer, "cont0"), sysctl(lab.RealServer, "net/ipv4/ip_forward", "0")}
 }

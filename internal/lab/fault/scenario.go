@@ -56,7 +56,7 @@ func Healthy() Scenario {
 func Scenarios() []Scenario {
 	return slices.Concat([]Scenario{Healthy()}, healthyTunnels(), healthyRoutes(), healthyFamilies(), healthyFilters(), healthyTaps(), healthyInner(), healthyAnswers(), healthySockets(), healthyDirectors(),
 		routingFaults(), tunnelFaults(), otherTunnelFaults(), filterFaults(), firewallFaults(), tapFaults(), familyFaults(), natFaults(), packetFaults(), craftFaults(), innerFaults(),
-		policyFaults(), programFaults(), socketFaults(), vrfFaults(), replyFaults(), lookupFaults(), directorFaults(), balanceFaults(), scheduleFaults(), localFaults(), persistenceFaults(), quietFaults(), machineFaults(), answerFaults())
+		policyFaults(), programFaults(), socketFaults(), vrfFaults(), replyFaults(), lookupFaults(), directorFaults(), balanceFaults(), scheduleFaults(), localFaults(), persistenceFaults(), quietFaults(), containerFaults(), machineFaults(), answerFaults())
 }
 
 // Where is the namespace in which the packet is lost.
