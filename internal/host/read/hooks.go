@@ -100,18 +100,14 @@ func crowded(s *host.Snapshot) (hooks []host.NfHook) {
 // callsAt asks for what a hook runs, in the order in which it does (nfnl_hook_dump).
 func callsAt(h host.NfHook) (calls []host.NfCallee, err error) {
 	family := hookFamilies[h.Family]
-	request := nl.NewNetlinkRequest(nfnlSubsysHook<<8, unix.NLM_F_DUMP)
-	request.AddData(&nl.Nfgenmsg{NfgenFamily: family.number})
-	request.AddData(nl.NewRtAttr(hookNumber, binary.BigEndian.AppendUint32(nil, uint32(slices.Index(family.hooks, h.Hook)))))
+	of := nl.NewRtAttr(hookNumber, binary.BigEndian.AppendUint32(nil, uint32(slices.Index(family.hooks, h.Hook)))).Serialize()
 	if h.Device != "" {
-		request.AddData(nl.NewRtAttr(hookDevice, nl.ZeroTerminated(h.Device)))
+		of = append(of, nl.NewRtAttr(hookDevice, nl.ZeroTerminated(h.Device)).Serialize()...)
 	}
-	messages, err := request.Execute(unix.NETLINK_NETFILTER, 0)
-	for _, m := range messages {
-		if len(m) >= nl.SizeofNfgenmsg {
-			calls = append(calls, calleeOf(m[nl.SizeofNfgenmsg:]))
-		}
-	}
+	err = netfilterDump(nfnlSubsysHook<<8, family.number, of, func(message []byte) (bool, error) {
+		calls = append(calls, calleeOf(message[nl.SizeofNfgenmsg:]))
+		return true, nil
+	})
 	return calls, err
 }
 

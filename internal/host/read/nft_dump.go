@@ -116,6 +116,15 @@ func countAttributes(b []byte) (n int) {
 
 // nftDump asks nf_tables for a list, and hands on each message's attributes until more says no.
 func nftDump(command int, family uint8, of []byte, more func(family uint8, attrs []syscall.NetlinkRouteAttr) bool) error {
+	return netfilterDump(unix.NFNL_SUBSYS_NFTABLES<<8|command, family, of, func(message []byte) (bool, error) {
+		attrs, err := nl.ParseRouteAttr(message[nl.SizeofNfgenmsg:])
+		return err == nil && more(message[0], attrs), err
+	})
+}
+
+// netfilterDump asks netfilter for a list, and hands on each message until more says no. It does not look at whom a
+// message is for, as the library does: those of hooks are for nobody (nfnl_hook_dump_one takes the port of the answer).
+func netfilterDump(kind int, family uint8, of []byte, more func(message []byte) (bool, error)) error {
 	s, err := nl.Subscribe(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return err
@@ -124,7 +133,7 @@ func nftDump(command int, family uint8, of []byte, more func(family uint8, attrs
 	if err := s.SetReceiveTimeout(&unix.Timeval{Sec: 1}); err != nil {
 		return err
 	}
-	req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|command, unix.NLM_F_DUMP)
+	req := nl.NewNetlinkRequest(kind, unix.NLM_F_DUMP)
 	req.AddData(&nl.Nfgenmsg{NfgenFamily: family})
 	req.AddRawData(of)
 	if err := s.Send(req); err != nil {
@@ -145,12 +154,8 @@ func nftDump(command int, family uint8, of []byte, more func(family uint8, attrs
 			if len(m.Data) < nl.SizeofNfgenmsg {
 				continue
 			}
-			attrs, err := nl.ParseRouteAttr(m.Data[nl.SizeofNfgenmsg:])
-			if err != nil {
+			if on, err := more(m.Data); err != nil || !on {
 				return err
-			}
-			if !more(m.Data[0], attrs) {
-				return nil
 			}
 		}
 	}
