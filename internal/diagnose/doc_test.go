@@ -10,7 +10,7 @@ import (
 // contract are the codes that are promised to the outside, in contract.md: of causes, and of notices that are no cause.
 const contract = `outer-not-local wrong-mac tunnel-module-missing tunnel-device-down tunnel-endpoint-mismatch tunnel-mode-mismatch
 tunnel-wrong-namespace bad-checksum malformed-packet ttl-expired fragment-lost mtu-exceeded firewall-drop firewall-reject conntrack-full
-tc-drop xdp-drop cgroup-drop socket-filter-drop xfrm-policy security-module queue-drop rp-filter martian-source vip-missing
+tc-drop xdp-drop cgroup-drop socket-filter-drop xfrm-policy security-module queue-drop queue-verdict rp-filter martian-source vip-missing
 vip-wrong-prefix redirected route-reject ip-forward-off no-return-route reply-into-tunnel neighbour-failed qdisc-drop no-listener listener-wrong-address
 listener-wrong-device sk-lookup-drop accept-queue-full syn-queue-full syn-cookie-invalid receive-buffer-full tcp-auth tcp-paws tcp-out-of-window
 min-ttl backlog-full vip-arp-conflict ipvs-no-service ipvs-no-destination ipvs-wrong-method ipvs-overloaded ipvs-no-route

@@ -112,6 +112,26 @@ func filterRows() []row {
 			},
 		},
 		{
+			code: "queue-verdict", stage: filter,
+			at: sure(site.QueueVerdict),
+			bare: func(Subject) finding {
+				return finding{summary: "NF_QUEUE had the packet, and it came back to be dropped: the program that reads the queue said so (its own log says why), or ended with the packet in it, or a chain behind the queue's rule at the same hook drops it"}
+			},
+			doc: Doc{
+				Where:  inFilters,
+				Means:  "A rule hands the packet to a program (NF_QUEUE), as a rule an intrusion prevention system, and the program told the kernel to drop it.",
+				Kernel: "nf_reinject, on newer kernels nfqnl_reinject; NOT_SPECIFIED or NETFILTER_DROP. It frees, too, what a chain behind the queue's rule drops, and what waits when the program ends.",
+				Confirm: []Line{
+					{Command: "cat /proc/net/netfilter/nfnetlink_queue", Says: "the queue's line: its 2nd number is nearly always the process of the program", Shows: `(?m)^ +7 +\d+ `},
+					{Command: "nft -a list ruleset | grep queue", Says: "the queue's number", Shows: `queue (num|to) \d+`},
+				},
+				Fix: []Line{
+					{Says: "Change the rules of the program: what it logs says which one drops the packet (Suricata: eve.json, drop.log)."},
+				},
+				Prevent: "Such a program sees a packet twice, in IPIP and out of it, and only one direction of each connection: let it look at what has left the tunnel, and not ask for whole connections.",
+			},
+		},
+		{
 			code: "firewall-reject", stage: filter, minds: rules,
 			at: sure(site.Hook), fits: unreadRule(true), bare: bareRule,
 		},

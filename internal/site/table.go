@@ -34,6 +34,7 @@ const (
 	Hook
 	HookUnnamed
 	Queue
+	QueueVerdict
 	XFRMPolicy
 	CgroupEgress
 	OutputUnsaid
@@ -125,7 +126,8 @@ var table = []row{
 	{site: IPVSUnreachable, functions: []string{"ip_vs_tunnel_xmit", "__ip_vs_get_out_rt"}, when: func(e End) bool {
 		return e.Answer.ICMP && e.Answer.Type == 3 && e.Answer.Code != 4
 	}},
-	{site: Queue, functions: []string{"nf_queue", "__nf_queue", "nfqnl_enqueue_packet", "nf_reinject"}},
+	{site: Queue, functions: []string{"nf_queue", "__nf_queue", "nfqnl_enqueue_packet"}},
+	{site: QueueVerdict, functions: []string{"nf_reinject", "nfqnl_reinject", "nfqnl_recv_verdict", "nfqnl_recv_verdict_batch"}},
 	{site: XFRMPolicy, reasons: []string{"XFRM_POLICY"}},
 	{site: CgroupEgress, reasons: []string{"BPF_CGROUP_EGRESS"}},
 	{site: OutputUnsaid, functions: []string{"ip_finish_output"}, when: func(e End) bool { return e.Reason == "" && e.Hook == "" }},
