@@ -9,7 +9,7 @@ var beyond = []struct {
 }{
 	{"the packet itself is wrong", []string{
 		"bad-checksum", "bad-checksum-udp", "bad-checksum-udp-long", "bad-checksum-outer", "bad-checksum-inner", "malformed-inner", "malformed-outer",
-		"malformed-option", "ecn-mismatch", "source-route", "fragment-lost", "fragment-overlap", "martian-loopback", "ttl-expired",
+		"malformed-option", "ipip-around-ipv6", "ipip-around-mpls", "ipip-wrong-version", "ipip-cut-off", "ecn-mismatch", "source-route", "fragment-lost", "fragment-overlap", "martian-loopback", "ttl-expired",
 	}},
 	{"it depends on the packets of a connection, or on how many there are", []string{
 		"syn-cookie-invalid", "firewall-ct-invalid", "tcp-paws", "tcp-out-of-window", "receive-buffer-full", "ipvs-no-connection", "reply-unanswered",

@@ -17,11 +17,11 @@ const (
 	IPVSLoop        = "ipvs-loop"
 )
 
-// SYN/ACKs count as unanswered once three have left, the first one three seconds ago: Linux sends the second and third one 1 s and
-// 3 s after the first (tcp_synack_retries).
+// SYN/ACKs count as unanswered once three have left, the first one nearly three seconds ago: Linux sends the second and third one
+// 1 s and 3 s after the first (tcp_synack_retries), which may have left, or been seen, a little late.
 const (
 	unansweredCount = 3
-	unansweredAfter = 3 * time.Second
+	unansweredAfter = 2500 * time.Millisecond
 )
 
 // handshake are the SYN/ACKs of one connection, and whether somebody has answered them.
