@@ -156,17 +156,17 @@ func filterRows() []row {
 				Fix: []Line{
 					{Command: "ip xfrm policy delete dir in index INDEX"},
 				},
-				Prevent: "Make a policy that allows the director's packets, with a smaller priority number.",
+				Prevent: "Make a policy that allows the director's packets, with a smaller priority number: of those that fit a packet the smallest counts.",
 			},
 		},
 		{
 			// A packet that IPsec refuses has a socket, and gets no answer.
-			code: "xfrm-policy", stage: filter, needs: []host.Part{host.PartXFRM},
+			code: "xfrm-policy", stage: filter, needs: []host.Part{host.PartXFRM}, looks: []host.Part{host.PartSysctls},
 			at: maybe(site.NoSocket), fits: func(s Subject, _ *State) bool { return !s.Rejected },
 			check: xfrmState,
 		},
 		{
-			code: "xfrm-policy", stage: filter, needs: []host.Part{host.PartXFRM},
+			code: "xfrm-policy", stage: filter, needs: []host.Part{host.PartXFRM}, looks: []host.Part{host.PartSysctls},
 			at:    maybe(site.RefusedSYN, site.NoReply),
 			check: func(s Subject, st *State) *finding { return xfrmState(s.answer(), st) },
 		},
@@ -286,70 +286,4 @@ func securityState(s Subject, st *State) *finding {
 		},
 		consistent: true, doubtful: true,
 	}
-}
-
-func xfrmState(s Subject, st *State) *finding {
-	dir := "in"
-	if s.Reply || s.Tunnelled && s.Leaving {
-		dir = "out"
-	}
-	proto := s.Packet.Inner.Protocol
-	if s.Tunnelled {
-		proto = s.outerProto()
-	}
-	for _, p := range st.XFRM {
-		if p.Dir != dir || p.Action != "block" && p.Templates == 0 || !p.Src.Contains(s.src()) || !p.Dst.Contains(s.dst()) || p.Proto != 0 && p.Proto != proto {
-			continue
-		}
-		if f, passes := st.supposedPolicy(s, p, proto); passes {
-			if f != nil {
-				return f
-			}
-			continue
-		}
-		return &finding{
-			summary:  fmt.Sprintf("the IPsec policy for %s → %s (%s) refuses the packet", p.Src, p.Dst, p.Dir),
-			evidence: []evidence{by(host.PartXFRM, "ip xfrm policy: src %s dst %s dir %s action %s priority %d", p.Src, p.Dst, p.Dir, p.Action, p.Priority)},
-			fix:      command.Of("ip xfrm policy delete dir % index %", command.OneOf("the direction", p.Dir, "in", "out"), command.Number(p.Index)),
-			mend: func(st *State) {
-				st.whole.XFRM = slices.DeleteFunc(slices.Clone(st.whole.XFRM), func(x host.Policy) bool { return x == p })
-			},
-		}
-	}
-	return nil
-}
-
-// supposedPolicy says of a packet that was not seen to be refused whether it passes that policy all the same, or that this
-// can't be told: the kernel takes the policy with the smallest priority (xfrm_policy_lookup_bytype), none where the device
-// has disable_policy, and what is to be encrypted is lost only without a state for that.
-func (st *State) supposedPolicy(s Subject, p host.Policy, proto uint8) (f *finding, passes bool) {
-	if !s.Supposed {
-		return nil, false
-	}
-	either := func(setting string) bool {
-		all, _ := st.Sysctl("net/ipv4/conf/all/" + setting)
-		own, _ := st.Sysctl("net/ipv4/conf/" + s.Dev + "/" + setting)
-		return all != 0 || own != 0
-	}
-	sport, dport := s.Now.SrcPort, s.Now.DstPort
-	if s.Tunnelled {
-		sport, dport = 0, 0
-	}
-	before := func(x host.Policy) bool {
-		return x.Dir == p.Dir && x.Priority <= p.Priority && x != p && x.Action != "block" && x.Templates == 0 &&
-			x.Src.Contains(s.src()) && x.Dst.Contains(s.dst()) && (x.Proto == 0 || x.Proto == proto)
-	}
-	switch i := slices.IndexFunc(st.XFRM, before); {
-	case p.Dir == "in" && either("disable_policy"), p.Sport != 0 && p.Sport != sport, p.Dport != 0 && p.Dport != dport:
-		return nil, true
-	case i >= 0 && st.XFRM[i].Priority < p.Priority && st.XFRM[i].Sport == 0 && st.XFRM[i].Dport == 0:
-		return nil, true
-	case i >= 0:
-		return &finding{undecided: fmt.Sprintf("xfrm: which of the policies with index %d and %d the packet meets", st.XFRM[i].Index, p.Index)}, true
-	case p.Dir == "in" && !st.whole.Knows(host.PartSysctls):
-		return &finding{undecided: "sysctls: whether the device asks IPsec's policies (disable_policy)"}, true
-	case p.Dir == "out" && p.Action != "block":
-		return &finding{undecided: fmt.Sprintf("xfrm: whether there is a state for the policy with index %d, by which the packet is to be encrypted", p.Index)}, true
-	}
-	return nil, false
 }

@@ -432,6 +432,10 @@ type Policy struct {
 	Index    uint32       `json:"index"`
 	// Templates is the number of transformations that it asks for; 0 with "allow" lets packets pass as they are.
 	Templates int `json:"templates,omitempty"`
+	// Optional: packets that were not transformed pass, too (level use).
+	Optional bool `json:"optional,omitempty"`
+	// Beyond is what else of the packet it asks for: "mark 7", "if_id 3", "dev 4".
+	Beyond string `json:"beyond,omitempty"`
 }
 
 // Qdisc is a queueing discipline. Handles are written "8001:".

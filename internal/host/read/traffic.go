@@ -30,9 +30,25 @@ func (r *reader) xfrm() error {
 		r.s.XFRM = append(r.s.XFRM, host.Policy{
 			Dir: strings.TrimPrefix(p.Dir.String(), "dir "), Action: action, Src: anyPrefix(prefix(p.Src)), Dst: anyPrefix(prefix(p.Dst)), Proto: uint8(p.Proto),
 			Sport: uint16(p.SrcPort), Dport: uint16(p.DstPort), Priority: uint32(p.Priority), Index: uint32(p.Index), Templates: len(p.Tmpls),
+			Optional: len(p.Tmpls) > 0 && !slices.ContainsFunc(p.Tmpls, func(t netlink.XfrmPolicyTmpl) bool { return t.Optional == 0 }), Beyond: beyond(p),
 		})
 	}
 	return err
+}
+
+// beyond names the parts of a policy's selector that are no addresses, protocols or ports.
+func beyond(p netlink.XfrmPolicy) string {
+	var words []string
+	if p.Mark != nil && (p.Mark.Value != 0 || p.Mark.Mask != 0) {
+		words = append(words, fmt.Sprintf("mark %d", p.Mark.Value))
+	}
+	if p.Ifid != 0 {
+		words = append(words, fmt.Sprintf("if_id %d", p.Ifid))
+	}
+	if p.Ifindex != 0 {
+		words = append(words, fmt.Sprintf("dev %d", p.Ifindex))
+	}
+	return strings.Join(words, ", ")
 }
 
 func anyPrefix(p netip.Prefix) netip.Prefix {
