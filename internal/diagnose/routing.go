@@ -141,7 +141,7 @@ func martianState(s Subject, st *State) *finding {
 	switch {
 	case !ok && c.Unread != "":
 		return &finding{undecided: "rules: " + c.Unread}
-	case src.IsLoopback() || s.dst().IsLoopback() || src.IsMulticast() || src.IsUnspecified() || s.dst().IsUnspecified() || src == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+	case (src.IsLoopback() || s.dst().IsLoopback()) && !st.isSet(st.arrives(s).IIF, "route_localnet"), noSource(src), ofNoNetwork(s.dst()):
 		return &finding{
 			summary:  fmt.Sprintf("%s → %s: the kernel accepts no packet with such addresses from a device", src, s.dst()),
 			evidence: []evidence{seen("source %s, destination %s", src, s.dst())},
@@ -164,7 +164,10 @@ func martianState(s Subject, st *State) *finding {
 				f.fix = f.fix.Then("ip addr del %/% dev %", command.Address(src), command.Number(bits(st.Snapshot, l.Index, src)), command.Device(l.Name))
 			}
 		}
-		if src == s.vip() {
+		switch {
+		case src == s.vip() && !s.Tunnelled:
+			f.summary = fmt.Sprintf("the packet goes from the VIP %s to the VIP: the director itself has sent it, and a connection from there can't work in tunnel mode; test from a client", src)
+		case src == s.vip():
 			f.summary = fmt.Sprintf("the director sends with the VIP %s as outer source, which is an address of this host, too: give its route to this host another source (ip route change … src)", src)
 		}
 		f.mend = together(mends...)
@@ -172,6 +175,14 @@ func martianState(s Subject, st *State) *finding {
 	}
 	return nil
 }
+
+// noSource reports whether no packet may come from an address, whatever the settings (ip_route_input_slow).
+func noSource(a netip.Addr) bool {
+	return a.IsMulticast() || ofNoNetwork(a) || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}
+
+// ofNoNetwork reports whether an address is of 0.0.0.0/8.
+func ofNoNetwork(a netip.Addr) bool { return a.Is4() && a.As4()[0] == 0 }
 
 // bits is the prefix length that an address has on a device.
 func bits(s *host.Snapshot, link uint32, a netip.Addr) int {

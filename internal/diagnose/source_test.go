@@ -1,0 +1,34 @@
+package diagnose
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"ipiptrace/internal/host"
+	"ipiptrace/internal/journey"
+)
+
+func TestWhatIsNoSourceIsSaidAsItIs(t *testing.T) {
+	from := func(src netip.Addr) journey.Journey {
+		j := dropped("ip_rcv_finish_core", "", "tunl0", false)
+		j.Packet.Inner.Src = src
+		return j
+	}
+	strict := set("net/ipv4/conf/all/rp_filter", "1")
+	for what, test := range map[string]struct {
+		j    journey.Journey
+		s    *host.Snapshot
+		code string
+		says string
+	}{
+		"the director tests its own VIP": {from(vip), realServer(), "martian-source", "the packet goes from the VIP 10.99.0.1 to the VIP"},
+		"the network 0":                  {from(netip.MustParseAddr("0.1.2.3")), realServer(), "martian-source", "accepts no packet"},
+		"loopback":                       {from(netip.MustParseAddr("127.0.0.5")), realServer(strict), "martian-source", "accepts no packet"},
+		"loopback, allowed":              {from(netip.MustParseAddr("127.0.0.5")), realServer(strict, set("net/ipv4/conf/tunl0/route_localnet", "1")), "rp-filter", "no route back"},
+	} {
+		if c := Explain(test.j, test.s).Cause; c.Code != test.code || !strings.Contains(c.Summary, test.says) {
+			t.Errorf("%s: %s: %s", what, c.Code, c.Summary)
+		}
+	}
+}
