@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"ipiptrace/internal/command"
@@ -239,18 +240,29 @@ func noDestinationState(s Subject, st *State) *finding {
 // connection.
 func noConnectionState(s Subject, st *State) *finding {
 	v := st.virtual(s)
-	if on, _ := st.Sysctl(backupOnly); v == nil || on != 0 {
+	if v == nil || st.standsBy() {
 		return nil
 	}
 	f := &finding{
 		consistent: true, // the table of connections is not read for what is not in it
 		summary:    fmt.Sprintf("the director does not know this connection of %s, and the packet begins none", s.client()),
-		evidence:   []evidence{by(host.PartIPVS, "ipvsadm -Lnc: none of %s:%d to %s", s.client(), s.clientPort(), s.service()), st.says(sloppyTCP)},
 	}
+	known := slices.ContainsFunc(st.IPVS.Conns, func(c host.IPVSConn) bool { return ofConnection(c, s) })
+	if f.doubtful = known || st.IPVS.MoreConns > 0; known { // by now
+		f.evidence = append(f.evidence, by(host.PartIPVS, "ipvsadm -Lnc: %s:%d to %s, which was not there then", s.client(), s.clientPort(), s.service()))
+	} else if st.IPVS.MoreConns == 0 {
+		f.evidence = append(f.evidence, by(host.PartIPVS, "ipvsadm -Lnc: none of %s:%d to %s", s.client(), s.clientPort(), s.service()))
+	}
+	f.evidence = append(f.evidence, st.says(sloppyTCP))
 	if sloppy, ok := st.Sysctl(sloppyTCP); ok && sloppy == 0 && len(v.Destinations) == 1 {
 		f.fix, f.mend = command.Of("sysctl -w net.ipv4.vs.sloppy_tcp=1"), setSysctl(sloppyTCP, 1)
 	}
 	return f
+}
+
+// ofConnection reports whether a packet is one of a connection that IPVS knows.
+func ofConnection(c host.IPVSConn, s Subject) bool {
+	return c.Proto == s.proto() && c.Client == netip.AddrPortFrom(s.client(), s.clientPort()) && c.Virtual == s.service()
 }
 
 // removedState finds the packet's connection but not its real server among the service's.
@@ -260,7 +272,7 @@ func removedState(s Subject, st *State) *finding {
 		return nil
 	}
 	for _, c := range st.IPVS.Conns {
-		if c.Client.Addr() != s.client() || c.Client.Port() != s.clientPort() || c.Virtual != s.service() || v.Has(c.Dest) {
+		if !ofConnection(c, s) || v.Has(c.Dest) {
 			continue
 		}
 		was := host.Destination{Addr: c.Dest, Method: "tunnel", Weight: 1}
@@ -268,10 +280,13 @@ func removedState(s Subject, st *State) *finding {
 			d := v.Destinations[0]
 			was.Method, was.TunType, was.TunPort, was.TunFlags = d.Method, d.TunType, d.TunPort, d.TunFlags
 		}
+		if slices.ContainsFunc(v.Destinations, func(d host.Destination) bool { return lacks(v, d) == available }) {
+			was.Weight = 0 // its connections go on, and it gets no new ones: it was removed for some reason
+		}
 		return &finding{
 			summary:  fmt.Sprintf("the connection belongs to the real server %s, which was removed from the service", c.Dest),
 			evidence: []evidence{by(host.PartIPVS, "ipvsadm -Lnc: %s %s %s %s", c.Client, c.Virtual, c.Dest, c.State), st.says("net/ipv4/vs/expire_nodest_conn")},
-			fix:      command.Of("ipvsadm -a % -r % % -w 1", serviceName(*v), command.Endpoint(c.Dest), methodFlags(was)),
+			fix:      command.Of("ipvsadm -a % -r % % -w %", serviceName(*v), command.Endpoint(c.Dest), methodFlags(was), command.Number(was.Weight)),
 			mend:     changeService(*v, func(v *host.Service) { v.Destinations = append(v.Destinations, was) }),
 		}
 	}
@@ -294,6 +309,9 @@ func overloadedState(s Subject, st *State) *finding {
 	}
 	var mends []func(*State)
 	for _, d := range r.by {
+		if s.Supposed && full(*d) && uint64(d.Active)+uint64(d.Inactive) < uint64(d.Upper) {
+			f.consistent = true // whether it ever had as many is not to be read
+		}
 		if full(*d) {
 			f.evidence = append(f.evidence, by(host.PartIPVS, "ipvsadm -Ln --thresholds: %s upper %d, %d connections", d.Addr, d.Upper, d.Active+d.Inactive))
 		} else {
@@ -312,14 +330,21 @@ func overloadedState(s Subject, st *State) *finding {
 // backupOnly names the setting by which a director that is a backup leaves packets alone.
 const backupOnly = "net/ipv4/vs/backup_only"
 
+// standsBy reports whether this director leaves packets alone: the setting counts only while its sync daemon has the backup
+// role (sysctl_backup_only).
+func (st *State) standsBy() bool {
+	on, _ := st.Sysctl(backupOnly)
+	return on != 0 && st.IPVS != nil && st.IPVS.Backup
+}
+
 func backupState(s Subject, st *State) *finding {
 	v := st.virtual(s)
-	if on, ok := st.Sysctl(backupOnly); v == nil || !ok || on == 0 {
+	if v == nil || !st.standsBy() {
 		return nil
 	}
 	return &finding{
 		summary:  "this director is a backup and leaves packets alone: send them to the active one, or let this one work, too",
-		evidence: []evidence{st.says(backupOnly), by(host.PartIPVS, "ipvsadm -Ln: %s %s is there", s.proto(), v.Addr)},
+		evidence: []evidence{st.says(backupOnly), by(host.PartIPVS, "ipvsadm -L --daemon: backup"), by(host.PartIPVS, "ipvsadm -Ln: %s %s is there", s.proto(), v.Addr)},
 		fix:      command.Of("sysctl -w net.ipv4.vs.backup_only=0"),
 		mend:     setSysctl(backupOnly, 0),
 	}
@@ -346,7 +371,7 @@ func loopState(s Subject, st *State) *finding {
 // loopsState: what comes out of the tunnel of a real server is taken by its own IPVS, which may send it to another host.
 func loopsState(s Subject, st *State) *finding {
 	v := st.virtual(s)
-	if on, _ := st.Sysctl(backupOnly); v == nil || on != 0 {
+	if v == nil || st.standsBy() {
 		return nil
 	}
 	home, away := 0, 0

@@ -30,6 +30,7 @@ func TestCausesOfADirector(t *testing.T) {
 // directed are losses on a director.
 func directed() map[string]loss {
 	as := func(*host.Snapshot) {}
+	backup := func(s *host.Snapshot) { s.Sysctls["net/ipv4/vs/backup_only"], s.IPVS.Backup = "1", true }
 	server := func(weight int32, upper, connections uint32) host.Destination {
 		return host.Destination{Addr: netip.AddrPortFrom(rip, 80), Method: "tunnel", Weight: weight, Upper: upper, Inactive: connections}
 	}
@@ -95,9 +96,9 @@ func directed() map[string]loss {
 		"full, and another at rest":  {byIPVS, balancer(as, server(1, 1, 1), host.Destination{Addr: other.Addr, Method: "route"}), "ipvs-overloaded", Observed, "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1 -x 0"},
 		"at rest":                    {byIPVS, balancer(as, server(0, 5, 1)), "ipvs-no-destination", Observed, "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1 -x 5"},
 		"removed":                    {byIPVS, balancer(connected), "ipvs-destination-removed", Observed, "ipvsadm -a -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"},
-		"removed, another left":      {byIPVS, balancer(connected, other), "ipvs-destination-removed", Observed, "ipvsadm -a -t 10.99.0.1:80 -r 10.0.0.11:80 -g -w 1"},
-		"backup":                     {noSocket, balancer(set("net/ipv4/vs/backup_only", "1"), server(1, 0, 0)), "ipvs-backup", Observed, "sysctl -w net.ipv4.vs.backup_only=0"},
-		"backup, later":              {later, balancer(set("net/ipv4/vs/backup_only", "1"), server(1, 0, 0)), "ipvs-backup", Observed, "sysctl -w net.ipv4.vs.backup_only=0"},
+		"removed, another left":      {byIPVS, balancer(connected, other), "ipvs-destination-removed", Observed, "ipvsadm -a -t 10.99.0.1:80 -r 10.0.0.11:80 -g -w 0"},
+		"backup":                     {noSocket, balancer(backup, server(1, 0, 0)), "ipvs-backup", Observed, "sysctl -w net.ipv4.vs.backup_only=0"},
+		"backup, later":              {later, balancer(backup, server(1, 0, 0)), "ipvs-backup", Observed, "sysctl -w net.ipv4.vs.backup_only=0"},
 		"forgotten":                  {later, balancer(as, server(1, 0, 0)), "ipvs-no-connection", Observed, "sysctl -w net.ipv4.vs.sloppy_tcp=1"},
 		"forgotten, one of two":      {later, balancer(as, server(1, 0, 0), other), "ipvs-no-connection", Observed, ""},
 		"defended":                   {byIPVS, balancer(set("net/ipv4/vs/drop_packet", "3"), server(1, 0, 0)), "ipvs-defence", Observed, "sysctl -w net.ipv4.vs.drop_packet=0"},
@@ -108,7 +109,7 @@ func directed() map[string]loss {
 		"the host itself, by NAT":                      {given(home(protoTCP, "nat"), "10.0.0.11:80"), balancer(at(as), here), "no-listener", Observed, ""},
 		"the host itself, not seen":                    {noSocket, balancer(at(as), here, other), "no-listener", Observed, ""},
 		"the host itself, and another address":         {home(protoTCP, "tunnel"), balancer(at(elsewhere), here), "listener-wrong-address", Observed, ""},
-		"the host itself is a backup":                  {noSocket, balancer(at(set("net/ipv4/vs/backup_only", "1")), here), "ipvs-backup", Observed, "sysctl -w net.ipv4.vs.backup_only=0"},
+		"the host itself is a backup":                  {noSocket, balancer(at(backup), here), "ipvs-backup", Observed, "sysctl -w net.ipv4.vs.backup_only=0"},
 		"kept by persistence, without a route":         {unreachable, balancer(refused, resting, other), "ipvs-persistence", Observed, expire},
 		"kept by persistence, without a neighbour":     {unheard, balancer(kept, resting, other), "ipvs-persistence", Observed, expire},
 		"kept by persistence, and nobody else":         {unheard, balancer(kept, resting), "neighbour-failed", Inferred, ""},

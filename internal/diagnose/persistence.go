@@ -84,7 +84,7 @@ func template(v *host.Service, s Subject, all []host.IPVSConn) *host.IPVSConn {
 // template, if it is known; else those that take connections.
 func (st *State) chosen(v *host.Service, s Subject) []host.Destination {
 	for _, c := range st.IPVS.Conns {
-		if !s.Supposed && c.Proto == s.proto() && c.Client == netip.AddrPortFrom(s.client(), s.clientPort()) && c.Virtual == s.service() {
+		if !s.Supposed && ofConnection(c, s) {
 			return ofAddress(v, c.Dest)
 		}
 	}

@@ -61,7 +61,7 @@ func socketRows() []row {
 				}
 				return &finding{
 					summary:  noListener(s),
-					evidence: []evidence{by(host.PartSockets, "ss -ln%s 'sport = :%d': none", map[string]string{"tcp": "t", "udp": "u"}[s.proto()], s.port())},
+					evidence: []evidence{by(host.PartSockets, "ss -ln%s 'sport = :%d': none", map[string]string{"tcp": "t", "udp": "u"}[s.proto()], s.wanted().Port())},
 				}
 			},
 			bare: func(s Subject) finding { return finding{summary: noListener(s)} },

@@ -68,21 +68,24 @@ func (st *State) atHome(s Subject) bool {
 	}
 	whole := &State{Snapshot: st.whole}
 	v := whole.virtual(s)
-	if on, _ := whole.Sysctl(backupOnly); v == nil || on != 0 {
+	if v == nil || whole.standsBy() {
 		return false
 	}
 	return slices.ContainsFunc(v.Destinations, func(d host.Destination) bool { return st.whole.Owns(d.Addr.Addr()) })
 }
 
-// virtual is the IPVS service for the packet, nil if there is none.
+// virtual is the IPVS service for the packet, nil if there is none: that of its port, or the one of all ports
+// (ip_vs_service_find).
 func (st *State) virtual(s Subject) *host.Service {
 	if st == nil || st.IPVS == nil {
 		return nil
 	}
-	for i := range st.IPVS.Services {
-		v := &st.IPVS.Services[i]
-		if v.Mark == 0 && v.Proto == s.Packet.Inner.Protocol && v.Addr.Addr() == s.vip() && (v.Addr.Port() == s.port() || v.Addr.Port() == 0) {
-			return v
+	for _, port := range []uint16{s.port(), 0} {
+		for i := range st.IPVS.Services {
+			v := &st.IPVS.Services[i]
+			if v.Mark == 0 && v.Proto == s.Packet.Inner.Protocol && v.Addr == netip.AddrPortFrom(s.vip(), port) {
+				return v
+			}
 		}
 	}
 	return nil
