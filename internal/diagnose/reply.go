@@ -290,7 +290,7 @@ func prefixState(s Subject, st *State) *finding {
 	}
 	for _, l := range st.AddrOn(s.vip()) {
 		for _, x := range st.AddrsOf(l.Index) {
-			if x.Prefix.Addr() == s.vip() && x.Prefix.Bits() < 32 && l.Name == a.Dev {
+			if x.Prefix.Addr() == s.vip() && x.Prefix.Bits() < 32 && l.Name == a.Dev && a.Route != nil && a.Route.Dst == x.Prefix.Masked() {
 				return &finding{
 					summary:  fmt.Sprintf("the VIP is on %s as %s: that makes a route to its neighbours, the client among them, into the tunnel", l.Name, x.Prefix),
 					evidence: []evidence{by(host.PartAddrs, "ip addr show %s: %s", command.Device(l.Name), x.Prefix), got(s.client(), a)},
@@ -362,5 +362,5 @@ func reachesWithout(s *host.Snapshot, without host.Route, f host.Flow) bool {
 
 // sameRoute reports whether ip route del takes the two for one.
 func sameRoute(a, b host.Route) bool {
-	return a.Table == b.Table && a.Dst == b.Dst && a.Priority == b.Priority && a.Type == b.Type
+	return a.Table == b.Table && a.Dst == b.Dst && a.TOS == b.TOS && a.Priority == b.Priority && a.Type == b.Type
 }

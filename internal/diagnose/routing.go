@@ -328,14 +328,17 @@ func tableName(table uint32) command.Part {
 }
 
 func deleteRoute(r host.Route) command.Fix {
-	kind, metric := command.Say(""), command.Say("")
+	kind, metric, tos := command.Say(""), command.Say(""), command.Say("")
 	if r.Type != "unicast" {
 		kind = command.OneOf("the type of the route", r.Type, "local", "broadcast", "blackhole", "unreachable", "prohibit", "throw", "nat", "multicast")
 	}
 	if r.Priority != 0 {
 		metric = command.Say("metric").And(command.Number(r.Priority))
 	}
-	return command.Of("ip route del % % table % %", kind, command.Prefix(r.Dst), tableName(r.Table), metric)
+	if r.TOS != 0 { // without it ip deletes the route that has none
+		tos = command.Say("tos").And(command.Number(r.TOS))
+	}
+	return command.Of("ip route del % % % table % %", kind, command.Prefix(r.Dst), tos, tableName(r.Table), metric)
 }
 
 func deleteRule(r host.Rule) command.Fix {
