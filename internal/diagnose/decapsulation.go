@@ -171,6 +171,11 @@ func mismatchState(s Subject, st *State) *finding {
 	if fallback := st.LinkNamed("tunl0"); fallback != nil && !fallback.Up {
 		f.evidence = append(f.evidence, by(host.PartLinks, "ip link show tunl0: state DOWN"))
 	}
+	if others := slices.DeleteFunc(slices.Clone(wrong), func(l host.Link) bool { return !l.Tunnel.Remote.IsValid() || l.Tunnel.Remote.IsUnspecified() }); len(others) > 1 {
+		// One for each director: to change one of them would cut that director off.
+		f.fix, f.mend = newTunnel(s, st)
+		return f
+	}
 	l := wrong[0]
 	local, remote := l.Tunnel.Local, l.Tunnel.Remote
 	if remote.IsValid() && remote != s.Outer.Src {

@@ -245,10 +245,20 @@ func cgroupState(s Subject, st *State) *finding {
 	if s.Reply {
 		side = "egress"
 	}
+	var all []host.CgroupBPF
 	for _, c := range st.Cgroups {
-		if c.Attach != side {
-			continue
+		if c.Attach == side {
+			all = append(all, c)
 		}
+	}
+	if len(all) > 1 { // which of them did it is not in the state, and the others have their reasons
+		f := &finding{summary: fmt.Sprintf("one of %d programs at cgroups drops the packet", len(all)), consistent: true, doubtful: true}
+		for _, c := range all {
+			f.evidence = append(f.evidence, by(host.PartCgroups, "bpftool cgroup show %s: %s id %d", command.Path("/sys/fs/cgroup", c.Path), side, c.ID))
+		}
+		return f
+	}
+	for _, c := range all {
 		path := command.Path("/sys/fs/cgroup", c.Path)
 		detach := command.Of("bpftool cgroup detach % cgroup_inet_% id %", path, command.OneOf("the side", side, "ingress", "egress"), command.Number(c.ID))
 		if c.Link != 0 {

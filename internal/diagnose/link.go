@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"slices"
 
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
@@ -38,6 +39,7 @@ func linkRows() []row {
 			code: "tc-drop", stage: link, needs: []host.Part{host.PartFilters, host.PartLinks},
 			doubted: outerSide | innerSide | replySide,
 			at:      sure(site.TCIngress, site.TCEgress),
+			fits:    mayFilter,
 			check:   tcState,
 			bare: func(s Subject) finding {
 				return finding{summary: fmt.Sprintf("a tc filter on %s drops the packet", s.Dev)}
@@ -132,6 +134,15 @@ func linkRows() []row {
 			},
 		},
 	}
+}
+
+// mayFilter reports whether a filter of tc may have dropped the packet: where the kernel gives no reason, one has to be there.
+func mayFilter(s Subject, st *State) bool {
+	if st == nil || s.Supposed || !s.unsaid || !st.whole.Knows(host.PartFilters) || !st.whole.Knows(host.PartLinks) {
+		return true
+	}
+	l := st.whole.LinkNamed(s.Dev)
+	return l == nil || slices.ContainsFunc(st.whole.Filters, func(f host.Filter) bool { return f.Link == l.Index && seesIPv4(f) })
 }
 
 // fewPackets is less than what comes in one go from any network card.

@@ -334,14 +334,24 @@ func bufferFull(s Subject) finding {
 }
 
 func acceptState(s Subject, st *State) *finding {
-	sock := st.serving(s)
-	if sock == nil || s.proto() != "tcp" {
+	serving, _ := st.Serves(s.proto(), s.wanted(), st.link(s))
+	if len(serving) == 0 || s.proto() != "tcp" {
 		return nil
 	}
-	full := sock.RecvQueue > sock.SendQueue
-	if st.Coarse {
-		full = sock.RecvQueue > 0 && st.Counted("TcpExt.ListenOverflows") > 0
+	isFull := func(x host.Socket) bool {
+		if st.Coarse {
+			return x.RecvQueue > 0 && st.Counted("TcpExt.ListenOverflows") > 0
+		}
+		return x.RecvQueue > x.SendQueue
 	}
+	sock, others := &serving[0], false
+	for i := range serving { // of several that share the port (SO_REUSEPORT) one alone may be full
+		others = others || alike(serving[i], serving[0]) && !isFull(serving[i])
+		if alike(serving[i], serving[0]) && isFull(serving[i]) && !isFull(*sock) {
+			sock = &serving[i]
+		}
+	}
+	full := isFull(*sock)
 	if s.Supposed && !full {
 		return nil
 	}
@@ -350,8 +360,15 @@ func acceptState(s Subject, st *State) *finding {
 		summary:    fmt.Sprintf("the service on port %d does not accept its connections fast enough: its queue is full%s", s.port(), owner(*sock)),
 		evidence:   []evidence{by(host.PartSockets, "ss -ltn 'sport = :%d': Recv-Q %d, Send-Q %d", s.port(), sock.RecvQueue, sock.SendQueue)},
 	}
+	if full && others {
+		f.doubtful = true
+		f.summary += ", that of one socket of several on this port"
+	}
 	if st.Counted("TcpExt.ListenOverflows") > 0 {
 		f.evidence = append(f.evidence, st.counted("TcpExt.ListenOverflows"))
 	}
 	return f
 }
+
+// alike reports whether two sockets share one address and device: the kernel gives each a part of the packets.
+func alike(a, b host.Socket) bool { return a.Local == b.Local && a.Device == b.Device }

@@ -57,6 +57,8 @@ type Subject struct {
 	// known.
 	Supposed bool
 	Tracked  ruleset.CT
+	// unsaid: the kernel gave no reason for its end.
+	unsaid bool
 	// Segments is the number of segments merged into it, or that it will be cut into.
 	Segments int
 }
@@ -82,6 +84,7 @@ func wasLost(j journey.Journey) lostPacket {
 	if d := j.Drop; d != nil {
 		s.Tunnelled = s.Tunnelled || d.Tunnelled
 		s.Hook, s.Bridged, s.Rule = d.NfHook, d.Bridged, d.Rule
+		s.unsaid = d.Reason == "" || d.Reason == site.NotSpecified
 		if d.Dev != "" {
 			s.Dev = d.Dev
 		}

@@ -33,6 +33,11 @@ const (
 	ethIP  = 0x0800
 )
 
+// seesIPv4 reports whether a filter is asked about packets of IPv4, which may have a VLAN's tag.
+func seesIPv4(f host.Filter) bool {
+	return slices.Contains([]uint16{0, ethAll, ethIP, 0x8100, 0x88a8}, f.Protocol)
+}
+
 // dropsAll reports whether the first filter at a side of a device drops whatever comes: what others look for is not read.
 func dropsAll(l *host.Link, side string, all []host.Filter) bool {
 	var first *host.Filter
@@ -76,7 +81,7 @@ func classifierState(s Subject, st *State) *finding {
 // only one; nil if there is none. at is the side as tc names it.
 func filtersAt(l *host.Link, side string, at command.Part, all []host.Filter, may func(host.Filter) bool) *finding {
 	here := slices.DeleteFunc(slices.Clone(all), func(f host.Filter) bool { return f.Link != l.Index || f.Side != side })
-	found := slices.DeleteFunc(slices.Clone(here), func(f host.Filter) bool { return !may(f) })
+	found := slices.DeleteFunc(slices.Clone(here), func(f host.Filter) bool { return !may(f) || !seesIPv4(f) })
 	if counted := slices.DeleteFunc(slices.Clone(found), func(f host.Filter) bool { return drops(f) && f.Dropped == 0 }); len(counted) > 0 {
 		found = counted
 	}
@@ -132,15 +137,24 @@ func qdiscState(s Subject, st *State) *finding {
 	lossy := slices.DeleteFunc(slices.Clone(st.Qdiscs), func(d host.Qdisc) bool {
 		return d.Link != l.Index || !drops(d) || d.Parent == "ingress"
 	})
-	for _, d := range lossy {
-		if slices.ContainsFunc(lossy, func(x host.Qdisc) bool { return within(x, d) }) {
-			continue
-		}
-		f := lossyQdisc(l, d)
-		f.doubtful = s.Supposed && (d.Parent != "root" || d.Loss > 0 && d.Loss < 100)
-		return f
+	innermost := slices.DeleteFunc(slices.Clone(lossy), func(d host.Qdisc) bool {
+		return slices.ContainsFunc(lossy, func(x host.Qdisc) bool { return within(x, d) })
+	})
+	if len(innermost) == 0 {
+		return nil
 	}
-	return nil
+	d := innermost[0]
+	f := lossyQdisc(l, d)
+	f.doubtful = s.Supposed && (d.Parent != "root" || d.Loss > 0 && d.Loss < 100)
+	// Of several that have dropped packets it is not known which had this one. The kernel's own, one a queue, are all alike.
+	differ := slices.ContainsFunc(innermost, func(x host.Qdisc) bool { return x != d && (x.Kind != d.Kind || x.Handle != "0:" || d.Handle != "0:") })
+	if differ && !s.Supposed {
+		f = &finding{summary: fmt.Sprintf("one of %d queueing disciplines of %s drops packets", len(innermost), l.Name), doubtful: true}
+		for _, d := range innermost {
+			f.evidence = append(f.evidence, lossyQdisc(l, d).evidence...)
+		}
+	}
+	return f
 }
 
 // losesAny reports whether a discipline loses packets by what it was told: netem, or a queue of bytes that has no room for
@@ -154,7 +168,7 @@ const smallest = 42
 
 // within reports whether a discipline is inside a class of another.
 func within(inner, outer host.Qdisc) bool {
-	return inner != outer && outer.Handle != "0:" && strings.HasPrefix(inner.Parent, outer.Handle)
+	return inner != outer && (outer.Handle != "0:" || outer.Parent == "root") && strings.HasPrefix(inner.Parent, outer.Handle)
 }
 
 func lossyQdisc(l *host.Link, d host.Qdisc) *finding {

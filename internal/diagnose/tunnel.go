@@ -70,7 +70,7 @@ func tunnelRows() []row {
 			at: maybe(site.NoTunnel, site.NoTunnelUnsaid), fits: asksTunnel4, check: moduleState,
 		},
 		{
-			code: "tunnel-endpoint-mismatch", stage: tunnel, needs: links,
+			code: "tunnel-endpoint-mismatch", stage: tunnel, needs: links, looks: withSettings,
 			asked: outerSide,
 			at:    maybe(site.NoTunnel, site.NoTunnelUnsaid), fits: asksTunnel4, check: mismatchState,
 			doc: Doc{

@@ -93,7 +93,7 @@ var table = []row{
 	{site: Backlog, functions: []string{"enqueue_to_backlog"}},
 	{site: OtherHost, reasons: []string{"OTHERHOST"}},
 	{site: HeaderUnsaid, functions: []string{"ip_rcv_core", "ip_rcv"}, when: reasonless},
-	{site: Header, reasons: []string{"IP_INHDR", "PKT_TOO_SMALL", "UNHANDLED_PROTO", "HDR_TRUNC", "SKB_UCOPY_FAULT", "IPV6DISABLED"}, when: func(e End) bool { return !e.Answer.icmp(11, 0) }},
+	{site: Header, reasons: []string{"IP_INHDR", "PKT_TOO_SMALL", "HDR_TRUNC", "SKB_UCOPY_FAULT", "IPV6DISABLED"}, when: func(e End) bool { return !e.Answer.icmp(11, 0) }},
 	{site: Header, when: func(e End) bool { return e.Answer.ICMP && e.Answer.Type == 12 }},
 	{site: IPChecksum, reasons: []string{"IP_CSUM"}},
 	{site: Checksum, reasons: []string{"TCP_CSUM", "UDP_CSUM", "ICMP_CSUM", "SKB_CSUM"}},
