@@ -112,10 +112,10 @@ func routingRows() []row {
 			check: vipState,
 			doc: Doc{
 				Where:  inRouting,
-				Means:  "The VIP is no address of this host, or its device is down.",
+				Means:  "The VIP is no address of this host. One on a device that is down is an address all the same.",
 				Kernel: "ip_error, IP_INADDRERRORS, no ICMP, if forwarding is off. If it is on, the packet goes back to the director, in a circle.",
 				Confirm: []Line{
-					{Command: "ip -4 addr show to VIP", Says: "nothing, or a device that is down", Shows: Nothing},
+					{Command: "ip -4 addr show to VIP", Says: "nothing", Shows: Nothing},
 					{Command: "ip route get VIP", Says: "does not begin with local", Shows: `^(VIP|RTNETLINK)`, Fails: true},
 				},
 				Fix: []Line{
