@@ -122,11 +122,15 @@ func repairable(t *testing.T) map[string]loss {
 			fix: "nft delete rule ip filter INPUT handle 9",
 		},
 		"an old policy": {j: hooked(false, "input"), s: realServer(iptables("INPUT", "DROP")), fix: "iptables-legacy -t filter -I INPUT -d 10.99.0.1 -p tcp --dport 80 -j ACCEPT"},
-		"NAT":           {j: given(refused, "10.99.0.1:81"), s: realServer(natRule), fix: "nft insert rule ip t pre ip daddr 10.99.0.1 tcp dport 80 accept"},
-		"forwarding":    {j: given(dropped("ip_error", "IP_INADDRERRORS", "tunl0", false), "10.0.0.2:80"), s: realServer(natRule, set("net/ipv4/conf/tunl0/forwarding", "0")), fix: "sysctl -w net.ipv4.ip_forward=1"},
-		"connections":   {j: hooked(false, "prerouting"), s: realServer(func(s *host.Snapshot) { s.Conntrack = &host.Conntrack{Count: 2, Max: 1, Drop: 3} }), fix: "nsenter -t 1 -n sysctl -w net.netfilter.nf_conntrack_max=65538"},
-		"IPsec":         {j: dropped("ip_local_deliver", "XFRM_POLICY", "tunl0", false), s: realServer(blocked), fix: "ip xfrm policy delete dir in index 8"},
-		"a cgroup":      {j: dropped("sk_filter_trim_cap", "SOCKET_FILTER", "tunl0", false), s: realServer(func(s *host.Snapshot) { s.Cgroups = []host.CgroupBPF{{Path: "/web.slice", Attach: "ingress", ID: 7}} }), fix: "bpftool cgroup detach /sys/fs/cgroup/web.slice cgroup_inet_ingress id 7"},
+		"a route of the VIP's": {
+			j: dropped("ip_error", "IP_INADDRERRORS", "tunl0", false), s: realServer(withoutRoute("10.99.0.1/32")),
+			fix: "ip route replace local 10.99.0.1 dev tunl0 table local",
+		},
+		"NAT":         {j: given(refused, "10.99.0.1:81"), s: realServer(natRule), fix: "nft insert rule ip t pre ip daddr 10.99.0.1 tcp dport 80 accept"},
+		"forwarding":  {j: given(dropped("ip_error", "IP_INADDRERRORS", "tunl0", false), "10.0.0.2:80"), s: realServer(natRule, set("net/ipv4/conf/tunl0/forwarding", "0")), fix: "sysctl -w net.ipv4.ip_forward=1"},
+		"connections": {j: hooked(false, "prerouting"), s: realServer(func(s *host.Snapshot) { s.Conntrack = &host.Conntrack{Count: 2, Max: 1, Drop: 3} }), fix: "nsenter -t 1 -n sysctl -w net.netfilter.nf_conntrack_max=65538"},
+		"IPsec":       {j: dropped("ip_local_deliver", "XFRM_POLICY", "tunl0", false), s: realServer(blocked), fix: "ip xfrm policy delete dir in index 8"},
+		"a cgroup":    {j: dropped("sk_filter_trim_cap", "SOCKET_FILTER", "tunl0", false), s: realServer(func(s *host.Snapshot) { s.Cgroups = []host.CgroupBPF{{Path: "/web.slice", Attach: "ingress", ID: 7}} }), fix: "bpftool cgroup detach /sys/fs/cgroup/web.slice cgroup_inet_ingress id 7"},
 		"a cgroup, by a link": {j: dropped("sk_filter_trim_cap", "SOCKET_FILTER", "tunl0", false), s: realServer(func(s *host.Snapshot) {
 			s.Cgroups = []host.CgroupBPF{{Path: "/web.slice", Attach: "ingress", ID: 7, Link: 3}}
 		}), fix: "bpftool link detach id 3"},

@@ -175,7 +175,11 @@ func noReturnState(s Subject, st *State) *finding {
 	case a.Route != nil:
 		f.summary = fmt.Sprintf("the route back to the client %s%s is of the type %s", client, where, a.Type)
 		f.evidence = append(f.evidence, by(host.PartRoutes, "ip route show table %s: %s %s", tableName(a.Table), a.Type, a.Route.Dst))
-		f.fix, f.mend = deleteRoute(*a.Route), dropRoute(*a.Route)
+		if left := st.without(*a.Route).Output(flow); a.Route.Dst.Bits() > 0 || left.Type == "unicast" {
+			f.fix, f.mend = deleteRoute(*a.Route), dropRoute(*a.Route)
+		} else { // it closes the table: without it there is no way either
+			f.summary += ", for whatever has no route of its own: add one, by the gateway of this network"
+		}
 	case a.Rule != nil:
 		f.summary = fmt.Sprintf("the routing rule %d refuses packets to the client %s (%s)", a.Rule.Priority, client, a.Type)
 		f.fix, f.mend = deleteRule(*a.Rule), dropRule(*a.Rule)
@@ -354,10 +358,15 @@ func neighbourState(s Subject, st *State) *finding {
 
 // reachesWithout reports whether the destination's own link is reached without that route.
 func reachesWithout(s *host.Snapshot, without host.Route, f host.Flow) bool {
-	left := *s
-	left.Routes = slices.DeleteFunc(slices.Clone(s.Routes), func(r host.Route) bool { return sameRoute(r, without) })
-	a := left.Output(f)
+	a := (&State{Snapshot: s}).without(without).Output(f)
 	return a.Type == "unicast" && !a.Gateway.IsValid()
+}
+
+// without is the state without a route.
+func (st *State) without(route host.Route) *host.Snapshot {
+	left := *st.Snapshot
+	left.Routes = slices.DeleteFunc(slices.Clone(st.Routes), func(r host.Route) bool { return sameRoute(r, route) })
+	return &left
 }
 
 // sameRoute reports whether ip route del takes the two for one.

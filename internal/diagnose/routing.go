@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
@@ -303,7 +304,7 @@ func rejectState(s Subject, st *State) *finding {
 	switch {
 	case a.Type == host.Undecided:
 		return &finding{undecided: "rules: " + a.Unread}
-	case !a.Forbidden():
+	case !a.Forbidden(), st.catches(a, s):
 		return nil
 	}
 	f := &finding{evidence: []evidence{by(host.PartRoutes, "ip route get %s from %s iif %s: %s", command.Address(s.dst()), command.Address(s.src()), command.Device(s.Dev), a.Type)}}
@@ -318,6 +319,16 @@ func rejectState(s Subject, st *State) *finding {
 	f.fix, f.mend = deleteRoute(*a.Route), dropRoute(*a.Route)
 	return f
 }
+
+// catches reports whether a route refuses the packet only because this host does not have its destination: a local route, if it
+// had, would come first. It is one for a whole network, as an aggregate's or the default that closes a table.
+func (st *State) catches(a host.Answer, s Subject) bool {
+	return a.Route != nil && a.Forbidden() && a.Route.Dst.Bits() < 32 && a.Route.Table != tableLocal &&
+		!s.Reply && !s.redirected() && len(st.AddrOn(s.dst())) == 0
+}
+
+// tableLocal is the number of the table of local addresses.
+const tableLocal = 255
 
 // tableName is a routing table as ip names it.
 func tableName(table uint32) command.Part {
@@ -399,12 +410,28 @@ func addAddress(vip netip.Addr, dev string) command.Fix {
 func vipState(s Subject, st *State) *finding {
 	vip := s.vip()
 	a := st.Route(st.arrives(s))
-	if s.Reply || s.Tunnelled || s.redirected() || st.Owns(vip) || a.Type == "local" || a.Type == host.Undecided || a.Forbidden() {
+	if s.Reply || s.Tunnelled || s.redirected() || st.Owns(vip) || a.Type == "local" || a.Type == host.Undecided || a.Forbidden() && !st.catches(a, s) {
 		return nil
 	}
 	f := &finding{evidence: []evidence{got(vip, st.Route(host.Flow{Dst: vip}))}}
 	f.summary = fmt.Sprintf("the VIP %s is no address of this host", vip)
 	f.evidence = append(f.evidence, addressesOf(st.Snapshot))
+	for _, on := range st.AddrOn(vip) {
+		vrf := st.Link(on.Master)
+		if on.Type == "vrf" {
+			vrf = st.LinkNamed(on.Name)
+		}
+		if vrf != nil && vrf.Type == "vrf" {
+			f.summary = fmt.Sprintf("the VIP %s is on %s, in the VRF %s, and the packet comes by %s, which is not in that VRF: put that device, the VIP and the service into one", vip, on.Name, vrf.Name, s.Dev)
+			return f
+		}
+		f.summary = fmt.Sprintf("the VIP %s is on %s, and no local route leads to it", vip, on.Name)
+		f.fix = command.Of("ip route replace local % dev % table local", command.Address(vip), command.Device(on.Name))
+		f.mend = func(st *State) {
+			st.whole.Routes = append(slices.Clip(st.whole.Routes), host.Route{Table: tableLocal, Dst: netip.PrefixFrom(vip, 32), Type: "local", Hops: []host.Hop{{Link: on.Index}}})
+		}
+		return f
+	}
 	if l := st.link(s); l != nil && l.Tunnel != nil {
 		f.fix, f.mend = addAddress(vip, l.Name), giveAddress(vip, l.Name)
 	} else if st.isDirector() || l != nil && l.Type != "loopback" {

@@ -215,7 +215,7 @@ func tunnelRows() []row {
 // notLocalState: the outer destination is another host's, and this host does not forward the packet.
 func notLocalState(s Subject, st *State) *finding {
 	a := st.Route(s.flow())
-	if !s.Tunnelled || a.Type == "local" || a.Type == host.Undecided || a.Forbidden() || leadsOn(s, a) {
+	if !s.Tunnelled || a.Type == "local" || a.Type == host.Undecided || a.Forbidden() && !st.catches(a, s) || leadsOn(s, a) {
 		return nil
 	}
 	return &finding{
