@@ -258,23 +258,24 @@ func cgroupState(s Subject, st *State) *finding {
 		}
 		return f
 	}
-	for _, c := range all {
-		path := command.Path("/sys/fs/cgroup", c.Path)
-		detach := command.Of("bpftool cgroup detach % cgroup_inet_% id %", path, command.OneOf("the side", side, "ingress", "egress"), command.Number(c.ID))
-		if c.Link != 0 {
-			detach = command.Of("bpftool link detach id %", command.Number(c.Link))
-		}
-		return &finding{
-			summary:  fmt.Sprintf("a program at the cgroup %s drops the packet", c.Path),
-			evidence: []evidence{by(host.PartCgroups, "bpftool cgroup show %s: %s id %d", path, side, c.ID)},
-			fix:      detach,
-			mend: func(st *State) {
-				st.whole.Cgroups = slices.DeleteFunc(slices.Clone(st.whole.Cgroups), func(x host.CgroupBPF) bool { return x == c })
-			},
-			consistent: true, doubtful: true,
-		}
+	if len(all) == 0 {
+		return nil
 	}
-	return nil
+	c := all[0]
+	path := command.Path("/sys/fs/cgroup", c.Path)
+	detach := command.Of("bpftool cgroup detach % cgroup_inet_% id %", path, command.OneOf("the side", side, "ingress", "egress"), command.Number(c.ID))
+	if c.Link != 0 {
+		detach = command.Of("bpftool link detach id %", command.Number(c.Link))
+	}
+	return &finding{
+		summary:  fmt.Sprintf("a program at the cgroup %s drops the packet", c.Path),
+		evidence: []evidence{by(host.PartCgroups, "bpftool cgroup show %s: %s id %d", path, side, c.ID)},
+		fix:      detach,
+		mend: func(st *State) {
+			st.whole.Cgroups = slices.DeleteFunc(slices.Clone(st.whole.Cgroups), func(x host.CgroupBPF) bool { return x == c })
+		},
+		consistent: true, doubtful: true,
+	}
 }
 
 // securityState: older kernels give one reason for what a socket's filter, a cgroup's program and a security module

@@ -416,7 +416,8 @@ func vipState(s Subject, st *State) *finding {
 	f := &finding{evidence: []evidence{got(vip, st.Route(host.Flow{Dst: vip}))}}
 	f.summary = fmt.Sprintf("the VIP %s is no address of this host", vip)
 	f.evidence = append(f.evidence, addressesOf(st.Snapshot))
-	for _, on := range st.AddrOn(vip) {
+	if there := st.AddrOn(vip); len(there) > 0 {
+		on := there[0]
 		vrf := st.Link(on.Master)
 		if on.Type == "vrf" {
 			vrf = st.LinkNamed(on.Name)
