@@ -111,8 +111,8 @@ static __always_inline bool is_end(__u32 place, __s32 value, __u32 last)
 static __always_inline int returned(__u32 place, __u64 value)
 {
 	struct sighting s = { .place = place, .flags = EVENT_RETURN, .value = value };
+	struct track *t, known;
 	struct call *call;
-	struct track *t;
 
 	if (!following())
 		return 0;
@@ -125,9 +125,11 @@ static __always_inline int returned(__u32 place, __u64 value)
 		s.value = value && value < (__u64)-MAX_ERRNO;
 	t = find(call->skb);
 	if (t && t->seen == call->seen) {
-		emit(call->skb, t, &s);
-		if (is_end(place, value, t->last))
+		known = *t;
+		/* At once: another CPU may give the address to its next packet, which must not be forgotten. */
+		if (is_end(place, value, known.last))
 			forget(call->skb);
+		emit(call->skb, &known, &s);
 	}
 	call->skb = 0;
 	return 0;
