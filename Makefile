@@ -18,7 +18,7 @@ BUILD := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 # The kernels in which the lab is tested, the slowest first, how many guests at a time, and how long one may take. A guest
 # uses half a CPU, and 1.6 GiB.
 LAB_KERNELS ?= newest 6.12 6.1 5.10
-LAB_GUESTS  ?= 3
+LAB_GUESTS  ?= 2
 GUESTTIME   ?= 25m
 LABS        := $(LAB_KERNELS:%=lab-%)
 MODULES     := $(LAB_KERNELS:%=modules-%)
