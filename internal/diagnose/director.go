@@ -248,7 +248,7 @@ func noConnectionState(s Subject, st *State) *finding {
 		summary:    fmt.Sprintf("the director does not know this connection of %s, and the packet begins none", s.client()),
 	}
 	known := slices.ContainsFunc(st.IPVS.Conns, func(c host.IPVSConn) bool { return ofConnection(c, s) })
-	if f.doubtful = known || st.IPVS.MoreConns > 0; known { // by now
+	if f.doubtful = known; known { // by now; where the table was not read whole, the kernel was still seen to find none
 		f.evidence = append(f.evidence, by(host.PartIPVS, "ipvsadm -Lnc: %s:%d to %s, which was not there then", s.client(), s.clientPort(), s.service()))
 	} else if st.IPVS.MoreConns == 0 {
 		f.evidence = append(f.evidence, by(host.PartIPVS, "ipvsadm -Lnc: none of %s:%d to %s", s.client(), s.clientPort(), s.service()))

@@ -57,7 +57,7 @@ func TestWhatIPVSKnowsIsSaidAsItWasRead(t *testing.T) {
 		"all was read, and it is not there":   {balancer(conn("", 0), server), Observed, true},
 		"it is one of UDP":                    {balancer(conn("udp", 0), server), Observed, true},
 		"it is there by now":                  {balancer(conn("tcp", 0), server), Inferred, false},
-		"not all of the connections was read": {balancer(conn("", 9), server), Inferred, false},
+		"not all of the connections was read": {balancer(conn("", 9), server), Observed, false},
 	} {
 		c := Explain(later, test.s).Cause
 		if c.Code != "ipvs-no-connection" || c.Certainty != test.certainty || slices.Contains(c.Evidence, none) != test.none {
