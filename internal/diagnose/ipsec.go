@@ -16,7 +16,7 @@ func xfrmState(s Subject, st *State) *finding {
 	if s.Reply || s.Tunnelled && s.Leaving {
 		dir, sparing = "out", "disable_xfrm"
 	}
-	if st.isSet(s.Dev, sparing) {
+	if st.Either(s.Dev, sparing) {
 		return nil
 	}
 	fitting := slices.DeleteFunc(slices.Clone(st.XFRM), func(p host.Policy) bool { return p.Dir != dir || !selects(p, s) })
@@ -41,13 +41,6 @@ func xfrmState(s Subject, st *State) *finding {
 
 // bars reports whether a policy lets no packet pass as it is.
 func bars(p host.Policy) bool { return p.Action == "block" || p.Templates > 0 && !p.Optional }
-
-// isSet reports whether a setting is on for all devices, or for this one (IN_DEV_ORCONF).
-func (st *State) isSet(dev, setting string) bool {
-	all, _ := st.Sysctl("net/ipv4/conf/all/" + setting)
-	own, _ := st.Sysctl("net/ipv4/conf/" + dev + "/" + setting)
-	return all != 0 || own != 0
-}
 
 // selects compares a policy's selector with the packet (__xfrm4_selector_match). ICMP's type and code are where others have
 // ports; what has neither has 0.

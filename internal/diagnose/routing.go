@@ -142,7 +142,7 @@ func martianState(s Subject, st *State) *finding {
 	switch {
 	case !ok && c.Unread != "":
 		return &finding{undecided: "rules: " + c.Unread}
-	case (src.IsLoopback() || s.dst().IsLoopback()) && !st.isSet(st.arrives(s).IIF, "route_localnet"), noSource(src), ofNoNetwork(s.dst()):
+	case (src.IsLoopback() || s.dst().IsLoopback()) && !st.Either(st.arrives(s).IIF, "route_localnet"), noSource(src), ofNoNetwork(s.dst()):
 		return &finding{
 			summary:  fmt.Sprintf("%s → %s: the kernel accepts no packet with such addresses from a device", src, s.dst()),
 			evidence: []evidence{seen("source %s, destination %s", src, s.dst())},

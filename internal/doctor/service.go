@@ -203,9 +203,9 @@ type answer struct {
 	checks           []diagnose.Check
 }
 
-// has reports whether a sample met a code.
-func (a answer) has(f diagnose.Finding) bool {
-	return slices.ContainsFunc(a.found, func(g diagnose.Finding) bool { return g.Code == f.Code && g.Severity == f.Severity })
+// like is where a sample met the same code with the same severity, -1 if it did not.
+func (a answer) like(f diagnose.Finding) int {
+	return slices.IndexFunc(a.found, func(g diagnose.Finding) bool { return g.Code == f.Code && g.Severity == f.Severity })
 }
 
 // merged are the findings of one sample, as far as they are the same for others: what only some clients meet is a risk, and
@@ -214,12 +214,11 @@ func (x service) merged(a answer, all []answer) (found []diagnose.Finding, check
 	checks = a.checks
 	for _, f := range a.found {
 		same := func(by func(answer) bool) bool {
-			return !slices.ContainsFunc(all, func(b answer) bool { return by(b) && !b.has(f) })
+			return !slices.ContainsFunc(all, func(b answer) bool { return by(b) && b.like(f) < 0 })
 		}
 		switch {
 		case same(func(b answer) bool { return true }):
-			first := slices.IndexFunc(all[0].found, func(g diagnose.Finding) bool { return g.Code == f.Code && g.Severity == f.Severity })
-			f = all[0].found[first]
+			f = all[0].found[all[0].like(f)]
 		case !same(func(b answer) bool { return b.client == a.client }):
 			checks = append(slices.Clone(checks), diagnose.Check{Code: f.Code, Unread: []string{
 				fmt.Sprintf("it depends on the director's address (%s: %s): give --director", a.director, f.Summary)}})

@@ -32,8 +32,8 @@ func (s *Snapshot) CheckSource(f Flow) (c SourceCheck, ok bool) {
 	}
 	c.Asked = s.wayBack(f, dev)
 	c.Back = s.Route(c.Asked)
-	accept := s.either(f.IIF, "accept_local")
-	circles := c.Asked.IIF == f.IIF && s.either(f.IIF, "send_redirects") // it may have to tell the sender
+	accept := s.Either(f.IIF, "accept_local")
+	circles := c.Asked.IIF == f.IIF && s.Either(f.IIF, "send_redirects") // it may have to tell the sender
 	if c.Mode == 0 && !circles && (accept || !s.custom()) {
 		// Only the addresses are asked, not the tables (inet_lookup_ifaddr_rcu).
 		c.OK = accept || len(s.AddrOn(f.Src)) == 0
@@ -79,7 +79,7 @@ func (s *Snapshot) refusal(c SourceCheck, dev *Link, accept bool) string {
 // all or on the device, and what no rule asks for is not looked at in the packet.
 func (s *Snapshot) wayBack(f Flow, dev *Link) Flow {
 	back := Flow{Src: f.Dst, Dst: f.Src, TOS: f.TOS, Unknown: f.Unknown &^ (FieldMark | FieldUID)}
-	if s.either(f.IIF, "src_valid_mark") {
+	if s.Either(f.IIF, "src_valid_mark") {
 		back.Mark, back.Unknown = f.Mark, back.Unknown|f.Unknown&FieldMark
 	}
 	if slices.ContainsFunc(s.Rules, Rule.dissects) {
@@ -102,8 +102,8 @@ func (s *Snapshot) wayBack(f Flow, dev *Link) Flow {
 	return back
 }
 
-// either is a setting below net/ipv4/conf that counts if it is set on all or on the device (IN_DEV_ORCONF).
-func (s *Snapshot) either(dev, setting string) bool {
+// Either reports whether a setting below net/ipv4/conf is on for all devices or for this one (IN_DEV_ORCONF).
+func (s *Snapshot) Either(dev, setting string) bool {
 	all, _ := s.Sysctl("net/ipv4/conf/all/" + setting)
 	own, _ := s.Sysctl("net/ipv4/conf/" + dev + "/" + setting)
 	return all != 0 || own != 0
