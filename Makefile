@@ -26,7 +26,7 @@ MODULES     := $(LAB_KERNELS:%=modules-%)
 FUZZTIME ?= 60s
 say = @echo "==> $(1)" >&2
 
-.PHONY: build guest-tools record generate fmt lint generated test test-unit test-native test-guests test-lab kernels $(LABS) test-modules $(MODULES) modules-$(KERNEL) test-ends test-rules test-oracle test-explain test-matrix test-vm vm btf sessions fixtures bench bench-check demo fuzz tools go bare docs install test-install clean help
+.PHONY: build guest-tools record generate fmt lint generated test test-unit test-native test-guests test-lab kernels $(LABS) test-modules $(MODULES) modules-$(KERNEL) test-ends test-hooks test-rules test-oracle test-explain test-matrix test-vm vm btf sessions fixtures bench bench-check demo fuzz tools go bare docs install test-install clean help
 
 build: go ## bin/ipiptrace, one static binary
 	@mkdir -p bin
@@ -81,7 +81,7 @@ together = $(MAKE) --no-print-directory --keep-going --jobs=$(LAB_GUESTS) --outp
 
 test-guests: kernels ## all that needs guests: the labs, modules, ends, costs
 	$(call say,guests$(comma) $(LAB_GUESTS) at a time; each is shown when it is done)
-	@$(call together,$(LABS) test-ends bench-check $(MODULES))
+	@$(call together,$(LABS) test-ends bench-check $(MODULES) test-hooks)
 
 test-lab: kernels ## the lab inside each of LAB_KERNELS, LAB_GUESTS at a time
 	$(call say,the lab in guests of $(LAB_KERNELS)$(comma) $(LAB_GUESTS) at a time; each is shown when it is done)
@@ -105,6 +105,15 @@ $(sort $(MODULES) modules-$(KERNEL)): modules-%: build guest-tools
 test-ends: build guest-tools ## a run ends when it is told to, in a guest whose clock counts instructions: KERNEL=6.1
 	$(call say,ends in a $(KERNEL) guest)
 	@bin/boot --kernel $(KERNEL) --icount --file bin/ipiptrace:/bin/ipiptrace --file cmd/ipiptrace/testdata/guest/ends.sh:/ends.sh -- bash /ends.sh
+
+# In the two kernels that list hooks.
+test-hooks: guest-tools ## the kernel's list of hooks has them in the order in which they run, in a 6.12 and a newest guest
+	@go test -c -tags native -o bin/read.test ./internal/host/read
+	@for kernel in 6.12 newest; do \
+		echo "==> the order of hooks in a $$kernel guest"; \
+		bin/boot --kernel $$kernel --file bin/read.test:/read.test -- \
+			sh -c 'modprobe -a nf_tables nfnetlink_hook; cd /; /read.test -test.v -test.run ^TestGuest'; \
+	done
 
 test-rules: build guest-tools ## rules of every match of iptables are deleted as the fix says, in a KERNEL=6.1 guest
 	@go test -c -tags native -o bin/rules.test ./internal/ruleset
