@@ -45,6 +45,9 @@ func Of(template constant, parts ...Part) Fix {
 	return Fix{commands: []Command{{Quote(words)}}}
 }
 
+// None is no command; why ends a sentence.
+func None(why constant) Fix { return Fix{refused: string(why)} }
+
 // Then adds a command; see [Of].
 func (f Fix) Then(template constant, parts ...Part) Fix { return f.And(Of(template, parts...)) }
 

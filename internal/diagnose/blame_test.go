@@ -44,7 +44,7 @@ func TestARouteThatClosesATableIsNotBlamed(t *testing.T) {
 		"the VIP is missing":            {inner, realServer(noVIP, closing("0.0.0.0/0")), "vip-missing", Observed, "ip addr add 10.99.0.1/32 dev tunl0"},
 		"and there is an aggregate":     {inner, realServer(noVIP, closing("10.0.0.0/8")), "vip-missing", Observed, "ip addr add 10.99.0.1/32 dev tunl0"},
 		"the director's address is old": {elsewhere, realServer(closing("0.0.0.0/0")), "outer-not-local", Observed, ""},
-		"there is no way back":          {refused, realServer(withoutRoute("10.0.0.0/24"), closing("0.0.0.0/0")), "no-return-route", Observed, ""},
+		"there is no way back":          {refused, realServer(withoutRoute("10.0.0.0/24"), closing("0.0.0.0/0")), "no-return-route", Observed, "ip route add 10.0.0.0/24 dev eth0"},
 		"the VIP is in a VRF":           {inner, realServer(inVRF), "vip-missing", Observed, ""},
 		"the VIP has lost its route":    {inner, realServer(withoutRoute("10.99.0.1/32")), "vip-missing", Observed, "ip route replace local 10.99.0.1 dev tunl0 table local"},
 	} {

@@ -197,8 +197,8 @@ func noRouteState(s Subject, st *State) *finding {
 			summary:  fmt.Sprintf("the director has no route to the real server %s", d.Addr.Addr()),
 			evidence: []evidence{got(d.Addr.Addr(), a)},
 		}
-		if a.Route != nil {
-			f.fix, f.mend = deleteRoute(*a.Route), dropRoute(*a.Route)
+		if a.Route != nil && !closes(*a.Route) {
+			f.fix, f.mend = st.deleteRoute(*a.Route)
 		}
 		return f
 	}

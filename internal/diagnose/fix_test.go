@@ -96,6 +96,8 @@ func repairable(t *testing.T) map[string]loss {
 	reuse.Outer, reuse.Drop.NfHook, reuse.Drop.Decider = nil, "input", "ip_vs_in"
 	rpf := dropped("ip_rcv_finish_core", "IP_RPFILTER", "tunl0", false)
 	strict, unnumbered := set("net/ipv4/conf/all/rp_filter", "1"), func(s *host.Snapshot) { s.Addrs[1].Link = 1 }
+	spare := dropped("ip_rcv_finish_core", "IP_LOCAL_SOURCE", "tunl0", false)
+	spare.Packet.Inner.Src = netip.MustParseAddr("192.0.2.1")
 	options := dropped("ip_rcv_finish_core", "NOT_SPECIFIED", "tunl0", false)
 	options.Packet.Options = true
 	noIPVSRoute := rejected(dropped("ip_vs_tunnel_xmit", "NOT_SPECIFIED", "eth0", false), journey.ByICMP, 3, 0)
@@ -166,6 +168,7 @@ func repairable(t *testing.T) map[string]loss {
 		"no way to the real server": {j: noIPVSRoute, s: balancer(func(s *host.Snapshot) {
 			s.Routes = append(s.Routes, host.Route{Table: 254, Dst: netip.MustParsePrefix("192.0.2.9/32"), Type: "unreachable"})
 		}, host.Destination{Addr: netip.MustParseAddrPort("192.0.2.9:80"), Method: "tunnel", Weight: 1}), fix: "ip route del unreachable 192.0.2.9/32 table main"},
+		"a spare address":                  {j: spare, s: realServer(addressed(1, "192.0.2.1/24"), addressed(1, "192.0.2.2/24")), fix: "ip addr del 192.0.2.1/24 dev lo; ip addr replace 192.0.2.2/24 dev lo"},
 		"fragments":                        {j: dropped("ip_defrag", "FRAG_REASM_TIMEOUT", "eth0", true), s: realServer(set("net/ipv4/ipfrag_high_thresh", "0")), fix: "sysctl -w net.ipv4.ipfrag_high_thresh=4194304"},
 		"a strict filter, unnumbered":      {j: rpf, s: realServer(strict, unnumbered), fix: "sysctl -w net.ipv4.conf.tunl0.rp_filter=2; ip addr add 10.99.0.1/32 dev tunl0"},
 		"source routes, on the device too": {j: options, s: realServer(set("net/ipv4/conf/all/accept_source_route", "0"), set("net/ipv4/conf/tunl0/accept_source_route", "0")), fix: "sysctl -w net.ipv4.conf.all.accept_source_route=1; sysctl -w net.ipv4.conf.tunl0.accept_source_route=1"},

@@ -51,9 +51,9 @@ func TestTheWayBackIsTheAnswersOwn(t *testing.T) {
 		"a mark that a rule may give":     {realServer(rule(host.Rule{Mark: 7, Action: "blackhole"}), accepting, marking), unknown, NotKnown, "", "mark is not known"},
 		"the socket's own mark":           {realServer(rule(host.Rule{Mark: 7, Action: "blackhole"}), func(s *host.Snapshot) { s.Sockets[0].Mark = 7 }), "no-return-route", Observed, "ip rule del pref 10 fwmark 0x7/0xffffffff blackhole", "rule 10"},
 		"a link without carrier":          {realServer(withoutRoute(net), noCarrier), "no-return-route", Observed, "ip route add 10.0.0.0/24 dev eth0", "eth1 has no carrier"},
-		"the VRF's table":                 {realServer(inVRF, set("net/ipv4/tcp_l3mdev_accept", "1")), "no-return-route", Observed, "ip route del unreachable 0.0.0.0/0 table 10 metric 8192", "unreachable"},
+		"the VRF's table":                 {realServer(inVRF, set("net/ipv4/tcp_l3mdev_accept", "1")), "no-return-route", Observed, "ip route add 10.0.0.0/24 dev eth0 table 10", "unreachable"},
 		"the VRF, with a route":           {realServer(inVRF, routed(10, net, host.Hop{Link: 2}), set("net/ipv4/tcp_l3mdev_accept", "1")), unknown, NotKnown, "", ""},
-		"a socket in the VRF":             {realServer(inVRF, bound(9)), "no-return-route", Observed, "ip route del unreachable 0.0.0.0/0 table 10 metric 8192", "unreachable"},
+		"a socket in the VRF":             {realServer(inVRF, bound(9)), "no-return-route", Observed, "ip route add 10.0.0.0/24 dev eth0 table 10", "unreachable"},
 		"it is not known who is in a VRF": {realServer(inVRF, func(s *host.Snapshot) { s.Coarse = true }), unknown, NotKnown, "", "bound to the VRF"},
 	} {
 		t.Run(what, func(t *testing.T) {

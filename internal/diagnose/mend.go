@@ -84,27 +84,30 @@ func giveAddress(a netip.Addr, dev string) func(*State) {
 	}
 }
 
-// takeAddress is `ip addr del`, with the routes that the kernel made for it.
+// takeAddress is `ip addr del`, with the routes that the kernel made for it: those of its network stay while another address
+// of that network is there.
 func takeAddress(p netip.Prefix, link uint32) func(*State) {
 	return func(st *State) {
 		st.whole.Addrs = slices.DeleteFunc(slices.Clone(st.whole.Addrs), func(x host.Addr) bool { return x.Link == link && x.Prefix == p })
+		shared := slices.ContainsFunc(st.whole.Addrs, func(x host.Addr) bool { return x.Link == link && x.Prefix.Masked() == p.Masked() })
 		st.whole.Routes = slices.DeleteFunc(slices.Clone(st.whole.Routes), func(r host.Route) bool {
 			on := len(r.Hops) == 1 && r.Hops[0].Link == link
-			return on && (r.Protocol == 2 && r.Dst == p.Masked() || r.Table == 255 && p.Contains(r.Dst.Addr()))
+			own := r.Table == tableLocal && r.Type == "local" && r.Dst == netip.PrefixFrom(p.Addr(), 32)
+			return on && (own || !shared && (r.Protocol == 2 && r.Dst == p.Masked() || r.Table == tableLocal && r.Type == "broadcast" && p.Contains(r.Dst.Addr())))
 		})
 	}
 }
 
-// addRoute is `ip route add NET dev DEV`.
-func addRoute(to netip.Prefix, dev string) func(*State) {
+// addRoute is `ip route add NET dev DEV table TABLE`.
+func addRoute(to netip.Prefix, dev string, table uint32) func(*State) {
 	return func(st *State) {
 		if l := st.whole.LinkNamed(dev); l != nil {
-			st.whole.Routes = append(slices.Clip(st.whole.Routes), host.Route{Table: 254, Dst: to, Type: "unicast", Hops: []host.Hop{{Link: l.Index}}})
+			st.whole.Routes = append(slices.Clip(st.whole.Routes), host.Route{Table: table, Dst: to, Type: "unicast", Hops: []host.Hop{{Link: l.Index}}})
 		}
 	}
 }
 
-// dropRoute is `ip route del`: it deletes the first route that matches.
+// dropRoute is `ip route del` of that route.
 func dropRoute(r host.Route) func(*State) {
 	return func(st *State) {
 		st.whole.Routes = slices.Clone(st.whole.Routes)

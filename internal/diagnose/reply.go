@@ -175,38 +175,65 @@ func noReturnState(s Subject, st *State) *finding {
 	case a.Route != nil:
 		f.summary = fmt.Sprintf("the route back to the client %s%s is of the type %s", client, where, a.Type)
 		f.evidence = append(f.evidence, by(host.PartRoutes, "ip route show table %s: %s %s", tableName(a.Table), a.Type, a.Route.Dst))
-		if left := st.without(*a.Route).Output(flow); a.Route.Dst.Bits() > 0 || left.Type == "unicast" {
-			f.fix, f.mend = deleteRoute(*a.Route), dropRoute(*a.Route)
-		} else { // it closes the table: without it there is no way either
-			f.summary += ", for whatever has no route of its own: add one, by the gateway of this network"
+		if closes(*a.Route) {
+			f.summary += ", for whatever has no route of its own"
+			st.giveRoute(f, client, a, a.Table, flow.OIF)
+		} else {
+			f.fix, f.mend = st.deleteRoute(*a.Route)
 		}
 	case a.Rule != nil:
 		f.summary = fmt.Sprintf("the routing rule %d refuses packets to the client %s (%s)", a.Rule.Priority, client, a.Type)
-		f.fix, f.mend = deleteRule(*a.Rule), dropRule(*a.Rule)
+		f.fix, f.mend = st.deleteRule(*a.Rule)
 	default:
 		if why != "" {
 			f.summary += ": " + why
 		}
-		dev, net := connected(st.Snapshot, client)
-		leads := slices.ContainsFunc(a.Unused, func(u host.Unused) bool { return u.Dev == dev })
-		if dev != "" && flow.OIF == "" && !leads {
-			f.evidence = append(f.evidence, by(host.PartAddrs, "ip addr show %s: %s, and no route for it", command.Device(dev), net))
-			f.fix, f.mend = command.Of("ip route add % dev %", command.Prefix(net.Masked()), command.Device(dev)), addRoute(net.Masked(), dev)
-		} else if why == "" {
-			f.summary += ": add one, by the gateway of this network (ip route add default via GATEWAY)"
+		table := uint32(tableMain)
+		if where != "" {
+			table = st.LinkNamed(flow.OIF).Table
 		}
+		st.giveRoute(f, client, a, table, flow.OIF)
 	}
 	return f
 }
 
-// connected is a device that is up, and has an address in the network of another.
-func connected(s *host.Snapshot, a netip.Addr) (dev string, net netip.Prefix) {
+// giveRoute says how a table gets a route to a client: that of its own network, if this host is in it, or one by a gateway,
+// which nobody but the admin knows. A VRF has its own table, and its routes stay in it.
+func (st *State) giveRoute(f *finding, client netip.Addr, a host.Answer, table uint32, out string) {
+	bound := st.LinkNamed(out)
+	dev, net := connected(st.Snapshot, client, bound)
+	in := command.Say("")
+	if table != tableMain {
+		in = command.Say("table").And(tableName(table))
+	}
+	switch leads := slices.ContainsFunc(a.Unused, func(u host.Unused) bool { return u.Dev == dev }); {
+	case dev != "" && !leads && (bound == nil || bound.Type == "vrf"):
+		f.evidence = append(f.evidence, by(host.PartAddrs, "ip addr show %s: %s, and no route for it", command.Device(dev), net))
+		f.fix, f.mend = command.Of("ip route add % dev % %", command.Prefix(net.Masked()), command.Device(dev), in), addRoute(net.Masked(), dev, table)
+	case len(a.Unused) > 0:
+	case table != tableMain:
+		f.summary += fmt.Sprintf(": add one there, by the gateway of this network (ip route add default via GATEWAY %s)", in)
+	default:
+		f.summary += ": add one, by the gateway of this network (ip route add default via GATEWAY)"
+	}
+}
+
+// connected is a device that is up, and has an address in the network of another: one of the VRF, if one of that has it, and
+// without a VRF none of another's.
+func connected(s *host.Snapshot, a netip.Addr, vrf *host.Link) (dev string, net netip.Prefix) {
 	for _, x := range s.Addrs {
-		if l := s.Link(x.Link); l != nil && l.Up && x.Prefix.Bits() < 32 && x.Prefix.Contains(a) && l.Type != "loopback" && l.Tunnel == nil {
+		l := s.Link(x.Link)
+		if l == nil || !l.Up || x.Prefix.Bits() == 32 || !x.Prefix.Contains(a) || l.Type == "loopback" || l.Tunnel != nil {
+			continue
+		}
+		switch member := l.MasterKind == "vrf"; {
+		case member && vrf != nil && l.Master == vrf.Index:
 			return l.Name, x.Prefix
+		case !member && dev == "":
+			dev, net = l.Name, x.Prefix
 		}
 	}
-	return "", net
+	return dev, net
 }
 
 // astrayState finds what sends the answer into a tunnel without a remote end: a rule, a route, or the service's socket.
@@ -273,15 +300,17 @@ func leadOut(flow host.Flow, st *State, a host.Answer) (fix command.Fix, mend fu
 		b := left.Output(flow)
 		return b.Type == "unicast" && !toNextHop(left.LinkNamed(b.Dev))
 	}
-	others := slices.DeleteFunc(slices.Clone(st.Routes), func(r host.Route) bool { return sameRoute(r, *a.Route) })
+	others := st.without(*a.Route).Routes
 	withoutRule, withoutRoute := *st.Snapshot, *st.Snapshot
 	withoutRule.Rules = slices.DeleteFunc(slices.Clone(st.Rules), func(r host.Rule) bool { return r == *a.Rule })
 	withoutRoute.Routes = others
-	switch {
-	case !slices.ContainsFunc(others, func(r host.Route) bool { return r.Table == a.Table }) && leadsOut(withoutRule):
-		return deleteRule(*a.Rule), dropRule(*a.Rule)
-	case leadsOut(withoutRoute):
-		return deleteRoute(*a.Route), dropRoute(*a.Route)
+	if !slices.ContainsFunc(others, func(r host.Route) bool { return r.Table == a.Table }) && leadsOut(withoutRule) {
+		if fix, mend = st.deleteRule(*a.Rule); mend != nil {
+			return fix, mend
+		}
+	}
+	if leadsOut(withoutRoute) {
+		return st.deleteRoute(*a.Route)
 	}
 	return fix, nil
 }
@@ -295,16 +324,30 @@ func prefixState(s Subject, st *State) *finding {
 	for _, l := range st.AddrOn(s.vip()) {
 		for _, x := range st.AddrsOf(l.Index) {
 			if x.Prefix.Addr() == s.vip() && x.Prefix.Bits() < 32 && l.Name == a.Dev && a.Route != nil && a.Route.Dst == x.Prefix.Masked() {
-				return &finding{
+				f := &finding{
 					summary:  fmt.Sprintf("the VIP is on %s as %s: that makes a route to its neighbours, the client among them, into the tunnel", l.Name, x.Prefix),
 					evidence: []evidence{by(host.PartAddrs, "ip addr show %s: %s", command.Device(l.Name), x.Prefix), got(s.client(), a)},
-					fix:      command.Of("ip addr del % dev %", command.Prefix(x.Prefix), command.Device(l.Name)).And(addAddress(s.vip(), l.Name)),
-					mend:     together(takeAddress(x.Prefix, l.Index), giveAddress(s.vip(), l.Name)),
 				}
+				f.fix, f.mend = st.narrow(l, x.Prefix)
+				return f
 			}
 		}
 	}
 	return nil
+}
+
+// narrow gives all addresses of one network on a device the prefix /32: each of them makes the route to that network. The
+// kernel takes those that came later with the first one, so that they go before it.
+func (st *State) narrow(l host.Link, network netip.Prefix) (fix command.Fix, mend func(*State)) {
+	var mends []func(*State)
+	all := st.sharing(l, network)
+	for _, p := range slices.Backward(all) {
+		fix, mends = fix.Then("ip addr del % dev %", command.Prefix(p), command.Device(l.Name)), append(mends, takeAddress(p, l.Index))
+	}
+	for _, p := range all {
+		fix, mends = fix.And(addAddress(p.Addr(), l.Name)), append(mends, giveAddress(p.Addr(), l.Name))
+	}
+	return fix, together(mends...)
 }
 
 // nextHop names who was asked for.
@@ -349,7 +392,7 @@ func neighbourState(s Subject, st *State) *finding {
 			out.evidence = append(out.evidence, by(host.PartRoutes, "ip route show: %s dev %s linkdown", a.Route.Dst, command.Device(l.Name)))
 		}
 		if a.Route != nil && hop != to && reachesWithout(st.Snapshot, *a.Route, f) {
-			out.fix, out.mend = deleteRoute(*a.Route), dropRoute(*a.Route)
+			out.fix, out.mend = st.deleteRoute(*a.Route)
 		}
 		return out
 	}
@@ -367,9 +410,4 @@ func (st *State) without(route host.Route) *host.Snapshot {
 	left := *st.Snapshot
 	left.Routes = slices.DeleteFunc(slices.Clone(st.Routes), func(r host.Route) bool { return sameRoute(r, route) })
 	return &left
-}
-
-// sameRoute reports whether ip route del takes the two for one.
-func sameRoute(a, b host.Route) bool {
-	return a.Table == b.Table && a.Dst == b.Dst && a.TOS == b.TOS && a.Priority == b.Priority && a.Type == b.Type
 }

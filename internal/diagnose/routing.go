@@ -20,7 +20,7 @@ func routingRows() []row {
 	withSysctls := append([]host.Part{host.PartSysctls}, lookups...)
 	return []row{
 		{
-			code: "martian-source", stage: routing, needs: withSysctls,
+			code: "martian-source", stage: routing, needs: withSysctls, looks: []host.Part{host.PartSockets},
 			asked: outerSide | innerSide,
 			at:    append(sure(site.Martian), maybe(site.SourceCheckUnsaid)...),
 			check: martianState,
@@ -161,11 +161,14 @@ func martianState(s Subject, st *State) *finding {
 		for _, l := range st.AddrOn(src) {
 			f.evidence = append(f.evidence, by(host.PartAddrs, "ip addr show %s: %s", command.Device(l.Name), src))
 			if src != s.vip() {
-				mends = append(mends, takeAddress(netip.PrefixFrom(src, bits(st.Snapshot, l.Index, src)), l.Index))
-				f.fix = f.fix.Then("ip addr del %/% dev %", command.Address(src), command.Number(bits(st.Snapshot, l.Index, src)), command.Device(l.Name))
+				fix, mend := st.deleteAddress(netip.PrefixFrom(src, bits(st.Snapshot, l.Index, src)), l)
+				f.fix, mends = f.fix.And(fix), append(mends, mend)
 			}
 		}
 		switch {
+		case src != s.vip() && st.lives(s, src):
+			f.summary += fmt.Sprintf(", and two hosts have it: this one works with it, on %s, so that the sender needs another", st.AddrOn(src)[0].Name)
+			f.fix = command.Fix{}
 		case src == s.vip() && !s.Tunnelled:
 			f.summary = fmt.Sprintf("the packet goes from the VIP %s to the VIP: the director itself has sent it, and a connection from there can't work in tunnel mode; test from a client", src)
 		case src == s.vip():
@@ -175,6 +178,15 @@ func martianState(s Subject, st *State) *finding {
 		return f
 	}
 	return nil
+}
+
+// lives reports whether this host works with one of its addresses: it is no spare one on lo or a dummy device, or a route
+// sends with it, or a program is bound to it.
+func (st *State) lives(s Subject, a netip.Addr) bool {
+	return s.Outer != nil && s.Outer.Dst == a ||
+		slices.ContainsFunc(st.AddrOn(a), func(l host.Link) bool { return l.Type != "loopback" && l.Type != "dummy" }) ||
+		slices.ContainsFunc(st.Routes, func(r host.Route) bool { return r.Source == a && r.Table != tableLocal }) ||
+		slices.ContainsFunc(st.Sockets, func(x host.Socket) bool { return x.Local.Addr() == a })
 }
 
 // noSource reports whether no packet may come from an address, whatever the settings (ip_route_input_slow).
@@ -311,12 +323,12 @@ func rejectState(s Subject, st *State) *finding {
 	if a.Route == nil {
 		f.summary = fmt.Sprintf("the routing rule %d refuses the packet (%s)", a.Rule.Priority, a.Type)
 		f.evidence = append(f.evidence, by(host.PartRules, "ip rule: %d: %s", a.Rule.Priority, ruleWords(*a.Rule)))
-		f.fix, f.mend = deleteRule(*a.Rule), dropRule(*a.Rule)
+		f.fix, f.mend = st.deleteRule(*a.Rule)
 		return f
 	}
 	f.summary = fmt.Sprintf("a route of the type %s for %s refuses the packet", a.Type, a.Route.Dst)
 	f.evidence = append(f.evidence, by(host.PartRoutes, "ip route show table %s: %s %s", tableName(a.Table), a.Type, a.Route.Dst))
-	f.fix, f.mend = deleteRoute(*a.Route), dropRoute(*a.Route)
+	f.fix, f.mend = st.deleteRoute(*a.Route)
 	return f
 }
 
@@ -324,11 +336,14 @@ func rejectState(s Subject, st *State) *finding {
 // had, would come first. It is one for a whole network, as an aggregate's or the default that closes a table.
 func (st *State) catches(a host.Answer, s Subject) bool {
 	return a.Route != nil && a.Forbidden() && a.Route.Dst.Bits() < 32 && a.Route.Table != tableLocal &&
-		!s.Reply && !s.redirected() && len(st.AddrOn(s.dst())) == 0
+		!s.Reply && !s.redirected() && !st.Owns(s.dst())
 }
 
-// tableLocal is the number of the table of local addresses.
-const tableLocal = 255
+// The numbers of the table of local addresses and of the main one.
+const (
+	tableLocal = 255
+	tableMain  = 254
+)
 
 // tableName is a routing table as ip names it.
 func tableName(table uint32) command.Part {
@@ -336,24 +351,6 @@ func tableName(table uint32) command.Part {
 		return name
 	}
 	return command.Number(table)
-}
-
-func deleteRoute(r host.Route) command.Fix {
-	kind, metric, tos := command.Say(""), command.Say(""), command.Say("")
-	if r.Type != "unicast" {
-		kind = command.OneOf("the type of the route", r.Type, "local", "broadcast", "blackhole", "unreachable", "prohibit", "throw", "nat", "multicast")
-	}
-	if r.Priority != 0 {
-		metric = command.Say("metric").And(command.Number(r.Priority))
-	}
-	if r.TOS != 0 { // without it ip deletes the route that has none
-		tos = command.Say("tos").And(command.Number(r.TOS))
-	}
-	return command.Of("ip route del % % % table % %", kind, command.Prefix(r.Dst), tos, tableName(r.Table), metric)
-}
-
-func deleteRule(r host.Rule) command.Fix {
-	return command.Of("ip rule del pref % %", command.Number(r.Priority), ruleWords(r))
 }
 
 // ruleWords name a rule for ip rule del, behind its priority.
