@@ -119,13 +119,18 @@ func absentState(s Subject, st *State) *finding {
 
 // newTunnel makes a device of its own for what comes to the outer destination, and gives it the VIP if nothing has that.
 func newTunnel(s Subject, st *State) (command.Fix, func(*State)) {
+	return newTunnelTo(s, st, host.Tunnel{Proto: host.ProtoIPIP, Local: s.dst()})
+}
+
+// newTunnelTo makes one with these ends.
+func newTunnelTo(s Subject, st *State, t host.Tunnel) (command.Fix, func(*State)) {
 	name := "lvs0"
 	for n := 1; st.LinkNamed(name) != nil; n++ {
 		name = fmt.Sprintf("lvs%d", n)
 	}
 	dev := command.Device(name)
-	fix := command.Of("ip link add % type ipip local %", dev, command.Address(s.dst())).Then("ip link set % up", dev)
-	mend := addTunnel(name, host.Tunnel{Proto: host.ProtoIPIP, Local: s.dst()})
+	fix := command.Of("ip link add % type ipip %", dev, st.ends(t)).Then("ip link set % up", dev)
+	mend := addTunnel(name, t)
 	if st.Knows(host.PartAddrs) && !st.Owns(s.vip()) {
 		fix, mend = fix.And(addAddress(s.vip(), name)), together(mend, giveAddress(s.vip(), name))
 	}
@@ -171,12 +176,12 @@ func mismatchState(s Subject, st *State) *finding {
 	if fallback := st.LinkNamed("tunl0"); fallback != nil && !fallback.Up {
 		f.evidence = append(f.evidence, by(host.PartLinks, "ip link show tunl0: state DOWN"))
 	}
-	if others := slices.DeleteFunc(slices.Clone(wrong), func(l host.Link) bool { return !l.Tunnel.Remote.IsValid() || l.Tunnel.Remote.IsUnspecified() }); len(others) > 1 {
-		// One for each director: to change one of them would cut that director off.
+	idle := slices.DeleteFunc(wrong, func(l host.Link) bool { return !st.idle(l) })
+	if len(idle) == 0 { // those that are there may be other directors': to change one would cut that director off
 		f.fix, f.mend = newTunnel(s, st)
 		return f
 	}
-	l := wrong[0]
+	l := idle[0]
 	local, remote := l.Tunnel.Local, l.Tunnel.Remote
 	if remote.IsValid() && remote != s.Outer.Src {
 		remote = s.Outer.Src
@@ -193,6 +198,27 @@ func mismatchState(s Subject, st *State) *finding {
 	return f
 }
 
+// idle reports whether no packet comes by a tunnel: its local end is no address of this host.
+func (st *State) idle(l host.Link) bool {
+	local := l.Tunnel.Local
+	return local.IsValid() && !local.IsUnspecified() && st.Knows(host.PartRoutes) && st.Knows(host.PartRules) && !st.Owns(local)
+}
+
+// spare reports whether nobody uses a device, as far as the state tells: it has no address and no master, and no route and no
+// rule names it.
+func (st *State) spare(l host.Link) bool {
+	read := st.Knows(host.PartAddrs) && st.Knows(host.PartRoutes) && st.Knows(host.PartRules)
+	return read && len(st.AddrsOf(l.Index)) == 0 && l.Master == 0 && !st.leads(l) &&
+		!slices.ContainsFunc(st.Rules, func(r host.Rule) bool { return r.IIF == l.Name || r.OIF == l.Name })
+}
+
+// leads reports whether a route that somebody has made leads by a device.
+func (st *State) leads(l host.Link) bool {
+	return slices.ContainsFunc(st.Routes, func(r host.Route) bool {
+		return r.Table != tableLocal && r.Protocol != 2 && slices.ContainsFunc(r.Hops, func(h host.Hop) bool { return h.Link == l.Index })
+	})
+}
+
 func anyAddr(a netip.Addr) command.Part {
 	if !a.IsValid() || a.IsUnspecified() {
 		return command.Say("any")
@@ -206,41 +232,72 @@ func modeState(s Subject, st *State) *finding {
 	if l == nil || l.TakesIPv4() || st.unserved(s) {
 		return nil
 	}
-	dev := command.Device(l.Name)
 	if l.Type == "vti" {
-		return &finding{
-			summary: fmt.Sprintf("the IPsec tunnel %s is asked before those of IPIP and takes the packet, which did not come by IPsec", l.Name),
-			evidence: []evidence{
-				by(host.PartLinks, "ip -d link show %s: vti remote %s local %s, up", dev, anyAddr(l.Tunnel.Remote), anyAddr(l.Tunnel.Local)),
-			},
-			fix:  command.Of("ip link set % down", dev),
-			mend: setUp(l.Index, false),
-		}
+		return stolenByIPsec(*l, st)
 	}
 	f := &finding{
 		summary:  fmt.Sprintf("the tunnel %s takes another protocol than IPv4", l.Name),
-		evidence: []evidence{by(host.PartLinks, "ip -d link show %s: mode %d, not 4 (ipip) or 0 (any)", dev, l.Tunnel.Proto)},
-		mend: changeLink(l.Index, func(l *host.Link) {
+		evidence: []evidence{by(host.PartLinks, "ip -d link show %s: mode %d, not 4 (ipip) or 0 (any)", command.Device(l.Name), l.Tunnel.Proto)},
+	}
+	own := host.Tunnel{Proto: host.ProtoIPIP, Local: s.Outer.Dst, Remote: s.Outer.Src, Link: l.Tunnel.Link}
+	switch named := slices.ContainsFunc(st.AddrsOf(l.Index), func(a host.Addr) bool { return a.Prefix.Addr() == s.vip() }); {
+	case named && l.Master == 0 && !st.leads(*l): // it was made for the service
+		f.fix, f.mend = st.remade(*l), changeLink(l.Index, func(l *host.Link) {
 			t := *l.Tunnel
 			t.Proto = host.ProtoIPIP
 			l.Tunnel = &t
-		}),
+		})
+	case l.Tunnel.Local != own.Local || l.Tunnel.Remote != own.Remote: // one with both ends is asked before it
+		f.fix, f.mend = newTunnelTo(s, st, own)
+	default:
+		f.summary += ", between the same two addresses, and may have its own use: make it anew in the mode any, which takes both, or let the director send to another address of this host"
 	}
-	f.fix = remade(st.Snapshot, *l)
 	return f
 }
 
+// stolenByIPsec: a tunnel of IPsec is asked first (vti_rcv_tunnel), and no tunnel of IPIP comes before it. Only the module's own
+// device, which takes what is for no other, can go without harm to anybody.
+func stolenByIPsec(l host.Link, st *State) *finding {
+	dev := command.Device(l.Name)
+	f := &finding{
+		summary: fmt.Sprintf("the IPsec tunnel %s is asked before those of IPIP and takes the packet, which did not come by IPsec", l.Name),
+		evidence: []evidence{
+			by(host.PartLinks, "ip -d link show %s: vti remote %s local %s, up", dev, anyAddr(l.Tunnel.Remote), anyAddr(l.Tunnel.Local)),
+		},
+	}
+	switch {
+	case l.Tunnel.Fallback && st.spare(l):
+		f.fix, f.mend = command.Of("ip link set % down", dev), setUp(l.Index, false)
+	case l.Tunnel.Fallback:
+		f.summary += ": it is in use, so make a tunnel with the addresses of its peer for that, and set this one down"
+	case l.Tunnel.Remote.IsValid() && !l.Tunnel.Remote.IsUnspecified():
+		f.summary += ": let the director send to another address of this host than the tunnel's, or from another one"
+	default:
+		f.summary += ": make it anew with the address of its peer, or let the director send to another address of this host"
+	}
+	return f
+}
+
+// ends are those of a tunnel, as ip names them.
+func (st *State) ends(t host.Tunnel) command.Part {
+	ends := command.Say("")
+	if t.Local.IsValid() {
+		ends = ends.And(command.Say("local"), command.Address(t.Local))
+	}
+	if t.Remote.IsValid() {
+		ends = ends.And(command.Say("remote"), command.Address(t.Remote))
+	}
+	if l := st.Link(t.Link); l != nil && t.Link != 0 {
+		ends = ends.And(command.Say("dev"), command.Device(l.Name))
+	}
+	return ends
+}
+
 // remade makes a tunnel anew, in the mode ipip: the kernel changes the mode of none that is there.
-func remade(s *host.Snapshot, l host.Link) command.Fix {
-	dev, ends := command.Device(l.Name), command.Say("")
-	if l.Tunnel.Local.IsValid() {
-		ends = ends.And(command.Say("local"), command.Address(l.Tunnel.Local))
-	}
-	if l.Tunnel.Remote.IsValid() {
-		ends = ends.And(command.Say("remote"), command.Address(l.Tunnel.Remote))
-	}
-	fix := command.Of("ip link del %", dev).Then("ip link add % type ipip mode ipip %", dev, ends).Then("ip link set % up", dev)
-	for _, a := range s.AddrsOf(l.Index) {
+func (st *State) remade(l host.Link) command.Fix {
+	dev := command.Device(l.Name)
+	fix := command.Of("ip link del %", dev).Then("ip link add % type ipip mode ipip %", dev, st.ends(*l.Tunnel)).Then("ip link set % up", dev)
+	for _, a := range st.AddrsOf(l.Index) {
 		fix = fix.Then("ip addr add % dev %", command.Prefix(a.Prefix), dev)
 	}
 	return fix

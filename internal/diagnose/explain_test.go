@@ -146,7 +146,7 @@ func losses() map[string]loss {
 		"ipip is not loaded, sit is": {atTunnel, realServer(func(s *host.Snapshot) { s.Modules, s.Links = []string{"sit", "tunnel4"}, s.Links[:2] }), "tunnel-module-missing", Observed, "modprobe ipip; ip link set tunl0 up"},
 		"tunnel for another director": {atTunnel, realServer(tunl0Down, func(s *host.Snapshot) {
 			s.Links = append(s.Links, host.Link{Index: 4, Name: "lvs0", Type: "ipip", Up: true, Tunnel: &host.Tunnel{Proto: 4, Local: rip, Remote: netip.MustParseAddr("10.0.0.99")}})
-		}), "tunnel-endpoint-mismatch", Observed, "ip tunnel change lvs0 mode ipip remote 10.0.0.2 local 10.0.0.11"},
+		}), "tunnel-endpoint-mismatch", Observed, "ip link add lvs1 type ipip local 10.0.0.11; ip link set lvs1 up"},
 		"at the tunnel, all is well now": {atTunnel, realServer(), unknown, NotKnown, ""},
 		"the VIP is missing":             {dropped("ip_error", "IP_INADDRERRORS", "tunl0", false), realServer(noVIP), "vip-missing", Observed, "ip addr add 10.99.0.1/32 dev tunl0"},
 		"the VIP is there":               {dropped("ip_error", "IP_INADDRERRORS", "tunl0", false), realServer(), unknown, NotKnown, ""},

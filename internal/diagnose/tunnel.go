@@ -81,7 +81,8 @@ func tunnelRows() []row {
 					{Command: "ip -d link show type ipip", Says: "remote and local of those that are UP", Shows: `TUNNEL@[\s\S]* remote \S+ local `},
 				},
 				Fix: []Line{
-					{Command: "ip tunnel change TUNNEL mode ipip remote DIRECTOR local RIP"},
+					{Command: "ip link add lvs1 type ipip local RIP; ip link set lvs1 up", Says: "beside the one that is there, which may be another director's"},
+					{Command: "ip tunnel change TUNNEL mode ipip remote DIRECTOR local RIP", Says: "or, if no other director uses it"},
 					{Says: "or, for any director: make it anew, because a tunnel with a remote can't be changed to one without, and give it the VIP again"},
 					{Command: "ip link del TUNNEL; ip link add TUNNEL type ipip local RIP; ip link set TUNNEL up; ip addr add VIP/32 dev TUNNEL"},
 					{Says: "or let tunl0 take what no other tunnel does"},
@@ -205,7 +206,7 @@ func tunnelRows() []row {
 			check: gueState, bare: otherTunnel,
 		},
 		{
-			code: "tunnel-mode-mismatch", stage: tunnel, needs: links, looks: []host.Part{host.PartAddrs},
+			code: "tunnel-mode-mismatch", stage: tunnel, needs: links, looks: withSettings,
 			asked: outerSide,
 			at:    maybe(site.NoTunnel, site.NoTunnelUnsaid, site.TunnelPolicy), fits: asksTunnel4, check: modeState,
 		},

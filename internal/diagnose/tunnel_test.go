@@ -28,6 +28,11 @@ func device(name, kind string, proto uint8, local, remote netip.Addr) host.Link 
 
 func isDown(l host.Link) host.Link { l.Up = false; return l }
 
+// fallback0 is a module's own device, onLink one that is bound to another.
+func fallback0(l host.Link) host.Link { l.Tunnel.Fallback = true; return l }
+
+func onLink(l host.Link, link uint32) host.Link { l.Tunnel.Link = link; return l }
+
 func tunl0Down(s *host.Snapshot) { s.Links[2].Up = false }
 
 // noTunl0 is a namespace that did not get one; the VIP is on lo.
@@ -82,11 +87,17 @@ func tunnelled() map[string]loss {
 		"no module, and no tunl0 by it":           {refused(), realServer(noTunl0, set(fallback, "1"), func(s *host.Snapshot) { s.Modules = nil }), "tunnel-module-missing", Observed, "modprobe ipip; " + own},
 		"no module, in the first namespace":       {refused(), realServer(noTunl0, set(fallback, "1"), func(s *host.Snapshot) { s.Modules, s.Initial = nil, true }), "tunnel-module-missing", Observed, "modprobe ipip; ip link set tunl0 up"},
 		"the modules were not read, no device":    {refused(), realServer(noTunl0, func(s *host.Snapshot) { s.Unread = []host.Unread{{Part: host.PartModules, Why: "not permitted"}} }), unknown, NotKnown, ""},
-		"vti takes everything":                    {silent("xfrm_input"), realServer(with(device("ip_vti0", "vti", 4, netip.Addr{}, netip.Addr{}))), "tunnel-mode-mismatch", Observed, "ip link set ip_vti0 down"},
-		"vti for this director":                   {silent("xfrm_input"), realServer(with(device("v", "vti", 4, rip, dip))), "tunnel-mode-mismatch", Observed, "ip link set v down"},
+		"vti takes everything":                    {silent("xfrm_input"), realServer(with(fallback0(device("ip_vti0", "vti", 4, netip.Addr{}, netip.Addr{})))), "tunnel-mode-mismatch", Observed, "ip link set ip_vti0 down"},
+		"vti takes everything, and is in use":     {silent("xfrm_input"), realServer(with(fallback0(device("ip_vti0", "vti", 4, netip.Addr{}, netip.Addr{}))), routed(254, "192.168.0.0/16", host.Hop{Link: 4})), "tunnel-mode-mismatch", Observed, ""},
+		"vti for whoever sends here":              {silent("xfrm_input"), realServer(with(device("v", "vti", 4, rip, netip.Addr{}))), "tunnel-mode-mismatch", Observed, ""},
+		"vti for this director":                   {silent("xfrm_input"), realServer(with(device("v", "vti", 4, rip, dip))), "tunnel-mode-mismatch", Observed, ""},
 		"vti for another peer, tunl0 is down":     {silent("xfrm_input"), realServer(tunl0Down, with(device("v", "vti", 4, rip, stranger))), "tunnel-device-down", Observed, "ip link set tunl0 up"},
 		"vti is down":                             {silent("xfrm_input"), realServer(with(isDown(device("v", "vti", 4, rip, dip)))), unknown, NotKnown, ""},
-		"mplsip, and tunl0 is up":                 {silent("ipip_tunnel_rcv"), realServer(with(device("lvsa", "ipip", 137, rip, netip.Addr{}))), "tunnel-mode-mismatch", Observed, "ip link del lvsa; ip link add lvsa type ipip mode ipip local 10.0.0.11; ip link set lvsa up"},
+		"mplsip, and tunl0 is up":                 {silent("ipip_tunnel_rcv"), realServer(with(device("lvsa", "ipip", 137, rip, netip.Addr{}))), "tunnel-mode-mismatch", Observed, "ip link add lvs0 type ipip local 10.0.0.11 remote 10.0.0.2; ip link set lvs0 up"},
+		"mplsip between these two":                {silent("ipip_tunnel_rcv"), realServer(with(device("lvsa", "ipip", 137, rip, dip))), "tunnel-mode-mismatch", Observed, ""},
+		"mplsip on the device by which it comes":  {silent("ipip_tunnel_rcv"), realServer(with(onLink(device("lvsa", "ipip", 137, rip, netip.Addr{}), 2))), "tunnel-mode-mismatch", Observed, "ip link add lvs0 type ipip local 10.0.0.11 remote 10.0.0.2 dev eth0; ip link set lvs0 up"},
+		"for another address that is here":        {refused(), realServer(tunl0Down, addressed(2, "10.0.0.12/24"), with(device("lvsa", "ipip", 4, other, netip.Addr{}))), "tunnel-endpoint-mismatch", Observed, own},
+		"for another director, who may send":      {refused(), realServer(tunl0Down, with(device("lvsa", "ipip", 4, rip, stranger))), "tunnel-endpoint-mismatch", Observed, own},
 		"mplsip for another peer":                 {silent("ipip_tunnel_rcv"), realServer(with(device("lvsa", "ipip", 137, rip, stranger))), unknown, NotKnown, ""},
 		"mplsip is asked after a better one":      {silent("ipip_tunnel_rcv"), realServer(with(device("lvsa", "ipip", 137, rip, netip.Addr{}), device("lvsb", "ipip", 4, rip, dip))), unknown, NotKnown, ""},
 		"by GUE, to another port":                 {noPort(), realServer(port(host.FOUPort{Port: 6081, Kind: "gue"})), "tunnel-mode-mismatch", Observed, "modprobe fou; ip fou add port 6080 gue"},

@@ -162,7 +162,7 @@ func ownTunnel(words ...string) []lab.Step {
 
 func noOwnTunnel() []lab.Step {
 	return []lab.Step{
-		linkGone(lab.RealServer, "lvs0"),
+		linkGone(lab.RealServer, "lvs0"), linkGone(lab.RealServer, "lvs1"), // that of a repair
 		linkUp(lab.RealServer, "tunl0"), giveAddr(lab.RealServer, "tunl0", lab.VIP),
 	}
 }
