@@ -43,7 +43,7 @@ func repairable(t *testing.T) map[string]loss {
 	answered.Drop.NfHook = "output"
 	icmp := hooked(false, "input")
 	icmp.Packet.Inner.Protocol, icmp.Packet.HasPorts, icmp.Packet.ICMPType = protoICMP, false, 8
-	rule := `[{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"10.0.0.7"}},{"drop":null}]`
+	byClient := `[{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"10.0.0.7"}},{"drop":null}]`
 	mapped := func(s *host.Snapshot) {
 		stateful(t, "accept", `[{"vmap":{"key":{"payload":{"protocol":"tcp","field":"dport"}},"data":"@ports"}}]`)(s)
 		s.Nft[0].Chains[0].Rules = s.Nft[0].Chains[0].Rules[2:]
@@ -98,6 +98,16 @@ func repairable(t *testing.T) map[string]loss {
 	strict, unnumbered := set("net/ipv4/conf/all/rp_filter", "1"), func(s *host.Snapshot) { s.Addrs[1].Link = 1 }
 	spare := dropped("ip_rcv_finish_core", "IP_LOCAL_SOURCE", "tunl0", false)
 	spare.Packet.Inner.Src = netip.MustParseAddr("192.0.2.1")
+	inside := rpf
+	inside.Steps = []journey.Step{
+		{Place: event.NetifReceiveSkb, Dev: "eth0", Netns: here, Tunnelled: true}, {Place: event.NetifReceiveSkb, Dev: "tunl0", Netns: here},
+	}
+	unrouted := func(s *host.Snapshot) { // but by the socket's mark
+		withoutRoute("10.0.0.0/24")(s)
+		s.Sockets[0].Mark = 9
+		rule(host.Rule{Mark: 9, Action: "lookup", Table: 100})(s)
+		routed(100, "10.0.0.0/24", host.Hop{Link: 2})(s)
+	}
 	options := dropped("ip_rcv_finish_core", "NOT_SPECIFIED", "tunl0", false)
 	options.Packet.Options = true
 	noIPVSRoute := rejected(dropped("ip_vs_tunnel_xmit", "NOT_SPECIFIED", "eth0", false), journey.ByICMP, 3, 0)
@@ -107,7 +117,7 @@ func repairable(t *testing.T) map[string]loss {
 		withoutRoute("10.99.0.1/32")(s)
 	}
 	maps.Copy(all, map[string]loss{
-		"a rule":                    {j: hooked(false, "input"), s: realServer(nft("input", "accept", rule)), fix: "nft delete rule inet f input handle 3"},
+		"a rule":                    {j: hooked(false, "input"), s: realServer(nft("input", "accept", byClient)), fix: "nft delete rule inet f input handle 3"},
 		"an element":                {j: hooked(false, "input"), s: realServer(mapped), fix: "nft delete element inet f ports '{ 80 }'"},
 		"a policy":                  {j: hooked(false, "input"), s: realServer(nft("input", "drop")), fix: "nft insert rule inet f input ip daddr 10.99.0.1 tcp dport 80 accept"},
 		"a policy, of ICMP":         {j: icmp, s: realServer(nft("input", "drop")), fix: "nft insert rule inet f input ip daddr 10.99.0.1 ip protocol 1 accept"},
@@ -171,6 +181,8 @@ func repairable(t *testing.T) map[string]loss {
 		"a spare address":                  {j: spare, s: realServer(addressed(1, "192.0.2.1/24"), addressed(1, "192.0.2.2/24")), fix: "ip addr del 192.0.2.1/24 dev lo; ip addr replace 192.0.2.2/24 dev lo"},
 		"fragments":                        {j: dropped("ip_defrag", "FRAG_REASM_TIMEOUT", "eth0", true), s: realServer(set("net/ipv4/ipfrag_high_thresh", "0")), fix: "sysctl -w net.ipv4.ipfrag_high_thresh=4194304"},
 		"a strict filter, unnumbered":      {j: rpf, s: realServer(strict, unnumbered), fix: "sysctl -w net.ipv4.conf.tunl0.rp_filter=2; ip addr add 10.99.0.1/32 dev tunl0"},
+		"a filter, and no way back":        {j: rpf, s: realServer(strict, unrouted), fix: "sysctl -w net.ipv4.conf.lo.rp_filter=1; sysctl -w net.ipv4.conf.eth0.rp_filter=1; sysctl -w net.ipv4.conf.default.rp_filter=1; sysctl -w net.ipv4.conf.all.rp_filter=0"},
+		"a mark that does not count":       {j: inside, s: realServer(set("net/ipv4/conf/tunl0/rp_filter", "2"), unrouted, marking, rule(host.Rule{Mark: 7, Action: "lookup", Table: 101}), routed(101, "10.0.0.0/24", host.Hop{Link: 3})), fix: "sysctl -w net.ipv4.conf.tunl0.src_valid_mark=1"},
 		"source routes, on the device too": {j: options, s: realServer(set("net/ipv4/conf/all/accept_source_route", "0"), set("net/ipv4/conf/tunl0/accept_source_route", "0")), fix: "sysctl -w net.ipv4.conf.all.accept_source_route=1; sysctl -w net.ipv4.conf.tunl0.accept_source_route=1"},
 		"handshakes":                       {j: dropped(event.TCPConnRequest.String(), "", "tunl0", false), s: realServer(set("net/ipv4/tcp_syncookies", "0"), func(s *host.Snapshot) { s.Counters["TcpExt.TCPReqQFullDrop"] = 1 }), fix: "sysctl -w net.ipv4.tcp_syncookies=1"},
 	})

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
@@ -43,7 +44,7 @@ func routingRows() []row {
 			},
 		},
 		{
-			code: "rp-filter", stage: routing, needs: withSysctls,
+			code: "rp-filter", stage: routing, needs: withSysctls, looks: []host.Part{host.PartSockets},
 			asked: outerSide | innerSide,
 			at:    append(sure(site.ReversePath), maybe(site.SourceCheckUnsaid)...),
 			check: rpFilterState,
@@ -233,21 +234,75 @@ func rpFilterState(s Subject, st *State) *finding {
 	default:
 		f.summary = fmt.Sprintf("reverse-path filter on %s is loose and there is no way back to %s", dev, flow.Src)
 	}
-	switch {
+	switch unanswered := noReturnState(s, st); {
 	case !c.Back.Refused() && !unnumbered:
 		f.fix, f.mend = command.Of("sysctl -w net.ipv4.conf.%.rp_filter=2", command.DeviceSetting(dev)), setSysctl(own, 2)
-	case !c.Back.Refused() && !s.Tunnelled:
+	case !c.Back.Refused() && !s.Tunnelled && st.LinkNamed(dev).Tunnel != nil:
 		f.mend = together(setSysctl(own, 2), giveAddress(s.vip(), dev))
 		if c.Mode != 2 {
 			f.fix = command.Of("sysctl -w net.ipv4.conf.%.rp_filter=2", command.DeviceSetting(dev))
 		}
 		f.fix = f.fix.And(addAddress(s.vip(), dev))
+	case c.Back.Refused() && !s.Tunnelled && unanswered != nil && unanswered.undecided == "":
+		// The answer would have no way either: that is to be repaired first, and may be all.
+		if rest, plain := strings.CutPrefix(unanswered.summary, fmt.Sprintf("there is no route back to the client %s", flow.Src)); plain {
+			f.summary += ", for the answer neither" + rest
+		} else {
+			f.summary += ", for the answer neither: " + unanswered.summary
+		}
+		f.evidence = append(f.evidence, unanswered.evidence...)
+		f.fix, f.mend = unanswered.fix, unanswered.mend
 	default:
-		// Without a way back only mode 0 lets the packet in, and the larger of the two settings counts.
-		f.mend = together(setSysctl(all, 0), setSysctl(own, 0))
-		f.fix = command.Of("sysctl -w net.ipv4.conf.all.rp_filter=0").Then("sysctl -w net.ipv4.conf.%.rp_filter=0", command.DeviceSetting(dev))
+		f.fix, f.mend = st.unfiltered(dev, flow)
 	}
 	return f
+}
+
+// maxKept bounds the devices whose filter is kept by a command.
+const maxKept = 8
+
+// unfiltered lets packets in by a device whose way back leads elsewhere in any mode, or nowhere: by their mark, if that is
+// known and leads back by the device; else by mode 0. As the larger of the two settings counts, the one for all devices has to
+// go; others get it as their own.
+func (st *State) unfiltered(dev string, flow host.Flow) (command.Fix, func(*State)) {
+	valid := "net/ipv4/conf/" + dev + "/src_valid_mark"
+	if marked := st.with(valid, "1"); flow.Mark != 0 && flow.Unknown&host.FieldMark == 0 {
+		if c, ok := marked.CheckSource(flow); ok && c.OK {
+			return command.Of("sysctl -w net.ipv4.conf.%.src_valid_mark=1", command.DeviceSetting(dev)), setSysctl(valid, 1)
+		}
+	}
+	mode := func(name string) int { now, _ := st.Sysctl("net/ipv4/conf/" + name + "/rp_filter"); return now }
+	var fix command.Fix
+	var mends []func(*State)
+	set := func(name string, to command.Fix, value int) {
+		if mode(name) != value {
+			fix, mends = fix.And(to), append(mends, setSysctl("net/ipv4/conf/"+name+"/rp_filter", value))
+		}
+	}
+	own := func(name string, value int) command.Fix {
+		return command.Of("sysctl -w net.ipv4.conf.%.rp_filter=%", command.DeviceSetting(name), command.Number(value))
+	}
+	if all := mode("all"); all > 0 {
+		kept := slices.DeleteFunc(slices.Clone(st.Links), func(l host.Link) bool { return l.Name == dev || mode(l.Name) >= all })
+		if len(kept) > maxKept {
+			return command.None("the filter is set for all devices, and each of many others would need it as its own first"), nil
+		}
+		for _, l := range kept {
+			set(l.Name, own(l.Name, all), all)
+		}
+		set("default", command.Of("sysctl -w net.ipv4.conf.default.rp_filter=%", command.Number(all)), max(all, mode("default")))
+		set("all", command.Of("sysctl -w net.ipv4.conf.all.rp_filter=0"), 0)
+	}
+	set(dev, own(dev, 0), 0)
+	return fix, together(mends...)
+}
+
+// with is the state with another setting.
+func (st *State) with(setting, value string) *host.Snapshot {
+	other := *st.Snapshot
+	other.Sysctls = maps.Clone(st.Sysctls)
+	other.Sysctls[setting] = value
+	return &other
 }
 
 // maxMarks bounds the rules whose marks are tried.
@@ -259,9 +314,7 @@ func markless(st *State, f host.Flow) (lines []evidence) {
 	if f.Unknown&host.FieldMark == 0 {
 		return nil
 	}
-	counts := *st.Snapshot
-	counts.Sysctls = maps.Clone(st.Sysctls)
-	counts.Sysctls[own] = "1"
+	counts := st.with(own, "1")
 	f.Unknown &^= host.FieldMark
 	tried := 0
 	for i, r := range st.Rules {
