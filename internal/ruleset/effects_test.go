@@ -209,3 +209,34 @@ func TestSecurityOfIPTablesNftIsLater(t *testing.T) {
 	}}}
 	sure(1).check(t, Of(s).Evaluate(packet("input")))
 }
+
+// TestAPacketWithoutPortsHasNoneAfterATranslation: which port it has now is not known, but GRE has none at all.
+func TestAPacketWithoutPortsHasNoneAfterATranslation(t *testing.T) {
+	other := `{"concat":[` + ip("protocol") + `,` + tcp("sport") + `]}`
+	rule := and(when("!=", other, list(map[string]any{"concat": []any{"tcp", 22}})), drop)
+	s := way(t, hooked{hook: "postrouting", kind: "nat", rules: []string{"{\"masquerade\":null}"}}, hooked{hook: "egress", kind: "filter", rules: []string{rule}})
+	s.Nft[1].Family, s.Nft[1].Chains[0].Devices = "netdev", []string{"eth0"}
+	p := packet("egress")
+	p.OIF, p.CT = "eth0", New
+	perhaps(2).check(t, Of(s).Evaluate(p))
+	p.Proto, p.HasPorts = 47, false
+	nothing.check(t, Of(s).Evaluate(p))
+}
+
+// TestAtItsEgressAPacketComesFromNoDevice: nf_hook_egress tells the chains only of the device that it leaves by.
+func TestAtItsEgressAPacketComesFromNoDevice(t *testing.T) {
+	p := packet("egress")
+	p.IIF, p.OIF = "tunl0", "eth0"
+	for _, test := range []struct {
+		op, key, dev string
+		want         decision
+	}{
+		{"==", "iifname", "tunl0", nothing}, {"!=", "iifname", "tunl0", sure(1)},
+		{"==", "iif", "tunl0", nothing}, {"!=", "iif", "tunl0", sure(1)},
+		{"==", "oifname", "eth0", sure(1)},
+	} {
+		s := way(t, hooked{hook: "egress", kind: "filter", rules: []string{and(when(test.op, meta(test.key), test.dev), drop)}})
+		s.Nft[0].Family, s.Nft[0].Chains[0].Devices = "netdev", []string{"eth0"}
+		test.want.check(t, Of(s).Evaluate(p))
+	}
+}

@@ -43,10 +43,14 @@ var (
 func (e *evaluation) left(l *left) field {
 	switch l.name {
 	case "payload":
-		if e.hasChanged(l.field) {
+		f := e.payload(l.protocol, l.field)
+		switch {
+		case e.hasChanged("protocol"):
 			return field{}
+		case e.hasChanged(l.field):
+			return field{none: f.none} // whatever it is now: no other protocol has it
 		}
-		return e.payload(l.protocol, l.field)
+		return f
 	case "meta":
 		return e.meta(l.key)
 	case "ct":
@@ -67,7 +71,11 @@ func (e *evaluation) meta(key string) field {
 	p := e.p
 	switch key {
 	case "iifname", "iif":
-		return e.dev(p.IIF, p.hasIIF(), key == "iif")
+		name := p.IIF
+		if p.Hook == "egress" {
+			name = "" // nf_hook_egress tells its chains of no device from which the packet came
+		}
+		return e.dev(name, p.hasIIF(), key == "iif")
 	case "oifname", "oif":
 		return e.dev(p.OIF, p.hasOIF(), key == "oif")
 	case "ibrname", "bri_iifname":
