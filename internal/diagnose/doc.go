@@ -66,6 +66,23 @@ func noRows() []row {
 			},
 		},
 		{
+			code: "firewall-mixed",
+			doc: Doc{
+				Where:  inFilters,
+				Means:  "nftables, iptables-nft and iptables-legacy are separate, and more than one of them has rules here. This is a note of doctor's, not a loss.",
+				Kernel: "Each has chains of its own at the same hooks, and the kernel runs all of them (nf_hook_slow).",
+				Confirm: []Line{
+					{Command: "nft list ruleset", Says: "tables that iptables has not made"},
+					{Command: "iptables-save", Says: "its first line says which of the two it is"},
+					{Command: "iptables-legacy-save", Says: "the tables that iptables does not show where it is the one for nft"},
+				},
+				Fix: []Line{
+					{Says: "Keep one of them: move the rules of the others there, then take them away."},
+				},
+				Prevent: "Let one program own the firewall of a machine, and start no other one's service (nftables, iptables-persistent, firewalld, ufw).",
+			},
+		},
+		{
 			code: unknown,
 			doc: Doc{
 				Where:  nothingKnown,

@@ -15,7 +15,7 @@ vip-wrong-prefix redirected route-reject ip-forward-off no-return-route reply-in
 listener-wrong-device sk-lookup-drop accept-queue-full syn-queue-full syn-cookie-invalid receive-buffer-full tcp-auth tcp-paws tcp-out-of-window
 min-ttl backlog-full vip-arp-conflict ipvs-no-service ipvs-no-destination ipvs-wrong-method ipvs-overloaded ipvs-no-route
 ipvs-no-connection ipvs-destination-removed ipvs-backup ipvs-loop ecn-mismatch source-route ipvs-defence ipvs-port-reuse ipvs-persistence
-reply-unanswered unknown`
+reply-unanswered firewall-mixed unknown`
 
 func TestEveryCodeIsExplained(t *testing.T) {
 	promised := map[string]bool{}
@@ -49,7 +49,7 @@ func TestEveryCodeIsExplained(t *testing.T) {
 
 // pasted are the programs that a repair or a confirmation runs: what begins otherwise is prose and has a # before it.
 var pasted = strings.Fields(`arping ausearch bpftool cat echo ethtool firewall-cmd free ip ipiptrace iptables iptables-legacy iptables-save
-ipvsadm journalctl lsmod modprobe nft nstat ss sysctl systemctl tc tcpdump traceroute`)
+iptables-legacy-save ipvsadm journalctl lsmod modprobe nft nstat ss sysctl systemctl tc tcpdump traceroute`)
 
 // TestExplanationsCanBePasted: each line is a command of a program that there is, or a sentence; and none is one that
 // iproute2 or the kernel is known to refuse.

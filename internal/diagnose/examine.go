@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/ruleset"
@@ -156,7 +157,11 @@ func (e *examination) untold(r row, p point, st *State, answer Answer, f *findin
 	case answer == Unread, answer == Clear && len(r.minds) > 0:
 		return unreadOf(e.host, r)
 	case answer == Consistent:
-		return append(unreadOf(e.host, r), f.summary+": whether it does can't be told from the state")
+		why := f.summary + ": whether it does can't be told from the state"
+		if len(f.because) > 0 {
+			why = fmt.Sprintf("%s: whether it does can't be told: %s", f.summary, strings.Join(f.because, ", "))
+		}
+		return append(unreadOf(e.host, r), why)
 	}
 	return nil
 }

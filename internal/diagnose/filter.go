@@ -247,14 +247,14 @@ func cgroupState(s Subject, st *State) *finding {
 	}
 	var all []host.CgroupBPF
 	for _, c := range st.Cgroups {
-		if c.Attach == side {
+		if c.Attach == side || s.Supposed && s.Reply && c.Attach == "sendmsg4" && s.proto() == "udp" {
 			all = append(all, c)
 		}
 	}
 	if len(all) > 1 { // which of them did it is not in the state, and the others have their reasons
 		f := &finding{summary: fmt.Sprintf("one of %d programs at cgroups drops the packet", len(all)), consistent: true, doubtful: true}
 		for _, c := range all {
-			f.evidence = append(f.evidence, by(host.PartCgroups, "bpftool cgroup show %s: %s id %d", command.Path("/sys/fs/cgroup", c.Path), side, c.ID))
+			f.evidence = append(f.evidence, by(host.PartCgroups, "bpftool cgroup show %s: %s id %d", command.Path("/sys/fs/cgroup", c.Path), c.Attach, c.ID))
 		}
 		return f
 	}
@@ -264,12 +264,15 @@ func cgroupState(s Subject, st *State) *finding {
 	c := all[0]
 	path := command.Path("/sys/fs/cgroup", c.Path)
 	detach := command.Of("bpftool cgroup detach % cgroup_inet_% id %", path, command.OneOf("the side", side, "ingress", "egress"), command.Number(c.ID))
+	if c.Attach == "sendmsg4" {
+		detach = command.Fix{}
+	}
 	if c.Link != 0 {
 		detach = command.Of("bpftool link detach id %", command.Number(c.Link))
 	}
 	return &finding{
 		summary:  fmt.Sprintf("a program at the cgroup %s drops the packet", c.Path),
-		evidence: []evidence{by(host.PartCgroups, "bpftool cgroup show %s: %s id %d", path, side, c.ID)},
+		evidence: []evidence{by(host.PartCgroups, "bpftool cgroup show %s: %s id %d", path, c.Attach, c.ID)},
 		fix:      detach,
 		mend: func(st *State) {
 			st.whole.Cgroups = slices.DeleteFunc(slices.Clone(st.whole.Cgroups), func(x host.CgroupBPF) bool { return x == c })

@@ -138,15 +138,23 @@ func firewallState(s Subject, st *State, rejects bool) *finding {
 		return &finding{
 			summary:  fmt.Sprintf(summary, where(*rule), verb),
 			evidence: slices.Concat(evidenceOf(*rule), trackedAs(p, o), s.gone(o)), fix: fix, mend: mend, rule: rule,
-			doubtful: o.Rule == nil, consistent: o.Rule == nil,
+			doubtful: o.Rule == nil, consistent: o.Rule == nil, because: doubted(o),
 		}
 	case rule != nil, len(o.Candidates) == 0, o.Candidates[0].Rejects != rejects, rejects && !s.Rejected && !s.Supposed:
 		return nil
 	}
 	return &finding{
 		summary:    fmt.Sprintf("one of %d rules at the hook %s %ss the packet", len(o.Candidates), p.Hook, verb),
-		candidates: o.Candidates, doubtful: true, consistent: true,
+		candidates: o.Candidates, doubtful: true, consistent: true, because: doubted(o),
 	}
+}
+
+// doubted says which rules leave it open what becomes of the packet, and by what.
+func doubted(o ruleset.Outcome) (all []string) {
+	for _, d := range o.Doubts {
+		all = append(all, fmt.Sprintf("%s can't be evaluated (%s)", where(d.Rule), d.By))
+	}
+	return all
 }
 
 // letPass are the commands that undo what the rule does to the packet. If a policy drops the outer packet and would drop the

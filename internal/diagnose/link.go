@@ -14,7 +14,7 @@ func linkRows() []row {
 	return []row{
 		{
 			code: "xdp-drop", stage: link, needs: []host.Part{host.PartLinks},
-			doubted: outerSide,
+			doubted: outerSide | innerSide,
 			at:      sure(site.XDP),
 			check:   xdpState,
 			bare: func(s Subject) finding {

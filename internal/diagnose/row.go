@@ -111,6 +111,8 @@ type finding struct {
 	consistent bool
 	// doubtful: the cause is inferred at most, whatever was seen.
 	doubtful bool
+	// because are what of the state leaves it open whether a consistent finding is a fault.
+	because []string
 	// undecided says why the check cannot answer although it could read what it needs; the other fields are empty then.
 	undecided string
 }

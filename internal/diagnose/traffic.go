@@ -141,7 +141,7 @@ func qdiscState(s Subject, st *State) *finding {
 		return slices.ContainsFunc(lossy, func(x host.Qdisc) bool { return within(x, d) })
 	})
 	if len(innermost) == 0 {
-		return nil
+		return s.shaped(l, st)
 	}
 	d := innermost[0]
 	f := lossyQdisc(l, d)
@@ -161,6 +161,26 @@ func qdiscState(s Subject, st *State) *finding {
 // the smallest.
 func losesAny(d host.Qdisc) bool {
 	return d.Loss > 0 || d.Kind == "bfifo" && d.Limit > 0 && d.Limit < smallest
+}
+
+// shaping are the disciplines that hold packets back, and drop what there is no room for meanwhile.
+var shaping = []string{"tbf", "htb", "hfsc", "cake", "cbq", "netem", "plug"}
+
+// shaped: a discipline holds packets back at a rate that somebody has set: whether more than that comes is in no state.
+func (s Subject) shaped(l *host.Link, st *State) *finding {
+	i := slices.IndexFunc(st.Qdiscs, func(d host.Qdisc) bool {
+		return d.Link == l.Index && d.Handle != "0:" && slices.Contains(shaping, d.Kind)
+	})
+	if i < 0 || !s.Supposed {
+		return nil
+	}
+	d := st.Qdiscs[i]
+	return &finding{
+		consistent: true, doubtful: true,
+		summary:  fmt.Sprintf("the queueing discipline %s of %s drops packets that come faster than it lets them go", d.Kind, l.Name),
+		evidence: lossyQdisc(l, d).evidence,
+		because:  []string{"its rate and the traffic are not read"},
+	}
 }
 
 // smallest is the length in bytes of a frame with no more than the headers of IP and UDP.

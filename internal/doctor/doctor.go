@@ -67,6 +67,8 @@ type Check struct {
 	Mark Mark
 	// Why it could not be told.
 	Why []string
+	// Says are what the state says of it, where that is worth a line whatever is found.
+	Says []string
 }
 
 // A Report is what a machine's state says of the services.
@@ -120,6 +122,7 @@ func Examine(s *host.Snapshot, o Options) Report {
 			x.examine(kind, rules, &r)
 		}
 	}
+	r.mixed(s)
 	r.choose(o)
 	r.sort()
 	return r
@@ -178,6 +181,20 @@ func (r *Report) check(c diagnose.Check, found []diagnose.Finding) {
 		to.Mark = max(to.Mark, Unread)
 		if !slices.Contains(to.Why, why) {
 			to.Why = append(to.Why, why)
+		}
+	}
+}
+
+// say adds a line to a check, which there need not be yet: what is not asked for a fault, but worth knowing.
+func (r *Report) say(step int, code string, lines ...string) {
+	i := slices.IndexFunc(r.Checks, func(x Check) bool { return x.Code == code })
+	if i < 0 {
+		i = len(r.Checks)
+		r.Checks = append(r.Checks, Check{Step: step, Code: code})
+	}
+	for _, line := range lines {
+		if !slices.Contains(r.Checks[i].Says, line) {
+			r.Checks[i].Says = append(r.Checks[i].Says, line)
 		}
 	}
 }

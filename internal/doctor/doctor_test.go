@@ -186,3 +186,49 @@ func TestVIPsAreFound(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+// TestSeveralFirewallsAreAFindingOfTheirOwn: a packet has to pass all of them, and each program shows its own.
+func TestSeveralFirewallsAreAFindingOfTheirOwn(t *testing.T) {
+	legacy := func(backend string, rules ...host.IPTablesRule) func(*host.Snapshot) {
+		return func(s *host.Snapshot) {
+			s.IPTables = append(s.IPTables, host.IPTables{Backend: backend, Table: "filter", Chains: []host.IPTablesChain{{Name: "INPUT", Policy: "ACCEPT", Rules: rules}}})
+		}
+	}
+	accept := host.IPTablesRule{Args: []string{"-p", "ipencap", "-j", "ACCEPT"}}
+	nft := dropsIPIPBut("10.0.0.0/24")
+	all := Options{VIPs: []netip.Addr{vip}, Ports: []uint16{80}, Client: client, Director: director}
+	for what, test := range map[string]struct {
+		s    *host.Snapshot
+		want []string
+	}{
+		"one":                        {machine(nft), nil},
+		"and tables without a rule":  {machine(nft, legacy("iptables-legacy")), nil},
+		"two":                        {machine(nft, legacy("iptables-legacy", accept)), []string{"note firewall-mixed"}},
+		"both kinds of iptables":     {machine(legacy("iptables-nft", accept), legacy("iptables-legacy", accept)), []string{"note firewall-mixed"}},
+		"iptables, which is for nft": {machine(legacy("iptables-nft", accept)), nil},
+	} {
+		if got := lines(Examine(test.s, all)); !slices.Equal(got, test.want) {
+			t.Errorf("%s: got %q, want %q", what, got, test.want)
+		}
+	}
+}
+
+// TestRuleThatCannotBeEvaluatedIsNamed: what becomes of a packet is open, and the rule by which it is so is said.
+func TestRuleThatCannotBeEvaluatedIsNamed(t *testing.T) {
+	s := machine(func(s *host.Snapshot) {
+		s.Nft = append(s.Nft, host.NftTable{Family: "inet", Name: "lab", Chains: []host.NftChain{{
+			Name: "in", Hook: "input", Type: "filter", Policy: "drop",
+			Rules: []host.NftRule{{Handle: 7, Text: "limit rate 5/second accept", Exprs: []json.RawMessage{
+				json.RawMessage(`{"limit":{"rate":5,"per":"second"}}`), json.RawMessage(`{"accept":null}`),
+			}}},
+		}}})
+	})
+	r := Examine(s, Options{VIPs: []netip.Addr{vip}, Ports: []uint16{80}, Client: client, Director: director})
+	i := slices.IndexFunc(r.Checks, func(c Check) bool { return c.Code == "firewall-drop" })
+	if got := strings.Join(r.Checks[i].Why, "; "); !strings.Contains(got, "the rule with handle 7 in chain in of nft table inet lab can't be evaluated (limit)") {
+		t.Error(got)
+	}
+	if r.Faults() > 0 {
+		t.Errorf("%+v", r.Findings)
+	}
+}

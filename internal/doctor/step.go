@@ -8,7 +8,7 @@ var steps = []struct {
 	codes []string
 }{
 	{"tunnel", []string{"tunnel-module-missing", "tunnel-device-down", "tunnel-endpoint-mismatch", "tunnel-mode-mismatch", "tunnel-wrong-namespace", "outer-not-local", "ip-forward-off"}},
-	{"firewall", []string{"firewall-drop", "firewall-reject", "queue-drop", "xfrm-policy", "redirected", "tc-drop", "xdp-drop", "cgroup-drop", "socket-filter-drop"}},
+	{"firewall", []string{"firewall-drop", "firewall-reject", "queue-drop", "firewall-mixed", "xfrm-policy", "redirected", "tc-drop", "xdp-drop", "cgroup-drop", "socket-filter-drop"}},
 	{"packets", nil},
 	{"settings", []string{"rp-filter", "martian-source", "route-reject", "no-return-route", "reply-into-tunnel", "neighbour-failed", "qdisc-drop", "backlog-full", "vip-arp-conflict"}},
 	{"service", []string{"vip-missing", "vip-wrong-prefix", "no-listener", "listener-wrong-address", "listener-wrong-device", "accept-queue-full", "syn-queue-full", "min-ttl", "sk-lookup-drop", "tcp-auth"}},

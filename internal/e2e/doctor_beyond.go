@@ -22,7 +22,7 @@ var beyond = []struct {
 	{"doctor does not follow a packet through a container's host", []string{"container-forward-off", "container-forward-policy", "container-forward-reject", "container-reply-invalid"}},
 	{"the rules are not read: that is said", []string{"firewall-unread", "firewall-unread-legacy"}},
 	{"/proc/net/tcp does not say whether a socket has keys, and no guest has loaded tcp_diag", []string{"tcp-auth"}},
-	{"the limit of a queue is not read", []string{"qdisc-drop", "qdisc-class", "tc-classifier"}},
+	{"which class a packet gets is not followed", []string{"tc-classifier"}},
 }
 
 // later are scenarios whose fault comes into being with the traffic, or shows itself by that: without it doctor can't name

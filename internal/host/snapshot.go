@@ -483,7 +483,7 @@ type Lookup struct {
 type CgroupBPF struct {
 	// Path is below /sys/fs/cgroup.
 	Path string `json:"path"`
-	// Attach is "ingress" or "egress".
+	// Attach is "ingress", "egress", or "sendmsg4": before a datagram is sent.
 	Attach string `json:"attach"`
 	ID     uint32 `json:"id"`
 	// Link is the BPF link by which it is there, 0 if it was attached without one.

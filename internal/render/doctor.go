@@ -37,10 +37,20 @@ type jsonReport struct {
 	Notes  int      `json:"notes"`
 	Checks int      `json:"checks"`
 	Unread []string `json:"unread"`
+	// Table are all checks.
+	Table []jsonCheck `json:"table"`
 	// Facts are for --peer of the other end.
 	Facts doctor.Facts `json:"facts"`
 	// Of --watch.
 	Watched *jsonWatched `json:"watched,omitempty"`
+}
+
+type jsonCheck struct {
+	Step   int      `json:"step"`
+	Code   string   `json:"code"`
+	Mark   string   `json:"mark"`
+	Says   []string `json:"says,omitempty"`
+	Unread []string `json:"unread,omitempty"`
 }
 
 type jsonWatched struct {
@@ -62,7 +72,7 @@ func DoctorJSON(w io.Writer, r doctor.Report) error {
 		}
 	}
 	report := jsonReport{
-		Type: "report", Facts: r.Facts, VIPs: []string{}, Role: r.Role, Checks: len(r.Checks), Unread: []string{},
+		Type: "report", Facts: r.Facts, VIPs: []string{}, Role: r.Role, Checks: len(r.Checks), Unread: []string{}, Table: []jsonCheck{},
 		Faults: r.Count(diagnose.Lost), Risks: r.Count(diagnose.AtRisk), Notes: r.Count(diagnose.Noted),
 	}
 	for _, vip := range r.VIPs {
@@ -70,6 +80,9 @@ func DoctorJSON(w io.Writer, r doctor.Report) error {
 	}
 	for _, c := range r.Unread() {
 		report.Unread = append(report.Unread, c.Code+": "+strings.Join(c.Why, "; "))
+	}
+	for _, c := range r.Checks {
+		report.Table = append(report.Table, jsonCheck{c.Step, c.Code, markWords[c.Mark], c.Says, c.Why})
 	}
 	if seen := r.Watched; seen != nil {
 		report.Watched = &jsonWatched{seen.For.Milliseconds(), seen.Journeys, seen.Arrived, seen.Lost}
@@ -138,6 +151,9 @@ func finding(p *screen.Page, f doctor.Finding) {
 // marks are how a check ended.
 var marks = map[doctor.Mark]string{doctor.Passed: "✓", doctor.Noted: "✓", doctor.Unread: "?", doctor.AtRisk: "!", doctor.Failed: "✗"}
 
+// markWords are the marks in JSON.
+var markWords = map[doctor.Mark]string{doctor.Passed: "passed", doctor.Noted: "noted", doctor.Unread: "unread", doctor.AtRisk: "risk", doctor.Failed: "fault"}
+
 // checks are a step's, a line each; nothing if it has none.
 func checks(p *screen.Page, n int, name string, r doctor.Report) {
 	of := slices.DeleteFunc(slices.Clone(r.Checks), func(c doctor.Check) bool { return c.Step != n })
@@ -150,5 +166,8 @@ func checks(p *screen.Page, n int, name string, r doctor.Report) {
 			p.Printf(": not read, or not told: %s", strings.Join(c.Why, "; "))
 		}
 		p.Linef("")
+		for _, line := range c.Says {
+			p.Linef("      %s", line)
+		}
 	}
 }

@@ -59,6 +59,7 @@ func find(t *host.IPTables, name string) *host.IPTablesChain {
 func (e *evaluation) iptables(t *host.IPTables, c *host.IPTablesChain, reach match) (through match) {
 	return e.walk(len(c.Rules), reach, func(i int, reach match) (next, back match) {
 		r := c.Rules[i]
+		e.unsure = ""
 		hit, target, isGoto := e.arguments(r.Args)
 		if hit == no {
 			return reach, no
@@ -72,6 +73,10 @@ func (e *evaluation) iptables(t *host.IPTables, c *host.IPTablesChain, reach mat
 		v.rule.Rejects = rejects
 		if v.unknown {
 			hit = hit.and(may)
+			e.doubts(may, "-j "+target)
+		}
+		if v.kind != goesOn {
+			e.doubt(v.rule)
 		}
 		return e.follow(v.verdict, reach, hit)
 	})

@@ -103,7 +103,7 @@ func (e *evaluation) arguments(args []string) (m match, target string, isGoto bo
 			name := words(1)[0]
 			if foreign = !slices.Contains(understood, name); foreign {
 				m = m.and(may)
-				e.watch.doubts(m, "-m "+name)
+				e.doubts(m, "-m "+name)
 			}
 		default:
 			if foreign && target == "" && strings.HasPrefix(option, "--") {
@@ -113,7 +113,7 @@ func (e *evaluation) arguments(args []string) (m match, target string, isGoto bo
 				break
 			}
 			m = m.and(e.option(option, negated, target, words, func() bool { return more(i) }))
-			e.watch.doubts(m, option)
+			e.doubts(m, option)
 		}
 		negated = false
 	}

@@ -60,6 +60,7 @@ func (e *evaluation) nftRule(t *host.NftTable, c *host.NftChain, i int, reach ma
 	r := &c.Rules[i]
 	rule := nftRuleOf(t, c, i)
 	hit := yes
+	e.unsure = ""
 	all := e.rules.statementsOf(r)
 	for i := range all {
 		s := &all[i]
@@ -78,12 +79,15 @@ func (e *evaluation) nftRule(t *host.NftTable, c *host.NftChain, i int, reach ma
 		case name == "vmap":
 			return e.vmap(t, s.compared, rule, reach, hit)
 		case verdicts[name] != goesOn:
+			e.doubt(rule)
 			return e.follow(e.nftVerdict(t, name, body, rule), reach, hit)
 		case name == "xt":
 			v, m := xt(body, rule)
 			e.xtMarks(body, reach.and(hit))
 			e.unread(v.target, reach.and(hit))
 			if v.kind != goesOn {
+				e.doubts(m, "xt")
+				e.doubt(rule)
 				return e.follow(v, reach, hit.and(m))
 			}
 			hit = hit.and(m)
@@ -98,13 +102,15 @@ func (e *evaluation) nftRule(t *host.NftTable, c *host.NftChain, i int, reach ma
 		case slices.Contains(silent, name):
 		default: // an expression that nobody here knows: it may also drop
 			e.marked = e.marked && reach.and(hit) == no
+			e.doubts(may, name)
+			e.doubt(rule)
 			e.follow(verdict{kind: drops, rule: rule}, reach, hit.and(may))
 			hit, reach = hit.and(may), reach.and(may)
 		}
 		if hit == no {
 			return reach, no
 		}
-		e.watch.doubts(hit, s.what())
+		e.doubts(hit, s.what())
 	}
 	return reach, no
 }
@@ -207,6 +213,8 @@ func meters(body json.RawMessage) match {
 func (e *evaluation) vmap(t *host.NftTable, c *comparison, rule Rule, reach, hit match) (next, back match) {
 	if c == nil || c.right.shape != among {
 		e.marked = e.marked && reach.and(hit) == no
+		e.doubts(may, "vmap")
+		e.doubt(rule)
 		return e.follow(verdict{kind: drops, rule: rule}, reach, hit.and(may))
 	}
 	exits := e.exits
@@ -214,6 +222,8 @@ func (e *evaluation) vmap(t *host.NftTable, c *comparison, rule Rule, reach, hit
 	elements, ok := e.elements(s, ofAnything)
 	if !ok {
 		e.marked = e.marked && reach.and(hit) == no
+		e.doubts(may, "vmap")
+		e.doubt(rule)
 		e.follow(verdict{kind: drops, rule: rule}, reach, hit.and(may))
 		return reach.and(may), no
 	}
@@ -234,6 +244,8 @@ func (e *evaluation) vmap(t *host.NftTable, c *comparison, rule Rule, reach, hit
 			m = may
 		}
 		taken = taken.or(m)
+		e.doubts(m, "vmap")
+		e.doubt(rule)
 		on, b := e.follow(e.element(t, el, s.name, rule), reach, m)
 		if back = back.or(b); m == yes {
 			return on, back

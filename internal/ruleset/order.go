@@ -104,7 +104,7 @@ func (e *evaluation) atOnce(bases []base, reach match) (next match) {
 	e.watch = watch
 	e.found = e.found[:found]
 	if e.effects = before; !either.same(before) {
-		e.watch.doubts(may, "the order of chains")
+		e.doubts(may, "the order of chains")
 		e.effects = either
 	}
 	return e.each(bases, reach)
@@ -128,7 +128,7 @@ func (e *evaluation) each(bases []base, reach match) (next match) {
 				continue
 			}
 			at = at.and(may)
-			e.watch.doubts(at, "the connection may have been translated before")
+			e.doubts(at, "the connection may have been translated before")
 		}
 		if len(all) > 0 {
 			e.effects = start

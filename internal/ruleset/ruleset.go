@@ -83,6 +83,8 @@ type Outcome struct {
 	Tracked bool
 	// Stolen: a rule hands the packet, or may, to a program (NF_QUEUE) or to another part of the kernel.
 	Stolen bool
+	// Doubts are the rules of which it could not be told whether they apply, if that leaves the outcome open; at most 8.
+	Doubts []Doubt
 	// Against: the kernel used the Candidates, although by their text they should not drop the packet. Gone: the rule that it
 	// used is not in the ruleset. See [Outcome.Confirm].
 	Against, Gone bool
@@ -141,6 +143,7 @@ func together(all []Outcome) (o Outcome) {
 	sure := true
 	for _, one := range all {
 		o.Tracked, o.Stolen = o.Tracked || one.Tracked, o.Stolen || one.Stolen
+		o.Doubts = append(o.Doubts, one.Doubts...)
 		sure = sure && one.Rule != nil && one.Rule.Same(*all[0].Rule)
 		found := one.Candidates
 		if one.Rule != nil {
@@ -152,8 +155,8 @@ func together(all []Outcome) (o Outcome) {
 			}
 		}
 	}
-	if sure {
-		o.Rule, o.Candidates = all[0].Rule, nil
+	if o.Doubts = distinct(o.Doubts); sure {
+		o.Rule, o.Candidates, o.Doubts = all[0].Rule, nil, nil
 	}
 	return o
 }
@@ -185,19 +188,9 @@ type evaluation struct {
 	// depth bounds jumps (NFT_JUMP_STACK_SIZE), steps the rules, looked the elements of sets.
 	depth, steps, looked int
 	watch                watcher
-}
-
-// watcher is told of an evaluation's way, where somebody asks: each verdict that the packet meets, and how surely, and
-// of each comparison that is not certain of what.
-type watcher struct {
-	verdict func(v verdict, m match)
-	doubt   func(what string)
-}
-
-func (w watcher) doubts(m match, what string) {
-	if m == may && w.doubt != nil {
-		w.doubt(what)
-	}
+	// unsure is what of the rule that is being compared could not be told first, empty if nothing; doubted are such rules.
+	unsure  string
+	doubted []Doubt
 }
 
 const (
@@ -212,7 +205,7 @@ type found struct {
 }
 
 func (e *evaluation) outcome() Outcome {
-	o := Outcome{Tracked: e.asked, Stolen: e.stolen}
+	o := Outcome{Tracked: e.asked, Stolen: e.stolen, Doubts: e.doubted}
 	if len(e.found) == 1 && e.found[0].how == yes {
 		o.Rule = &e.found[0].rule
 		return o

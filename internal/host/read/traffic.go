@@ -82,7 +82,7 @@ func (r *reader) filters() error {
 			errs = append(errs, r.filtersOf(a.LinkIndex, map[string]uint32{handle(a.Handle): a.Handle}))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, r.fifoLimits())...)
 }
 
 func handle(h uint32) string {
@@ -170,8 +170,9 @@ func verdictOf(action netlink.Action) netlink.TcAct {
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// attachments are the attach types of bpf(2) that see a packet, with their names.
-var attachments = map[uint32]string{0: "ingress", 1: "egress"}
+// attachments are the attach types of bpf(2) that may refuse a packet, with their names: of those that change addresses the
+// one that is asked before a socket of UDP sends (udp_sendmsg).
+var attachments = map[uint32]string{0: "ingress", 1: "egress", 14: "sendmsg4"}
 
 // maxCgroups bounds the cgroups that are asked about.
 const maxCgroups = 256
