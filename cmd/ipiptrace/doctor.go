@@ -163,6 +163,9 @@ func (d *doctorCommand) run(ctx context.Context) error {
 	}
 	options := d.options(o.VIPs)
 	options.Peer = peer
+	if options.Asks(9) {
+		options.Places = foreseen()
+	}
 	r := doctor.Examine(s, options)
 	if d.watch > 0 {
 		seen, err := d.look(ctx, o.VIPs, ns.Inode())
@@ -172,6 +175,15 @@ func (d *doctorCommand) run(ctx context.Context) error {
 		r.Join(seen, options)
 	}
 	return d.report(r)
+}
+
+// foreseen are the places at which a trace could watch.
+func foreseen() *doctor.Places {
+	rows, err := tracer.Foresee("auto")
+	if err != nil {
+		return &doctor.Places{Why: err.Error()}
+	}
+	return &doctor.Places{Rows: rows}
 }
 
 // maxPeer is how long the other end's report may be, in bytes.

@@ -33,6 +33,8 @@ type Options struct {
 	Director netip.Addr
 	// Role is RealServer or Director, empty if that is to be told from the state.
 	Role string
+	// Places are those of the kernel that a trace could watch; nil: nobody has looked.
+	Places *Places
 	// Peer are the other end's; nil if they are not known.
 	Peer *Facts
 	// Only and Skip are steps and codes.
@@ -123,6 +125,7 @@ func Examine(s *host.Snapshot, o Options) Report {
 		}
 	}
 	r.mixed(s)
+	r.places(o.Places)
 	r.choose(o)
 	r.sort()
 	return r
@@ -182,6 +185,21 @@ func (r *Report) check(c diagnose.Check, found []diagnose.Finding) {
 		if !slices.Contains(to.Why, why) {
 			to.Why = append(to.Why, why)
 		}
+	}
+}
+
+// noted marks a check as one of which something is to be known.
+func (r *Report) noted(code string) {
+	if i := slices.IndexFunc(r.Checks, func(x Check) bool { return x.Code == code }); i >= 0 {
+		r.Checks[i].Mark = max(r.Checks[i].Mark, Noted)
+	}
+}
+
+// open says why a check could not be told.
+func (r *Report) open(code, why string) {
+	if i := slices.IndexFunc(r.Checks, func(x Check) bool { return x.Code == code }); i >= 0 {
+		r.Checks[i].Mark = max(r.Checks[i].Mark, Unread)
+		r.Checks[i].Why = append(r.Checks[i].Why, why)
 	}
 }
 

@@ -1,6 +1,9 @@
 package doctor
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // steps are those of the checklist that people follow by hand, with the codes that each asks for.
 var steps = []struct {
@@ -19,6 +22,20 @@ var steps = []struct {
 		"ipvs-defence", "ipvs-port-reuse", "ipvs-persistence", "ipvs-destination-removed",
 	}},
 	{"kernel", nil},
+}
+
+// The numbers of steps that describe more than they ask.
+const (
+	stepConntrack = 6
+	stepMTU       = 7
+	stepKernel    = 9
+)
+
+// Asks reports whether a step may be in the report: what nobody wants to know need not be read.
+func (o Options) Asks(n int) bool {
+	is := func(word string) bool { return word == fmt.Sprint(n) || word == StepName(n) }
+	codes := func(word string) bool { return step(word) == n }
+	return !slices.ContainsFunc(o.Skip, is) && (len(o.Only) == 0 || slices.ContainsFunc(o.Only, is) || slices.ContainsFunc(o.Only, codes))
 }
 
 // step is the number of the step that asks for a code, from 1.
