@@ -146,7 +146,7 @@ func (d *doctorCommand) run(ctx context.Context) error {
 	reading, cancel := context.WithTimeout(ctx, doctorTime)
 	defer cancel()
 	// Sockets of all ports are read: NAT may give packets to another one.
-	o := read.Options{VIPs: d.vips, Client: d.client.Prefix, PartTime: doctorPart}
+	o := read.Options{VIPs: d.vips, Client: d.client.Prefix, PartTime: doctorPart, Exceptions: true}
 	s := read.Snapshot(reading, ns, o)
 	if len(d.vips) == 0 {
 		// What is read of connections is read of the VIPs.

@@ -176,7 +176,10 @@ func letPass(s Subject, st *State, r ruleset.Rule, p ruleset.Packet) (fix comman
 	return fix, mend
 }
 
-// where names a rule in a sentence.
+// Where names a rule in a sentence.
+func Where(r ruleset.Rule) string { return where(r) }
+
+// where is Where.
 func where(r ruleset.Rule) string {
 	place := fmt.Sprintf("chain %s of %s table %s %s", r.Chain, r.Backend, r.Family, r.Table)
 	if r.Backend != "nft" {

@@ -123,8 +123,12 @@ func Examine(s *host.Snapshot, o Options) Report {
 		for _, kind := range x.kinds() {
 			x.examine(kind, rules, &r)
 		}
+		if o.Asks(stepMTU) {
+			x.mtu(rules, &r)
+		}
 	}
 	r.mixed(s)
+	r.tracking(s)
 	r.places(o.Places)
 	r.choose(o)
 	r.sort()

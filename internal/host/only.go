@@ -32,6 +32,7 @@ var takes = map[Part]func(to, from *Snapshot){
 	PartRoutes:     func(to, from *Snapshot) { to.Routes = from.Routes },
 	PartRules:      func(to, from *Snapshot) { to.Rules = from.Rules },
 	PartNeighbours: func(to, from *Snapshot) { to.Neighbours = from.Neighbours },
+	PartExceptions: func(to, from *Snapshot) { to.Exceptions = from.Exceptions },
 	PartSysctls:    func(to, from *Snapshot) { to.Sysctls = from.Sysctls },
 	PartModules:    func(to, from *Snapshot) { to.Modules = from.Modules },
 	PartNft:        func(to, from *Snapshot) { to.Nft, to.NftOutline, to.Hooks = from.Nft, from.NftOutline, from.Hooks },

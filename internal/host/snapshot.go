@@ -24,6 +24,8 @@ const (
 	PartRoutes     Part = "routes"
 	PartRules      Part = "rules"
 	PartNeighbours Part = "neighbours"
+	// PartExceptions are what the kernel has learned of single destinations; only doctor reads them.
+	PartExceptions Part = "path MTUs"
 	PartSysctls    Part = "sysctls"
 	PartModules    Part = "modules"
 	PartNft        Part = "nftables"
@@ -59,6 +61,7 @@ type Snapshot struct {
 	Routes     []Route     `json:"routes,omitempty"`
 	Rules      []Rule      `json:"rules,omitempty"`
 	Neighbours []Neighbour `json:"neighbours,omitempty"`
+	Exceptions []Exception `json:"exceptions,omitempty"`
 	// Sysctls are by path below /proc/sys, "net/ipv4/conf/all/rp_filter"; values without the newline. Absent: not there.
 	Sysctls map[string]string `json:"sysctls,omitempty"`
 	// Modules are those of interest that are loaded or built in: "ipip", "tunnel4", "ip_vs", "nf_conntrack", "xfrm4_tunnel", "sit", "br_netfilter".
@@ -206,6 +209,15 @@ type Route struct {
 	Hops     []Hop      `json:"hops,omitempty"`
 	MTU      uint32     `json:"mtu,omitempty"`
 	AdvMSS   uint32     `json:"advmss,omitempty"`
+}
+
+// Exception is what the kernel has learned of one destination, from an ICMP error 3/4.
+type Exception struct {
+	Dst     netip.Addr `json:"dst"`
+	Gateway netip.Addr `json:"gateway,omitzero"`
+	Link    uint32     `json:"link,omitempty"`
+	// MTU is the path's, in bytes.
+	MTU uint32 `json:"mtu"`
 }
 
 // Hop is one way that a route leads.

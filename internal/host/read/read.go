@@ -27,6 +27,8 @@ type Options struct {
 	VIPs   []netip.Addr
 	Ports  []uint16
 	Client netip.Prefix
+	// Exceptions: path MTUs that the kernel has learned are read, too.
+	Exceptions bool
 	// PartTime is what a part may take, 0: all the time that there is.
 	PartTime time.Duration
 }
@@ -60,6 +62,7 @@ var parts = []part{
 	{host.PartAddrs, (*reader).addrs},
 	{host.PartRoutes, (*reader).routes},
 	{host.PartRules, (*reader).rules},
+	{host.PartExceptions, (*reader).exceptions},
 	{host.PartSysctls, (*reader).sysctls},
 	{host.PartIPVS, (*reader).ipvs},
 	{host.PartFOU, (*reader).fou},
