@@ -77,6 +77,8 @@ type Check struct {
 type Report struct {
 	VIPs []netip.Addr
 	Role string
+	// Services are summaries of each VIP.
+	Services []Summary
 	// Findings are worst first, then in the order in which packets meet them; Checks are in the order of the steps.
 	Findings []Finding
 	Checks   []Check
@@ -84,6 +86,14 @@ type Report struct {
 	Watched *Watched
 	// Facts are for the other end.
 	Facts Facts
+}
+
+// Summary is what was found of one VIP.
+type Summary struct {
+	VIP  netip.Addr
+	Role string
+	// Faults, Risks and Notes count findings, Unread the checks that could not be told.
+	Faults, Risks, Notes, Unread int
 }
 
 // Count is how many findings have a severity.
@@ -119,13 +129,10 @@ func Examine(s *host.Snapshot, o Options) Report {
 	r.Facts = FactsOf(s, r.VIPs)
 	for _, vip := range r.VIPs {
 		x := service{s: s, o: o, vip: vip, role: role(s, o, vip)}
+		one := x.whole(rules)
 		r.Role = x.role
-		for _, kind := range x.kinds() {
-			x.examine(kind, rules, &r)
-		}
-		if o.Asks(stepMTU) {
-			x.mtu(rules, &r)
-		}
+		r.Services = append(r.Services, Summary{vip, x.role, one.Faults(), one.Count(diagnose.AtRisk), one.Count(diagnose.Noted), len(one.Unread())})
+		r.take(one)
 	}
 	r.mixed(s)
 	r.tracking(s)
@@ -133,6 +140,44 @@ func Examine(s *host.Snapshot, o Options) Report {
 	r.choose(o)
 	r.sort()
 	return r
+}
+
+// whole asks all about one VIP.
+func (x service) whole(rules *ruleset.Ruleset) (one Report) {
+	kinds := x.kinds()
+	for _, kind := range kinds {
+		x.examine(kind, rules, &one)
+	}
+	if len(kinds) == 0 {
+		code, nobody := "no-listener", "nothing here listens for it"
+		if x.role == Director {
+			code, nobody = "ipvs-no-service", "no service of IPVS is for it"
+		}
+		one.check(diagnose.Check{Code: code, Unread: []string{fmt.Sprintf("%s: %s, and no port was given: say which with --port", x.vip, nobody)}}, nil)
+	}
+	if x.o.Asks(stepMTU) {
+		x.mtu(rules, &one)
+	}
+	one.choose(x.o)
+	return one
+}
+
+// take adds the report of one VIP.
+func (r *Report) take(one Report) {
+	for _, f := range one.Findings {
+		r.add(f.VIP, []diagnose.Finding{f.Finding}, nil)
+	}
+	for _, c := range one.Checks {
+		r.say(c.Step, c.Code, c.Says...)
+		i := slices.IndexFunc(r.Checks, func(x Check) bool { return x.Code == c.Code })
+		to := &r.Checks[i]
+		to.Mark = max(to.Mark, c.Mark)
+		for _, why := range c.Why {
+			if !slices.Contains(to.Why, why) {
+				to.Why = append(to.Why, why)
+			}
+		}
+	}
 }
 
 // sort puts what is worst first, and the checks in the order of the steps.

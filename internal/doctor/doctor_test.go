@@ -232,3 +232,41 @@ func TestRuleThatCannotBeEvaluatedIsNamed(t *testing.T) {
 		t.Errorf("%+v", r.Findings)
 	}
 }
+
+// TestEachVIPHasASummary: without --vip all that are found are asked about, those of services by mark, too.
+func TestEachVIPHasASummary(t *testing.T) {
+	second, third := netip.MustParseAddr("192.0.2.5"), netip.MustParseAddr("192.0.2.9")
+	s := machine(func(s *host.Snapshot) {
+		s.Addrs = append(s.Addrs, host.Addr{Link: 1, Prefix: netip.PrefixFrom(second, 32)}, host.Addr{Link: 1, Prefix: netip.PrefixFrom(third, 32)})
+		for _, a := range []netip.Addr{second, third} {
+			s.Routes = append(s.Routes, host.Route{Table: 255, Dst: netip.PrefixFrom(a, 32), Type: "local", Protocol: 2, Hops: []host.Hop{{Link: 1}}})
+		}
+		to := []host.Destination{{Addr: netip.MustParseAddrPort("10.0.0.12:0"), Method: "tunnel", Weight: 1}}
+		s.IPVS = &host.IPVS{Services: []host.Service{
+			{Proto: 6, Addr: netip.AddrPortFrom(second, 443), Scheduler: "rr"}, {Mark: 3, Scheduler: "rr", Destinations: to}, {Mark: 4, Scheduler: "rr"},
+		}}
+		s.IPTables = append(s.IPTables, host.IPTables{Backend: "iptables-nft", Table: "mangle", Chains: []host.IPTablesChain{{Name: "PREROUTING", Policy: "ACCEPT", Rules: []host.IPTablesRule{
+			{Args: []string{"-d", "192.0.2.9/32", "-p", "tcp", "-m", "tcp", "--dport", "80", "-j", "MARK", "--set-xmark", "0x3/0xffffffff"}},
+			{Args: []string{"-d", "192.0.2.77/32", "-j", "MARK", "--set-xmark", "0x9/0xffffffff"}},
+		}}}})
+		s.Nft = append(s.Nft, host.NftTable{Family: "ip", Name: "lab", Chains: []host.NftChain{{Name: "pre", Hook: "prerouting", Type: "filter", Rules: []host.NftRule{{Exprs: []json.RawMessage{
+			json.RawMessage(`{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"daddr"}},"right":"192.0.2.10"}}`),
+			json.RawMessage(`{"match":{"op":"==","left":{"payload":{"protocol":"udp","field":"dport"}},"right":53}}`),
+			json.RawMessage(`{"mangle":{"key":{"meta":{"key":"mark"}},"value":4}}`),
+		}}}}}})
+	})
+	if got, want := fmt.Sprint(VIPs(s)), "[192.0.2.5 192.0.2.9 192.0.2.10 10.99.0.1]"; got != want {
+		t.Errorf("VIPs %s, want %s", got, want)
+	}
+	r := Examine(s, Options{Client: client, Director: director})
+	var got []string
+	for _, one := range r.Services {
+		got = append(got, fmt.Sprintf("%s %s %d", one.VIP, one.Role, one.Faults))
+	}
+	if want := []string{"192.0.2.5 director 1", "192.0.2.9 director 0", "192.0.2.10 director 1", "10.99.0.1 real-server 0"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+		for _, f := range r.Findings {
+			t.Log(f.VIP, f.Code, f.Summary)
+		}
+	}
+}

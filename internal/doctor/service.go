@@ -28,8 +28,8 @@ type service struct {
 	role string
 }
 
-// VIPs are the addresses of this machine that look like a service's: of IPVS's services, of tunnels, and those of lo and of
-// dummies that are no network's.
+// VIPs are the addresses of this machine that look like a service's: of IPVS's services, those to which rules give the mark of
+// one, those of tunnels, and those of lo and of dummies that are no network's.
 func VIPs(s *host.Snapshot) (all []netip.Addr) {
 	add := func(a netip.Addr) {
 		if a.Is4() && !a.IsLoopback() && !a.IsUnspecified() && !slices.Contains(all, a) {
@@ -42,6 +42,9 @@ func VIPs(s *host.Snapshot) (all []netip.Addr) {
 				add(v.Addr.Addr())
 			}
 		}
+	}
+	for _, t := range markers(s) {
+		add(t.addr)
 	}
 	for _, x := range s.Addrs {
 		l := s.Link(x.Link)
@@ -130,6 +133,11 @@ func (x service) ports(proto uint8) (all []uint16) {
 				add(v.Addr.Port())
 			}
 		}
+		for _, t := range markers(x.s) {
+			if t.addr == x.vip && (t.proto == proto || t.proto == 0) {
+				add(t.port)
+			}
+		}
 		return all
 	}
 	for _, sock := range x.s.Sockets {
@@ -143,9 +151,12 @@ func (x service) ports(proto uint8) (all []uint16) {
 // served reports whether something here is for a protocol and port, however wrong.
 func (x service) served(proto uint8, port uint16) bool {
 	if x.role == Director {
+		marked := func(t target) bool {
+			return t.addr == x.vip && (t.proto == proto || t.proto == 0) && (t.port == port || t.port == 0)
+		}
 		return x.s.IPVS != nil && slices.ContainsFunc(x.s.IPVS.Services, func(v host.Service) bool {
 			return v.Mark == 0 && v.Proto == proto && v.Addr.Addr() == x.vip && (v.Addr.Port() == port || v.Addr.Port() == 0)
-		})
+		}) || slices.ContainsFunc(markers(x.s), marked)
 	}
 	return slices.ContainsFunc(x.s.Sockets, func(sock host.Socket) bool {
 		return sock.Proto == words[proto] && !sock.Remote.IsValid() && sock.Local.Port() == port

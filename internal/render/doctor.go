@@ -29,20 +29,31 @@ type jsonFinding struct {
 }
 
 type jsonReport struct {
-	Type   string   `json:"type"`
-	VIPs   []string `json:"vips"`
-	Role   string   `json:"role"`
-	Faults int      `json:"faults"`
-	Risks  int      `json:"risks"`
-	Notes  int      `json:"notes"`
-	Checks int      `json:"checks"`
-	Unread []string `json:"unread"`
+	Type string   `json:"type"`
+	VIPs []string `json:"vips"`
+	Role string   `json:"role"`
+	// Services are summaries of the VIPs.
+	Services []jsonSummary `json:"services"`
+	Faults   int           `json:"faults"`
+	Risks    int           `json:"risks"`
+	Notes    int           `json:"notes"`
+	Checks   int           `json:"checks"`
+	Unread   []string      `json:"unread"`
 	// Table are all checks.
 	Table []jsonCheck `json:"table"`
 	// Facts are for --peer of the other end.
 	Facts doctor.Facts `json:"facts"`
 	// Of --watch.
 	Watched *jsonWatched `json:"watched,omitempty"`
+}
+
+type jsonSummary struct {
+	VIP    string `json:"vip"`
+	Role   string `json:"role"`
+	Faults int    `json:"faults"`
+	Risks  int    `json:"risks"`
+	Notes  int    `json:"notes"`
+	Unread int    `json:"unread"`
 }
 
 type jsonCheck struct {
@@ -72,11 +83,14 @@ func DoctorJSON(w io.Writer, r doctor.Report) error {
 		}
 	}
 	report := jsonReport{
-		Type: "report", Facts: r.Facts, VIPs: []string{}, Role: r.Role, Checks: len(r.Checks), Unread: []string{}, Table: []jsonCheck{},
+		Type: "report", Facts: r.Facts, VIPs: []string{}, Role: r.Role, Checks: len(r.Checks), Unread: []string{}, Table: []jsonCheck{}, Services: []jsonSummary{},
 		Faults: r.Count(diagnose.Lost), Risks: r.Count(diagnose.AtRisk), Notes: r.Count(diagnose.Noted),
 	}
 	for _, vip := range r.VIPs {
 		report.VIPs = append(report.VIPs, vip.String())
+	}
+	for _, s := range r.Services {
+		report.Services = append(report.Services, jsonSummary{s.VIP.String(), s.Role, s.Faults, s.Risks, s.Notes, s.Unread})
 	}
 	for _, c := range r.Unread() {
 		report.Unread = append(report.Unread, c.Code+": "+strings.Join(c.Why, "; "))
@@ -94,6 +108,7 @@ func DoctorJSON(w io.Writer, r doctor.Report) error {
 func DoctorText(w io.Writer, r doctor.Report, opts TextOptions) error {
 	p := &screen.Page{Colours: opts.Color}
 	p.Linef("%s: %s", examined(r), reported(r))
+	summaries(p, r)
 	for _, f := range r.Findings {
 		p.Linef("")
 		finding(p, f)
@@ -117,7 +132,21 @@ func examined(r doctor.Report) string {
 	for _, vip := range r.VIPs {
 		vips = append(vips, vip.String())
 	}
-	return strings.Join(vips, ", ") + " on this " + strings.ReplaceAll(r.Role, "-", " ")
+	role := strings.ReplaceAll(r.Role, "-", " ")
+	if slices.ContainsFunc(r.Services, func(s doctor.Summary) bool { return s.Role != r.Role }) {
+		role = "machine"
+	}
+	return strings.Join(vips, ", ") + " on this " + role
+}
+
+// summaries are a line for each of several VIPs.
+func summaries(p *screen.Page, r doctor.Report) {
+	if len(r.Services) < 2 {
+		return
+	}
+	for _, s := range r.Services {
+		p.Linef("%s%s, of which it is a %s: %s, %s, %s unread", indent, s.VIP, strings.ReplaceAll(s.Role, "-", " "), plural(s.Faults, "fault"), plural(s.Risks, "risk"), plural(s.Unread, "check"))
+	}
 }
 
 // reported is the one line that is to be read.
