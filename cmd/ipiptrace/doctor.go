@@ -154,6 +154,7 @@ func (d *doctorCommand) run(ctx context.Context) error {
 			s = read.Snapshot(reading, ns, o)
 		}
 	}
+	elsewhere := others(reading, s, o.VIPs)
 	effective(0)
 	if !slices.ContainsFunc(host.Parts(), s.Knows) {
 		return fmt.Errorf("nothing of this machine's state could be read: %s", s.Unread[0].Why)
@@ -162,7 +163,7 @@ func (d *doctorCommand) run(ctx context.Context) error {
 		return usageError{errors.New("--vip is missing, and no address here looks like a service's (on a tunnel, on lo or a dummy as /32, or in IPVS): say which, like --vip 192.0.2.10")}
 	}
 	options := d.options(o.VIPs)
-	options.Peer = peer
+	options.Peer, options.Elsewhere = peer, elsewhere
 	if options.Asks(9) {
 		options.Places = foreseen()
 	}
@@ -175,6 +176,27 @@ func (d *doctorCommand) run(ctx context.Context) error {
 		r.Join(seen, options)
 	}
 	return d.report(r)
+}
+
+// maxOthers bounds the namespaces in which a VIP is looked for.
+const maxOthers = 256
+
+// others are the other network namespaces of this machine that have one of the VIPs, if the one that is asked about lacks
+// one: a container may be the real server.
+func others(ctx context.Context, s *host.Snapshot, vips []netip.Addr) (all []doctor.Elsewhere) {
+	if !slices.ContainsFunc(vips, func(vip netip.Addr) bool { return len(s.AddrOn(vip)) == 0 }) {
+		return nil
+	}
+	for i, ns := range read.Namespaces(ctx) {
+		if ns.Inode() == s.Netns || i >= maxOthers || ctx.Err() != nil {
+			continue
+		}
+		state := ns.Addresses(ctx)
+		if slices.ContainsFunc(vips, func(vip netip.Addr) bool { return len(state.AddrOn(vip)) > 0 }) {
+			all = append(all, doctor.Elsewhere{State: state})
+		}
+	}
+	return all
 }
 
 // foreseen are the places at which a trace could watch.

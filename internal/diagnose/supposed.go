@@ -21,6 +21,8 @@ type Supposition struct {
 	OuterSrc, OuterDst netip.Addr
 	// OuterProto is the protocol by which it is tunnelled.
 	OuterProto uint8
+	// Onward: OuterDst is behind this host, which passes the packet on in its outer header, and the answer back.
+	Onward bool
 	// Open: it belongs to a connection that is open already, which began with these addresses and ports.
 	Open bool
 }
@@ -88,6 +90,9 @@ func (q Supposition) way(st *State) (all []point) {
 	if first.Outer == nil {
 		return q.directed(first, st)
 	}
+	if q.Onward {
+		return q.passed(first, st)
+	}
 	first.Tracked = ruleset.New // nothing of IPIP goes back: it never is more
 	all = append(all, points(first, outerSide, every, "ingress", "prerouting", "input")...)
 	in := first
@@ -96,6 +101,33 @@ func (q Supposition) way(st *State) (all []point) {
 		return all
 	}
 	return append(all, q.served(in, st)...)
+}
+
+// onTheWay are the rows that are asked about what is passed on: those of filters, devices and the outer header's route.
+func onTheWay(r row) bool {
+	return r.stage == filter || r.stage == link || r.code == "ip-forward-off" || r.code == "rp-filter" || r.code == "martian-source" || r.code == "route-reject"
+}
+
+// passed is where a host passes the packet on in its outer header, and the answer back. It has seen the request in its tunnel
+// alone: to connection tracking an answer of TCP is none of a connection's (tcp_new), others begin one.
+func (q Supposition) passed(first Subject, st *State) (all []point) {
+	first.Tracked = ruleset.New
+	all = points(first, outerSide, onTheWay, "ingress", "prerouting", "forward")
+	a := st.whole.Route(host.Flow{Src: first.Outer.Src, Dst: first.Outer.Dst, IIF: first.Dev, Proto: first.Outer.Protocol})
+	if a.Type != "unicast" {
+		return all
+	}
+	in := first
+	in.Tunnelled = false
+	back := in.answer()
+	back.Leaving, back.Dev, back.Tracked = false, a.Dev, ruleset.New
+	if q.Proto == protoTCP {
+		back.Tracked = ruleset.Invalid
+	}
+	if st.exempts() {
+		back.Tracked = 0
+	}
+	return append(all, points(back, replySide, none, "ingress", "prerouting", "forward")...)
 }
 
 // comesOut is the device by which the packet leaves its tunnel: the one that takes it, or, where none does and no repair

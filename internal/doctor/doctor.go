@@ -31,10 +31,12 @@ type Options struct {
 	Client netip.Prefix
 	// Director sends the outer packets; invalid: samples are taken.
 	Director netip.Addr
-	// Role is RealServer or Director, empty if that is to be told from the state.
+	// Role is RealServer, Director or Forwarder, empty if that is to be told from the state.
 	Role string
 	// Places are those of the kernel that a trace could watch; nil: nobody has looked.
 	Places *Places
+	// Elsewhere are other network namespaces of the machine that have one of the VIPs.
+	Elsewhere []Elsewhere
 	// Peer are the other end's; nil if they are not known.
 	Peer *Facts
 	// Only and Skip are steps and codes.
@@ -144,6 +146,11 @@ func Examine(s *host.Snapshot, o Options) Report {
 
 // whole asks all about one VIP.
 func (x service) whole(rules *ruleset.Ruleset) (one Report) {
+	if to, ok := x.passesOn(); ok && x.role == Forwarder {
+		x.pass(to, rules, &one)
+		one.choose(x.o)
+		return one
+	}
 	kinds := x.kinds()
 	for _, kind := range kinds {
 		x.examine(kind, rules, &one)

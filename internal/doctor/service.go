@@ -58,12 +58,15 @@ func VIPs(s *host.Snapshot) (all []netip.Addr) {
 // role is what the machine is to a VIP: a director has services and the VIP not on a tunnel.
 func role(s *host.Snapshot, o Options, vip netip.Addr) string {
 	tunnels := slices.ContainsFunc(s.Links, func(l host.Link) bool { return l.Up && l.Tunnel != nil && l.TakesIPv4() })
+	_, passes := service{s: s, o: o, vip: vip}.passesOn()
 	behind := slices.ContainsFunc(s.AddrOn(vip), func(l host.Link) bool { return l.Tunnel != nil })
 	switch {
 	case o.Role != "":
 		return o.Role
 	case behind:
 		return RealServer
+	case passes:
+		return Forwarder
 	case s.IPVS != nil && len(s.IPVS.Services) > 0:
 		return Director
 	case o.Director.IsValid() && !s.Owns(o.Director), tunnels, s.IPVS == nil, !s.Owns(vip):

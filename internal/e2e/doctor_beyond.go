@@ -19,7 +19,6 @@ var beyond = []struct {
 	}},
 	{"the tunnel has gone into another namespace, and the machine that is asked about is that one", []string{"tunnel-wrong-namespace"}},
 	{"a bridge is no end of the way", []string{"bridge-firewall", "bridge-filter", "bridge-filter-policy", "bridge-filter-postrouting"}},
-	{"doctor does not follow a packet through a container's host", []string{"container-forward-off", "container-forward-policy", "container-forward-reject", "container-reply-invalid"}},
 	{"the rules are not read: that is said", []string{"firewall-unread", "firewall-unread-legacy"}},
 	{"/proc/net/tcp does not say whether a socket has keys, and no guest has loaded tcp_diag", []string{"tcp-auth"}},
 	{"which class a packet gets is not followed", []string{"tc-classifier"}},
@@ -46,11 +45,6 @@ type exception struct {
 }
 
 var also = []exception{
-	{"healthy-container-ipip", "the real server is a container, and what is asked about is its host, which has no VIP", notHere},
-	{"container-forward-off", "the real server is a container, and what is asked about is its host, which has no VIP", notHere},
-	{"container-forward-policy", "the real server is a container, and what is asked about is its host, which has no VIP", notHere},
-	{"container-forward-reject", "the real server is a container, and what is asked about is its host, which has no VIP", notHere},
-	{"container-reply-invalid", "the real server is a container, and what is asked about is its host, which has no VIP", notHere},
 	{"container-tunnel-down", "the container answers ARP for the VIP towards its host", []string{"vip-arp-conflict"}},
 	{"ipvs-destination-removed", "the real server that was removed was the only one", []string{"ipvs-no-destination"}},
 	{"no-destination", "connections of before are still there", []string{"ipvs-destination-removed"}},
@@ -62,10 +56,6 @@ var also = []exception{
 	{"sh-overloaded", "the other real server is not there at all", []string{"neighbour-failed"}},
 	{"persistence-stopped", "nobody listens where persistence keeps the client", []string{"no-listener"}},
 	{"tunnel-wrong-namespace", "what is asked about is the namespace into which the tunnel has gone", notHere},
-	{"bridge-firewall", "a bridge has nothing of the service", notHere},
-	{"bridge-filter", "a bridge has nothing of the service", notHere},
-	{"bridge-filter-policy", "a bridge has nothing of the service", notHere},
-	{"bridge-filter-postrouting", "a bridge has nothing of the service", notHere},
 }
 
 // notHere are the codes that are found where a service is not.

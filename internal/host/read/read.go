@@ -86,6 +86,10 @@ func Snapshot(ctx context.Context, ns Namespace, o Options) *host.Snapshot {
 }
 
 func read(ctx context.Context, s *host.Snapshot, files root, o Options) error {
+	return readParts(ctx, s, files, o, parts)
+}
+
+func readParts(ctx context.Context, s *host.Snapshot, files root, o Options, parts []part) error {
 	rt, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
@@ -263,6 +267,16 @@ func (n Namespace) Telling() (map[string]uint64, error) {
 	r := reader{files: n.files, s: &host.Snapshot{}}
 	err := n.on(r.counters)
 	return host.OnlyTelling(r.s.Counters), err
+}
+
+// Addresses are the devices and addresses of a namespace, and nothing else of it.
+func (n Namespace) Addresses(ctx context.Context) *host.Snapshot {
+	s := &host.Snapshot{Netns: n.inode, Initial: n.initial(), Name: n.name, Path: n.path, Sysctls: map[string]string{}}
+	some := []part{{host.PartLinks, (*reader).links}, {host.PartAddrs, (*reader).addrs}}
+	if err := n.on(func() error { return readParts(ctx, s, n.files, Options{}, some) }); err != nil {
+		s.Unread = append(s.Unread, host.Unread{Part: host.PartAll, Why: plain(err)})
+	}
+	return s
 }
 
 // initial reports whether it is the machine's first.
