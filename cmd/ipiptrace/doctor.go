@@ -131,6 +131,8 @@ func (c *checks) Set(s string) error {
 const (
 	doctorTime = 20 * time.Second
 	doctorPart = 5 * time.Second
+	// doctorThink bounds what the asking takes once all was read.
+	doctorThink = 20 * time.Second
 )
 
 func (d *doctorCommand) run(ctx context.Context) error {
@@ -164,6 +166,8 @@ func (d *doctorCommand) run(ctx context.Context) error {
 	}
 	options := d.options(o.VIPs)
 	options.Peer, options.Elsewhere = peer, elsewhere
+	began := time.Now()
+	options.Late = func() bool { return ctx.Err() != nil || time.Since(began) > doctorThink }
 	if options.Asks(9) {
 		options.Places = foreseen()
 	}

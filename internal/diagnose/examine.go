@@ -55,7 +55,27 @@ func (q Supposition) Examine(s *host.Snapshot, rules *ruleset.Ruleset) ([]Findin
 		}
 		st = e.found(*hit, st)
 	}
+	if e.q.late() {
+		e.unasked()
+	}
 	return e.findings, e.checks
+}
+
+func (q Supposition) late() bool { return q.Late != nil && q.Late() }
+
+// unasked says of all rows that there was no time to ask them along the whole way.
+func (e *examination) unasked() {
+	const why = "there was no time left to ask along the whole way"
+	for _, r := range examined {
+		i := slices.IndexFunc(e.checks, func(c Check) bool { return c.Code == r.code })
+		switch {
+		case r.asked == 0 && i < 0:
+		case i < 0:
+			e.checks = append(e.checks, Check{Code: r.code, Answer: Clear, Unread: []string{why}})
+		case !slices.Contains(e.checks[i].Unread, why):
+			e.checks[i].Unread = append(e.checks[i].Unread, why)
+		}
+	}
 }
 
 // told is a state in which sockets are bound as they say themselves.
@@ -93,6 +113,9 @@ type hit struct {
 // sweep asks all rows along the way, up to the first fault that is new.
 func (e *examination) sweep(st *State) *hit {
 	for _, p := range e.q.way(st) {
+		if e.q.late() {
+			return nil
+		}
 		asked := st.of(p.Subject)
 		for _, r := range examined {
 			if (r.asked|r.doubted)&p.side == 0 || !e.belongs(r, p) || r.fits != nil && !r.fits(p.Subject, asked) {

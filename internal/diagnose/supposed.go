@@ -21,6 +21,8 @@ type Supposition struct {
 	OuterSrc, OuterDst netip.Addr
 	// OuterProto is the protocol by which it is tunnelled.
 	OuterProto uint8
+	// Late reports that there is no time left to ask; nil is never.
+	Late func() bool
 	// Onward: OuterDst is behind this host, which passes the packet on in its outer header, and the answer back.
 	Onward bool
 	// Open: it belongs to a connection that is open already, which began with these addresses and ports.

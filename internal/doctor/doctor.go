@@ -33,6 +33,8 @@ type Options struct {
 	Director netip.Addr
 	// Role is RealServer, Director or Forwarder, empty if that is to be told from the state.
 	Role string
+	// Late reports that there is no time left to ask: what was not asked by then is unread. nil is never.
+	Late func() bool
 	// Places are those of the kernel that a trace could watch; nil: nobody has looked.
 	Places *Places
 	// Elsewhere are other network namespaces of the machine that have one of the VIPs.

@@ -270,3 +270,17 @@ func TestEachVIPHasASummary(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatThereWasNoTimeForIsUnread: nothing passes that was not asked.
+func TestWhatThereWasNoTimeForIsUnread(t *testing.T) {
+	for _, role := range []string{RealServer, Director} {
+		for _, after := range []int{0, 3} {
+			asked := 0
+			late := func() bool { asked++; return asked > after }
+			r := Examine(machine(), Options{VIPs: []netip.Addr{vip}, Ports: []uint16{80}, Client: client, Director: director, Role: role, Late: late})
+			if r.Faults() > 0 || len(r.Unread()) < 20 {
+				t.Errorf("%s, after %d: %d faults, %d unread", role, after, r.Faults(), len(r.Unread()))
+			}
+		}
+	}
+}

@@ -152,7 +152,7 @@ func (x service) pass(to onward, rules *ruleset.Ruleset, r *Report) {
 		for _, client := range x.clients() {
 			q := diagnose.Supposition{
 				Proto: k.proto, Client: netip.AddrPortFrom(client, port(k)), Service: netip.AddrPortFrom(x.vip, k.port),
-				Dev: x.faces(x.sender()), OuterSrc: x.sender(), OuterDst: to.to, OuterProto: protoIPIP, Onward: true,
+				Dev: x.faces(x.sender()), OuterSrc: x.sender(), OuterDst: to.to, OuterProto: protoIPIP, Onward: true, Late: x.o.Late,
 			}
 			found, checks := q.Examine(x.s, rules)
 			all = append(all, answer{x.sender(), client, found, checks})

@@ -180,7 +180,7 @@ func (x service) examine(k kind, rules *ruleset.Ruleset, r *Report) {
 	for _, director := range directors {
 		for _, client := range x.clients() {
 			q := diagnose.Supposition{
-				Proto: k.proto, Client: netip.AddrPortFrom(client, port(k)), Service: netip.AddrPortFrom(x.vip, k.port),
+				Proto: k.proto, Client: netip.AddrPortFrom(client, port(k)), Service: netip.AddrPortFrom(x.vip, k.port), Late: x.o.Late,
 			}
 			if x.role == Director {
 				q.Dev = x.faces(client)
@@ -257,7 +257,7 @@ func (x service) open(k kind, rules *ruleset.Ruleset, r *Report) {
 			continue
 		}
 		asked = append(asked, c.Dest)
-		q := diagnose.Supposition{Proto: k.proto, Client: c.Client, Service: c.Virtual, Dev: x.faces(c.Client.Addr()), Open: true}
+		q := diagnose.Supposition{Proto: k.proto, Client: c.Client, Service: c.Virtual, Dev: x.faces(c.Client.Addr()), Open: true, Late: x.o.Late}
 		found, checks := q.Examine(x.s, rules)
 		r.add(x.vip, found, checks)
 	}

@@ -29,12 +29,13 @@ type Options struct {
 	Client netip.Prefix
 	// Exceptions: path MTUs that the kernel has learned are read, too.
 	Exceptions bool
-	// PartTime is what a part may take, 0: all the time that there is.
+	// PartTime is what a part may take; what has not answered by then is left alone. 0: all the time that there is.
 	PartTime time.Duration
 }
 
 // reader reads one namespace, on a thread that is in it.
 type reader struct {
+	ns      Namespace
 	ctx     context.Context
 	options Options
 	files   root
@@ -78,28 +79,21 @@ var parts = []part{
 func Snapshot(ctx context.Context, ns Namespace, o Options) *host.Snapshot {
 	s := &host.Snapshot{Begun: time.Now(), Netns: ns.inode, Initial: ns.initial(), Name: ns.name, Path: ns.path, Sysctls: map[string]string{}}
 	(&reader{files: ns.files, s: s}).ownSysctls()
-	if err := ns.on(func() error { return read(ctx, s, ns.files, o) }); err != nil {
+	if err := ns.on(func() error { return read(ctx, s, ns, o, parts) }); err != nil {
 		s.Unread = append(s.Unread, host.Unread{Part: host.PartAll, Why: plain(err)})
 	}
 	s.Done = time.Now()
 	return s
 }
 
-func read(ctx context.Context, s *host.Snapshot, files root, o Options) error {
-	return readParts(ctx, s, files, o, parts)
-}
-
-func readParts(ctx context.Context, s *host.Snapshot, files root, o Options, parts []part) error {
-	rt, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+func read(ctx context.Context, s *host.Snapshot, ns Namespace, o Options, parts []part) error {
+	rt, err := routing()
 	if err != nil {
 		return err
 	}
 	defer rt.Close()
-	if err := rt.SetSocketTimeout(time.Second); err != nil {
-		return err
-	}
-	r := &reader{ctx: ctx, options: o, files: files, run: execute(runTime), kernel: running(), rt: rt, s: s}
-	if r.modules, err = files.modules(); err != nil {
+	r := &reader{ns: ns, ctx: ctx, options: o, files: ns.files, run: execute(runTime), kernel: running(), rt: rt, s: s}
+	if r.modules, err = ns.files.modules(); err != nil {
 		s.Unread = append(s.Unread, host.Unread{Part: host.PartModules, Why: plain(err)})
 	}
 	s.Modules = r.modules.names
@@ -112,7 +106,7 @@ func (r *reader) read(parts []part) {
 	for _, p := range parts {
 		err := r.ctx.Err()
 		if err == nil {
-			err = r.part(p)
+			err = r.timed(p)
 		}
 		if err != nil {
 			r.s.Unread = append(r.s.Unread, host.Unread{Part: p.name, Why: plain(err)})
@@ -120,17 +114,17 @@ func (r *reader) read(parts []part) {
 	}
 }
 
-// part reads one, in the time that it may take.
-func (r *reader) part(p part) error {
-	if r.options.PartTime == 0 {
-		return p.read(r)
+// routing is a socket of rtnetlink in the thread's namespace.
+func routing() (*netlink.Handle, error) {
+	rt, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, err
 	}
-	whole := r.ctx
-	defer func() { r.ctx = whole }()
-	ctx, cancel := context.WithTimeout(whole, r.options.PartTime)
-	defer cancel()
-	r.ctx = ctx
-	return p.read(r)
+	if err := rt.SetSocketTimeout(time.Second); err != nil {
+		rt.Close()
+		return nil, err
+	}
+	return rt, nil
 }
 
 // plain is an error in a few words.
@@ -273,7 +267,7 @@ func (n Namespace) Telling() (map[string]uint64, error) {
 func (n Namespace) Addresses(ctx context.Context) *host.Snapshot {
 	s := &host.Snapshot{Netns: n.inode, Initial: n.initial(), Name: n.name, Path: n.path, Sysctls: map[string]string{}}
 	some := []part{{host.PartLinks, (*reader).links}, {host.PartAddrs, (*reader).addrs}}
-	if err := n.on(func() error { return readParts(ctx, s, n.files, Options{}, some) }); err != nil {
+	if err := n.on(func() error { return read(ctx, s, n, Options{}, some) }); err != nil {
 		s.Unread = append(s.Unread, host.Unread{Part: host.PartAll, Why: plain(err)})
 	}
 	return s
