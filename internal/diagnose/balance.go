@@ -99,7 +99,7 @@ func plainState(s Subject, st *State) *finding {
 		if f == nil {
 			f = &finding{summary: fmt.Sprintf("the director sends to the real server %s without IPIP (%s, not Tunnel)", d.Addr, methodName[d.Method])}
 		}
-		f.evidence = append(f.evidence, by(host.PartIPVS, "ipvsadm -Ln: %s -> %s %s", v.Addr, d.Addr, methodName[d.Method]))
+		f.evidence = append(f.evidence, by(host.PartIPVS, "ipvsadm -Ln: %s -> %s %s", called(v), d.Addr, methodName[d.Method]))
 		fix, mend := retunnel(*v, d)
 		f.fix = f.fix.And(fix)
 		if f.mend == nil {
@@ -151,13 +151,19 @@ func reuseState(s Subject, st *State) *finding {
 	}
 }
 
-// markedState: the only services are for packets with a firewall mark, and this one would be IPVS's with it.
-func markedState(s Subject, st *State) *finding {
+// unmarkedState: the only service is for packets with a firewall mark, and this one would be IPVS's with it.
+func unmarkedState(s Subject, st *State) *finding {
 	services := st.IPVS.Services
 	if len(services) != 1 || services[0].Mark == 0 {
 		return nil
 	}
 	mark := strconv.Itoa(int(services[0].Mark))
+	if has, known := st.markAtIPVS(s); known && has != 0 {
+		return &finding{
+			summary:  fmt.Sprintf("IPVS has a service for packets with the firewall mark %s, but a rule gives this packet the mark %d: the director takes it for its own; another mark would take the old one from it, which has its use", mark, has),
+			evidence: []evidence{by(host.PartIPVS, "ipvsadm -Ln: FWM %s, no other service", mark)},
+		}
+	}
 	return &finding{
 		summary:  fmt.Sprintf("IPVS has a service for packets with the firewall mark %s, but this packet does not have that mark: the director takes it for its own", mark),
 		evidence: []evidence{by(host.PartIPVS, "ipvsadm -Ln: FWM %s, no other service", mark)},

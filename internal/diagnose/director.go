@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
@@ -212,15 +213,15 @@ func noDestinationState(s Subject, st *State) *finding {
 	}
 	if len(v.Destinations) == 0 {
 		return &finding{
-			summary:  fmt.Sprintf("the service %s has no real server", v.Addr),
-			evidence: []evidence{by(host.PartIPVS, "ipvsadm -Ln: %s %s without destinations", s.proto(), v.Addr)},
+			summary:  fmt.Sprintf("the service %s has no real server", called(v)),
+			evidence: []evidence{by(host.PartIPVS, "ipvsadm -Ln: %s without destinations", strings.TrimSpace(protocol(v)+" "+called(v)))},
 		}
 	}
 	r, ok := refuses(v, s, atRest)
 	if !ok {
 		return nil
 	}
-	f := &finding{summary: fmt.Sprintf("no real server of the service %s takes new connections: their weights are 0", v.Addr)}
+	f := &finding{summary: fmt.Sprintf("no real server of the service %s takes new connections: their weights are 0", called(v))}
 	if r.hashed {
 		f.summary = r.says(v, s, "has the weight 0")
 		f.evidence = r.shows(v, s)
@@ -344,7 +345,7 @@ func backupState(s Subject, st *State) *finding {
 	}
 	return &finding{
 		summary:  "this director is a backup and leaves packets alone: send them to the active one, or let this one work, too",
-		evidence: []evidence{st.says(backupOnly), by(host.PartIPVS, "ipvsadm -L --daemon: backup"), by(host.PartIPVS, "ipvsadm -Ln: %s %s is there", s.proto(), v.Addr)},
+		evidence: []evidence{st.says(backupOnly), by(host.PartIPVS, "ipvsadm -L --daemon: backup"), by(host.PartIPVS, "ipvsadm -Ln: %s is there", strings.TrimSpace(protocol(v)+" "+called(v)))},
 		fix:      command.Of("sysctl -w net.ipv4.vs.backup_only=0"),
 		mend:     setSysctl(backupOnly, 0),
 	}
@@ -356,14 +357,14 @@ func loopState(s Subject, st *State) *finding {
 	if v == nil {
 		return nil
 	}
-	f := &finding{summary: fmt.Sprintf("packets for %s come back to this director out of a tunnel: a real server runs IPVS with the same VIP", v.Addr)}
+	f := &finding{summary: fmt.Sprintf("packets for %s come back to this director out of a tunnel: a real server runs IPVS with the same VIP", called(v))}
 	if st.behindTunnel(s) {
-		f.summary = fmt.Sprintf("this real server runs IPVS with the same VIP, and sends packets for %s on instead of taking them: they go in a circle", v.Addr)
+		f.summary = fmt.Sprintf("this real server runs IPVS with the same VIP, and sends packets for %s on instead of taking them: they go in a circle", called(v))
 		f.fix = command.Of("ipvsadm -D %", serviceName(*v))
 		f.mend = dropService(*v)
 	}
 	for _, d := range v.Destinations {
-		f.evidence = append(f.evidence, by(host.PartIPVS, "ipvsadm -Ln: %s -> %s %s", v.Addr, d.Addr, methodName[d.Method]))
+		f.evidence = append(f.evidence, by(host.PartIPVS, "ipvsadm -Ln: %s -> %s %s", called(v), d.Addr, methodName[d.Method]))
 	}
 	return f
 }
@@ -397,10 +398,10 @@ func noServiceState(s Subject, st *State) *finding {
 		return nil
 	}
 	marked := slices.ContainsFunc(st.IPVS.Services, func(v host.Service) bool { return v.Mark != 0 })
-	if s.Supposed && marked && !st.unmarked() {
+	if _, known := st.markAtIPVS(s); s.Supposed && marked && !known {
 		return &finding{undecided: "ipvs: a service is for packets with a firewall mark, and what marks this one is not followed"}
 	}
-	if f := markedState(s, st); f != nil {
+	if f := unmarkedState(s, st); f != nil {
 		return f
 	}
 	f := &finding{

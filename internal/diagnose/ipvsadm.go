@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"fmt"
 	"net/netip"
 
 	"ipiptrace/internal/command"
@@ -16,6 +17,19 @@ func serviceName(v host.Service) command.Part {
 		return command.Say("-f").And(command.Number(v.Mark))
 	}
 	return serviceFlag[v.Proto].And(command.Endpoint(v.Addr))
+}
+
+// called names a service as ipvsadm -Ln does, without its protocol.
+func called(v *host.Service) string {
+	if v.Mark != 0 {
+		return fmt.Sprintf("FWM %d", v.Mark)
+	}
+	return v.Addr.String()
+}
+
+// protocol is that of a service for an address.
+func protocol(v *host.Service) string {
+	return map[uint8]string{protoTCP: "tcp", protoUDP: "udp"}[v.Proto]
 }
 
 // serviceFlag is by protocol; methodName is how ipvsadm -Ln names methods.

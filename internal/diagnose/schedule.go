@@ -172,7 +172,7 @@ func (r refusal) says(v *host.Service, s Subject, lacks string) string {
 
 // shows is the evidence for that sentence.
 func (r refusal) shows(v *host.Service, s Subject) []evidence {
-	first := by(host.PartIPVS, "ipvsadm -Ln: %s %s", v.Addr, v.Scheduler)
+	first := by(host.PartIPVS, "ipvsadm -Ln: %s %s", called(v), v.Scheduler)
 	if r.guessed {
 		return []evidence{first}
 	}

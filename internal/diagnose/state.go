@@ -66,7 +66,7 @@ func (st *State) atHome(s Subject) bool {
 	if s.AtHome || !st.directs(s) {
 		return s.AtHome
 	}
-	whole := &State{Snapshot: st.whole}
+	whole := st.entire()
 	v := whole.virtual(s)
 	if v == nil || whole.standsBy() {
 		return false
@@ -74,12 +74,45 @@ func (st *State) atHome(s Subject) bool {
 	return slices.ContainsFunc(v.Destinations, func(d host.Destination) bool { return st.whole.Owns(d.Addr.Addr()) })
 }
 
-// virtual is the IPVS service for the packet, nil if there is none: that of its port, or the one of all ports
-// (ip_vs_service_find).
+// entire is the state with all its parts, whichever row asks.
+func (st *State) entire() *State { return &State{Snapshot: st.whole, whole: st.whole, rules: st.rules} }
+
+// virtual is the IPVS service for the packet, nil if there is none, or it is not known which: that of its mark, which is asked
+// first, that of its port, or the one of all ports (ip_vs_service_find).
 func (st *State) virtual(s Subject) *host.Service {
 	if st == nil || st.IPVS == nil {
 		return nil
 	}
+	if !slices.ContainsFunc(st.IPVS.Services, func(v host.Service) bool { return v.Mark != 0 }) {
+		return st.addressed(s)
+	}
+	mark, known := st.markAtIPVS(s)
+	for i := range st.IPVS.Services {
+		v := &st.IPVS.Services[i]
+		if known && v.Mark == mark && mark != 0 {
+			return v
+		}
+		// One that has dropped the packet is the only one that there is.
+		if !known && !s.Supposed && s.Hook == "input" && len(st.IPVS.Services) == 1 {
+			return v
+		}
+	}
+	if !known && s.Supposed {
+		return nil
+	}
+	return st.addressed(s)
+}
+
+// markAtIPVS is the mark that a request has where IPVS gets it, at the hook input.
+func (st *State) markAtIPVS(s Subject) (mark uint32, known bool) {
+	if st.whole == nil || st.rules == nil {
+		return 0, false
+	}
+	return st.markPast(s, "input")
+}
+
+// addressed is the service for the packet's address and port.
+func (st *State) addressed(s Subject) *host.Service {
 	for _, port := range []uint16{s.port(), 0} {
 		for i := range st.IPVS.Services {
 			v := &st.IPVS.Services[i]

@@ -204,7 +204,7 @@ func (st *State) answerTracked() ruleset.CT {
 func (q Supposition) directed(s Subject, st *State) (all []point) {
 	s.Tracked = ruleset.New
 	asks, home, away := every, 0, 0
-	if whole := (&State{Snapshot: st.whole}); whole.virtual(s) != nil {
+	if whole := st.entire(); whole.virtual(s) != nil {
 		for _, d := range whole.chosen(whole.virtual(s), s) {
 			if st.whole.Owns(d.Addr.Addr()) {
 				home++
@@ -233,7 +233,7 @@ func (q Supposition) directed(s Subject, st *State) (all []point) {
 
 // sentOn are the packets to the real servers that IPVS may choose.
 func (q Supposition) sentOn(s Subject, st *State) (all []point) {
-	whole := &State{Snapshot: st.whole}
+	whole := st.entire()
 	v := whole.virtual(s)
 	if v == nil {
 		return nil
