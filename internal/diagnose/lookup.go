@@ -30,7 +30,7 @@ func (st *State) arrives(s Subject) host.Flow {
 
 // answers is the kernel's lookup for an answer to the client; undecided says why it is not known.
 func (st *State) answers(s Subject) (f host.Flow, undecided string) {
-	r := host.Request{Proto: s.proto(), Client: netip.AddrPortFrom(s.client(), s.clientPort()), Service: s.service(), MarkUnknown: !st.unmarked()}
+	r := host.Request{Proto: s.proto(), Client: netip.AddrPortFrom(s.client(), s.clientPort()), Service: s.wanted(), MarkUnknown: !st.unmarked()}
 	if mark, ok := st.routedMark(s, "input"); ok && s.begins() {
 		r.Mark, r.MarkUnknown = mark, false
 	}
@@ -38,7 +38,7 @@ func (st *State) answers(s Subject) (f host.Flow, undecided string) {
 	if !s.Reply {
 		r.Dev = s.Dev
 	}
-	serving, _ := st.Serves(s.proto(), s.service(), dev)
+	serving, _ := st.Serves(s.proto(), s.wanted(), dev)
 	if len(serving) == 0 {
 		serving = []host.Socket{{Untold: true}}
 	}

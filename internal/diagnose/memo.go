@@ -16,6 +16,7 @@ type sameToRules struct {
 	direction                    journey.Direction
 	fate                         journey.Fate
 	src, dst, outerSrc, outerDst netip.Addr
+	vip                          netip.Addr
 	service, port, clientPort    uint16
 	proto, flags                 uint8
 	tunnelled, gaps              bool
@@ -31,7 +32,7 @@ const maxRemembered = 4096
 // likeness is the key of a journey whose packet is s.
 func likeness(j journey.Journey, s Subject) (k sameToRules) {
 	k = sameToRules{
-		netns: netnsOf(j), dev: s.Dev, direction: j.Direction, fate: j.Fate, src: s.Now.Inner.Src, dst: s.Now.Inner.Dst,
+		netns: netnsOf(j), dev: s.Dev, direction: j.Direction, fate: j.Fate, src: s.Now.Inner.Src, dst: s.Now.Inner.Dst, vip: s.vip(),
 		service: s.port(), port: s.asked().Port(), proto: j.Packet.Inner.Protocol, flags: uint8(j.Packet.TCPFlags), tunnelled: s.Tunnelled, gaps: j.Gaps > 0,
 	}
 	if j.Outer != nil {

@@ -106,18 +106,23 @@ func optionRows() []row {
 				switch {
 				case sock == nil || s.proto() != "tcp":
 					return nil
-				case s.Supposed && !sock.Asked():
+				case !sock.Asked() && sock.MinTTL == 0:
 					return &finding{undecided: notAsked}
-				case s.Packet.Inner.TTL >= sock.MinTTL:
+				case sock.MinTTL == 0, s.Packet.Inner.TTL >= sock.MinTTL && !s.Passed:
 					return nil
 				}
 				ttl := seen("ttl %d at first sight", s.Packet.Inner.TTL)
+				if s.Passed {
+					ttl = seen("ttl %d at first sight, in another network namespace", s.Packet.Inner.TTL)
+				}
 				if s.Supposed {
 					ttl = seen("the TTL of a request is %d here at most", s.Packet.Inner.TTL)
 				}
 				return &finding{
 					summary:  fmt.Sprintf("%s%s", lowTTL, owner(*sock)),
 					evidence: []evidence{by(host.PartSockets, "getsockopt IP_MINTTL on %s: %d", sock.Local, sock.MinTTL), ttl},
+					// By how much it has become less on its way was not seen.
+					consistent: s.Packet.Inner.TTL >= sock.MinTTL,
 				}
 			},
 			bare: func(Subject) finding { return finding{summary: lowTTL} },
@@ -151,7 +156,7 @@ func lookupState(s Subject, st *State) *finding {
 		return nil
 	}
 	f := &finding{
-		summary:    fmt.Sprintf("the service listens on port %d%s, but a program that chooses sockets (BPF_SK_LOOKUP) keeps packets from it", s.port(), owner(*sock)),
+		summary:    fmt.Sprintf("the service listens on %s%s, but a program that chooses sockets (BPF_SK_LOOKUP) keeps packets from it", s.onPort(), owner(*sock)),
 		evidence:   []evidence{by(host.PartSockets, "ss -ln: %s %s", s.proto(), sock.Local)},
 		consistent: true, // what it does with this packet is not in the state
 		doubtful:   st.Coarse || len(st.Lookups) > 1,
@@ -179,7 +184,7 @@ func keysState(s Subject, st *State) *finding {
 	}
 	return &finding{
 		consistent: true, // another peer may be the one that has to sign
-		summary:    notSigned + owner(*sock), evidence: []evidence{by(host.PartSockets, "ss -ltni 'sport = :%d': md5keys", s.port())},
+		summary:    notSigned + owner(*sock), evidence: []evidence{by(host.PartSockets, "ss -ltni 'sport = :%d': md5keys", s.wanted().Port())},
 	}
 }
 

@@ -253,7 +253,7 @@ func astrayState(s Subject, st *State) *finding {
 		f.fix, f.mend = leadOut(flow, st, a)
 		return f
 	}
-	serving, _ := st.Serves(s.proto(), s.service(), st.link(s))
+	serving, _ := st.Serves(s.proto(), s.wanted(), st.link(s))
 	if len(serving) == 0 || !toNextHop(st.link(s)) {
 		return undecided
 	}
@@ -272,7 +272,7 @@ func astrayState(s Subject, st *State) *finding {
 	default:
 		return undecided
 	}
-	f.summary = fmt.Sprintf("the service on port %d is bound to %s, so that its answers go into the tunnel, to the client itself inside IPIP: bind it to no device", s.port(), s.Dev)
+	f.summary = fmt.Sprintf("the service on %s is bound to %s, so that its answers go into the tunnel, to the client itself inside IPIP: bind it to no device", s.onPort(), s.Dev)
 	return f
 }
 

@@ -84,7 +84,7 @@ func socketRows() []row {
 			at:      append(sure(site.AcceptQueue), maybe(site.RefusedSYN)...),
 			check:   acceptState,
 			bare: func(s Subject) finding {
-				return finding{summary: fmt.Sprintf("the queue of connections that wait for the service on port %d to accept them is full", s.port())}
+				return finding{summary: fmt.Sprintf("the queue of connections that wait for the service on %s to accept them is full", s.onPort())}
 			},
 			doc: Doc{
 				Where:  atSocket,
@@ -111,9 +111,9 @@ func socketRows() []row {
 				if st.Counted("TcpExt.TCPReqQFullDrop") == 0 && !s.Supposed {
 					return nil
 				}
-				summary := fmt.Sprintf("too many handshakes with port %d are not complete, and SYN cookies are off", s.port())
+				summary := fmt.Sprintf("too many handshakes with %s are not complete, and SYN cookies are off", s.onPort())
 				if s.Supposed {
-					summary = fmt.Sprintf("SYN cookies are off: while as many handshakes as net.ipv4.tcp_max_syn_backlog allows are not complete, port %d takes no more", s.port())
+					summary = fmt.Sprintf("SYN cookies are off: while as many handshakes as net.ipv4.tcp_max_syn_backlog allows are not complete, %s takes no more", s.onPort())
 				}
 				return &finding{
 					summary:  summary,
@@ -147,7 +147,7 @@ func socketRows() []row {
 				}
 				return &finding{
 					consistent: true, // whether a cookie is valid is in no state
-					summary:    fmt.Sprintf("the segment belongs to no connection that the service on port %d knows, and is no valid SYN cookie: the connection is another real server's, or from before a restart", s.port()),
+					summary:    fmt.Sprintf("the segment belongs to no connection that the service on %s knows, and is no valid SYN cookie: the connection is another real server's, or from before a restart", s.onPort()),
 					evidence:   []evidence{by(host.PartCounters, "nstat -az TcpExtSyncookiesFailed: %d", st.Counters["TcpExt.SyncookiesFailed"])},
 				}
 			},
@@ -237,9 +237,10 @@ func socketRows() []row {
 	}
 }
 
-// wantsSocket reports whether a packet that begins something is for a socket here: IPVS does not send it on.
+// wantsSocket reports whether a packet that begins something is for a socket here: IPVS does not send it on, and NAT has not
+// given it to another one, which is a cause of its own.
 func wantsSocket(s Subject, st *State) bool {
-	return s.begins() && (!s.Tunnelled || s.outerProto() == protoIPIP) && (!st.directs(s) || st.atHome(s))
+	return s.begins() && (!s.redirected() || s.AtHome) && (!s.Tunnelled || s.outerProto() == protoIPIP) && (!st.directs(s) || st.atHome(s))
 }
 
 // bufferState: a queue that was full when the packet was lost may have room by now.
@@ -251,7 +252,7 @@ func bufferState(s Subject, st *State) *finding {
 	f := bufferFull(s)
 	f.consistent = true
 	f.summary += owner(*sock)
-	f.evidence = []evidence{by(host.PartSockets, "ss -ump 'sport = :%d': %d bytes wait, %d dropped", s.port(), sock.RecvQueue, sock.Drops)}
+	f.evidence = []evidence{by(host.PartSockets, "ss -ump 'sport = :%d': %d bytes wait, %d dropped", s.wanted().Port(), sock.RecvQueue, sock.Drops)}
 	return &f
 }
 
@@ -259,7 +260,7 @@ func noListener(s Subject) string {
 	if s.AtHome {
 		return fmt.Sprintf("IPVS gave the packet to a real server that is this host itself, and nothing listens here on %s for %s", s.proto(), s.wanted())
 	}
-	return fmt.Sprintf("nothing listens on %s port %d for %s: start the service, or bind it to the VIP", s.proto(), s.port(), s.vip())
+	return fmt.Sprintf("nothing listens on %s %s for %s: start the service, or bind it to %s", s.proto(), s.onPort(), s.wanted().Addr(), s.theAddress())
 }
 
 // nearState finds a socket on the port that does not take the packet.
@@ -279,20 +280,20 @@ func nearState(s Subject, st *State, why string) *finding {
 		f := &finding{evidence: []evidence{by(host.PartSockets, "ss -ln: %s %s%s%s", s.proto(), n.Socket.Local, dev, owner(n.Socket))}}
 		switch n.Why {
 		case "device":
-			f.summary = fmt.Sprintf("the service on port %d is bound to %s, and the packet comes by %s: bind it to no device", s.port(), strings.TrimPrefix(dev, "%"), s.Dev)
+			f.summary = fmt.Sprintf("the service on %s is bound to %s, and the packet comes by %s: bind it to no device", s.onPort(), strings.TrimPrefix(dev, "%"), s.Dev)
 		case "vrf":
 			accept := "net/ipv4/" + s.proto() + "_l3mdev_accept"
 			proto := command.OneOf("the protocol", s.proto(), "tcp", "udp")
-			f.summary = fmt.Sprintf("the packet comes by %s, which belongs to a VRF, and the service on port %d is bound to none", s.Dev, s.port())
+			f.summary = fmt.Sprintf("the packet comes by %s, which belongs to a VRF, and the service on %s is bound to none", s.Dev, s.onPort())
 			if master := st.Link(st.link(s).Master); master != nil {
 				f.evidence = append(f.evidence, by(host.PartLinks, "ip link show %s: master %s", command.Device(s.Dev), master.Name))
 			}
 			f.evidence = append(f.evidence, st.says(accept))
 			f.fix, f.mend = command.Of("sysctl -w net.ipv4.%_l3mdev_accept=1", proto), setSysctl(accept, 1)
 		case "ipv6":
-			f.summary = fmt.Sprintf("the service on port %d is bound to %s and takes IPv6 only (IPV6_V6ONLY): bind it to the VIP or to 0.0.0.0, too", s.port(), n.Socket.Local.Addr())
+			f.summary = fmt.Sprintf("the service on %s is bound to %s and takes IPv6 only (IPV6_V6ONLY): bind it to %s or to 0.0.0.0, too", s.onPort(), n.Socket.Local.Addr(), s.theAddress())
 		default:
-			f.summary = fmt.Sprintf("the service on port %d is bound to %s, not to the VIP %s: bind it to the VIP or to 0.0.0.0", s.port(), n.Socket.Local.Addr(), s.vip())
+			f.summary = fmt.Sprintf("the service on %s is bound to %s, not to %s: bind it to %s or to 0.0.0.0", s.onPort(), n.Socket.Local.Addr(), strings.TrimPrefix(s.theAddress()+" "+s.wanted().Addr().String(), s.wanted().Addr().String()+" "), s.theAddress())
 		}
 		return f
 	}
@@ -312,7 +313,7 @@ func hiddenDevice(s Subject, st *State, sock host.Socket, why string) *finding {
 		return &finding{undecided: coarse}
 	}
 	return &finding{
-		summary:    fmt.Sprintf("the service on port %d does not take what comes by %s: it is bound to another device", s.port(), s.Dev),
+		summary:    fmt.Sprintf("the service on %s does not take what comes by %s: it is bound to another device", s.onPort(), s.Dev),
 		evidence:   []evidence{by(host.PartSockets, "/proc/net/%s: %s%s", s.proto(), sock.Local, owner(sock)), by(host.PartSockets, "its device is in: ss -ln, behind %%")},
 		consistent: true, doubtful: true,
 	}
@@ -330,7 +331,7 @@ func owner(s host.Socket) string {
 }
 
 func bufferFull(s Subject) finding {
-	return finding{summary: fmt.Sprintf("the receive buffer of the socket on port %d is full: its program does not read fast enough", s.port())}
+	return finding{summary: fmt.Sprintf("the receive buffer of the socket on %s is full: its program does not read fast enough", s.onPort())}
 }
 
 func acceptState(s Subject, st *State) *finding {
@@ -357,8 +358,8 @@ func acceptState(s Subject, st *State) *finding {
 	}
 	f := &finding{
 		consistent: !full, // by now some were accepted
-		summary:    fmt.Sprintf("the service on port %d does not accept its connections fast enough: its queue is full%s", s.port(), owner(*sock)),
-		evidence:   []evidence{by(host.PartSockets, "ss -ltn 'sport = :%d': Recv-Q %d, Send-Q %d", s.port(), sock.RecvQueue, sock.SendQueue)},
+		summary:    fmt.Sprintf("the service on %s does not accept its connections fast enough: its queue is full%s", s.onPort(), owner(*sock)),
+		evidence:   []evidence{by(host.PartSockets, "ss -ltn 'sport = :%d': Recv-Q %d, Send-Q %d", s.wanted().Port(), sock.RecvQueue, sock.SendQueue)},
 	}
 	if full && others {
 		f.doubtful = true

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"fmt"
 	"net/netip"
 
 	"ipiptrace/internal/host"
@@ -59,6 +60,8 @@ type Subject struct {
 	Tracked  ruleset.CT
 	// unsaid: the kernel gave no reason for its end.
 	unsaid bool
+	// Passed: it was first seen in another network namespace, so that its TTL may be smaller by now.
+	Passed bool
 	// Segments is the number of segments merged into it, or that it will be cut into.
 	Segments int
 }
@@ -111,6 +114,7 @@ func endOf(j journey.Journey) (e site.End) {
 // followSteps reads from a journey's steps what its end does not say; the packet was lost in the namespace netns.
 func (s *Subject) followSteps(steps []journey.Step, netns uint32) {
 	came := false
+	s.Passed = len(steps) > 0 && steps[0].Netns != 0 && steps[0].Netns != netns
 	for _, x := range steps {
 		if x.Tunnelled && x.Netns != 0 {
 			s.From = x.Netns
@@ -187,12 +191,28 @@ func (s Subject) clientPort() uint16 {
 
 func (s Subject) service() netip.AddrPort { return netip.AddrPortFrom(s.vip(), s.port()) }
 
-// wanted is the socket that a request is for: IPVS may give it to another address of this host, by NAT.
+// wanted is the socket that a request is for, or that answers: NAT, or IPVS, may have given the request to another one.
 func (s Subject) wanted() netip.AddrPort {
-	if s.AtHome {
-		return s.asked()
+	if s.Reply {
+		return s.service()
 	}
-	return s.service()
+	return s.asked()
+}
+
+// onPort names the port of that socket; where it is another than the client's, with what comes there.
+func (s Subject) onPort() string {
+	if s.redirected() && !s.AtHome {
+		return fmt.Sprintf("port %d, to which NAT has given the packet for %s,", s.wanted().Port(), s.service())
+	}
+	return fmt.Sprintf("port %d", s.wanted().Port())
+}
+
+// theAddress names the address of that socket.
+func (s Subject) theAddress() string {
+	if a := s.wanted().Addr(); a != s.vip() {
+		return a.String()
+	}
+	return "the VIP"
 }
 
 // asked is where a request goes after NAT.
