@@ -14,7 +14,7 @@ import (
 // hooked is the header that rules at the hook see.
 func (s Subject) hooked() ruleset.Packet {
 	p := headers(s.Now)
-	p.Hook, p.Bridged = s.Hook, s.Bridged
+	p.Hook, p.Bridged, p.ByNfTables = s.Hook, s.Bridged, s.ByNfTables
 	if o := s.Outer; o != nil && s.Tunnelled {
 		p.Src, p.Dst, p.Proto, p.TTL, p.Length, p.HasPorts, p.Fragment = o.Src, o.Dst, o.Protocol, o.TTL, o.Len, false, o.Frag&0x1fff != 0
 	}
@@ -230,7 +230,7 @@ func unreadRule(rejects bool) func(Subject, *State) bool {
 		if s.Rejected != rejects || s.Hook == "" && rejects {
 			return false
 		}
-		if st == nil || s.Hook == "" || s.Rule != nil {
+		if st == nil || s.Hook == "" || s.Rule != nil || s.ByNfTables {
 			return true
 		}
 		_, o := st.filtered()
@@ -249,6 +249,9 @@ func bareRule(s Subject) finding {
 			summary:  fmt.Sprintf("a rule of nf_tables at the hook %s %s the packet; it is listed with its handle: nft -a list ruleset | grep 'handle %d$'", s.Hook, verb, s.Rule.Handle),
 			evidence: []evidence{seen("the kernel was seen using a rule with handle %d", s.Rule.Handle)},
 		}
+	}
+	if s.ByNfTables {
+		return finding{summary: fmt.Sprintf("a rule or a chain's policy of nf_tables at the hook %s %s the packet; which one does not follow from what was read: nft monitor trace shows it, once a rule sets nftrace", s.Hook, verb)}
 	}
 	return finding{summary: fmt.Sprintf("what netfilter runs at the hook %s %s the packet, and not all rules were read", s.Hook, verb)}
 }

@@ -51,6 +51,34 @@ func TestADropByNetfilterIsAFirewalls(t *testing.T) {
 	}
 }
 
+// TestAChainOfNfTablesHasNoRuleOfIPTablesLegacy: since Linux 6.7 nft_do_chain frees what its chains drop, and what is said
+// to be observed must fit that.
+func TestAChainOfNfTablesHasNoRuleOfIPTablesLegacy(t *testing.T) {
+	legacy := func(s *host.Snapshot) {
+		s.IPTables = []host.IPTables{{Backend: "iptables-legacy", Table: "filter", Chains: []host.IPTablesChain{{Name: "INPUT", Policy: "DROP"}}}}
+	}
+	for what, test := range map[string]struct {
+		function string
+		s        *host.Snapshot
+		says     string
+		sure     Certainty
+	}{
+		"all of netfilter":         {"nf_hook_slow", realServer(legacy), "the policy of chain INPUT of iptables-legacy table filter drops the packet", Observed},
+		"one of nf_tables":         {"nft_do_chain", realServer(legacy), "a rule or a chain's policy of nf_tables at the hook input drops the packet", Inferred},
+		"one of nf_tables, behind": {"nft_do_chain", realServer(legacy, stateful(t, "drop")), "of nft table", Observed},
+		"none of iptables is read": {"nft_do_chain", realServer(stateful(t, "drop"), func(s *host.Snapshot) {
+			s.Unread = append(s.Unread, host.Unread{Part: host.PartIPTables, Why: "it took longer than 5s"})
+		}), "of nft table", Inferred},
+	} {
+		j := dropped(test.function, "NETFILTER_DROP", "tunl0", false)
+		j.Drop.NfHook = "input"
+		c := Explain(j, test.s).Cause
+		if c.Code != "firewall-drop" || !strings.Contains(c.Summary, test.says) || c.Certainty != test.sure {
+			t.Errorf("%s: %s %s: %s", what, c.Code, c.Certainty, c.Summary)
+		}
+	}
+}
+
 func TestRulesOfABridgeSeeItsPorts(t *testing.T) {
 	ported := func(s *host.Snapshot) {
 		s.Links[1].Master, s.Links[1].MasterKind = 9, "bridge"

@@ -27,7 +27,7 @@ func repairable(t *testing.T) map[string]loss {
 	maps.Copy(all, directed())
 	maps.Copy(all, scheduled())
 	hooked := func(outer bool, hook string) journey.Journey {
-		j := dropped("nft_do_chain", "NETFILTER_DROP", "tunl0", outer)
+		j := dropped("nf_hook_slow", "NETFILTER_DROP", "tunl0", outer)
 		j.Drop.NfHook = hook
 		return j
 	}
@@ -39,7 +39,7 @@ func repairable(t *testing.T) map[string]loss {
 		p.Inner.Src, p.Inner.Dst, p.SrcPort, p.DstPort = vip, client, 80, 30000
 		return j
 	}
-	answered := reply("nft_do_chain", "NETFILTER_DROP", "eth0")
+	answered := reply("nf_hook_slow", "NETFILTER_DROP", "eth0")
 	answered.Drop.NfHook = "output"
 	icmp := hooked(false, "input")
 	icmp.Packet.Inner.Protocol, icmp.Packet.HasPorts, icmp.Packet.ICMPType = protoICMP, false, 8
@@ -524,7 +524,7 @@ func TestAFixIsNeverAString(t *testing.T) {
 
 // TestACommandThatCannotBeSaidIsMissedInWords shows the sentence.
 func TestACommandThatCannotBeSaidIsMissedInWords(t *testing.T) {
-	j := dropped("nft_do_chain", "NETFILTER_DROP", "tunl0", false)
+	j := dropped("nf_hook_slow", "NETFILTER_DROP", "tunl0", false)
 	j.Drop.NfHook = "input"
 	s := realServer(stateful(t, "drop"), func(s *host.Snapshot) { s.Nft[0].Chains[0].Name = "input;" })
 	v := Explain(j, s)

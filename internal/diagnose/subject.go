@@ -52,6 +52,8 @@ type Subject struct {
 	AtHome bool
 	// Forwarding: it is being forwarded. ByIPVS: IPVS is sending it on. Circles: IPVS sent it on where it had come out of a tunnel.
 	Forwarding, ByIPVS, Circles bool
+	// ByNfTables: a chain of nf_tables dropped it, and none of iptables-legacy.
+	ByNfTables bool
 	// Astray is the outer header of a reply that left by the tunnel.
 	Astray *event.Header
 	// Supposed: it would be there, and was not. Tracked is what connection tracking would have made of it, 0 if that is not
@@ -93,7 +95,7 @@ func wasLost(j journey.Journey) lostPacket {
 		}
 		s.followSteps(j.Steps, d.Netns)
 	}
-	s.Forwarding, s.ByIPVS = at.Has(site.Forward), at.Has(site.IPVSOutput)
+	s.Forwarding, s.ByIPVS, s.ByNfTables = at.Has(site.Forward), at.Has(site.IPVSOutput), at.Has(site.NfTables)
 	s.Leaving = s.Reply || at.Has(site.TCEgress)
 	s.AtHome = s.AtHome && !s.ByIPVS
 	return lostPacket{s, at}

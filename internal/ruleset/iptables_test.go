@@ -27,6 +27,22 @@ func saved(policy string, rules ...string) *host.Snapshot {
 	}
 }
 
+// TestWhatNfTablesDroppedHasPassedIPTables: its rules still do what they do to the packet.
+func TestWhatNfTablesDroppedHasPassedIPTables(t *testing.T) {
+	s := saved("DROP", "-j DROP")
+	s.IPTables = append(s.IPTables, host.IPTables{Backend: "iptables-legacy", Table: "mangle", Chains: []host.IPTablesChain{
+		{Name: "INPUT", Policy: "ACCEPT", Rules: []host.IPTablesRule{{Args: strings.Fields("-j MARK --set-xmark 0x7/0xffffffff")}}},
+	}})
+	s.Nft = table(t, "accept", and(limit, drop), hasMark(8), hasMark(7)).Nft
+	s.Nft[0].Chains[0].Priority = 10
+	p := packet("input")
+	if o := Of(s).Evaluate(p); o.Rule == nil || o.Rule.Backend != "iptables-legacy" {
+		t.Errorf("of all: %+v", o)
+	}
+	p.ByNfTables = true
+	perhaps(1, 3).check(t, Of(s).Evaluate(p))
+}
+
 func TestIPTablesDecide(t *testing.T) {
 	const conntrack = "-m conntrack --ctstate "
 	for what, test := range map[string]struct {

@@ -35,6 +35,8 @@ type Packet struct {
 	Flags uint8
 	// ICMPType and ICMPCode are valid with ICMP.
 	ICMPType, ICMPCode uint8
+	// ByNfTables: the kernel was seen dropping it in a chain of nf_tables, so that those of iptables-legacy let it pass.
+	ByNfTables bool
 	// Mark is what it has before the first of the hooks that lead to Hook, if Marked.
 	Mark   uint32
 	Marked bool
@@ -112,7 +114,7 @@ func (r *Ruleset) unread(p Packet) (parts []host.Part) {
 	switch ebtables := func(m string) bool { return strings.HasPrefix(m, "ebtable_") }; {
 	case p.Bridged && slices.ContainsFunc(r.host.Modules, ebtables):
 		parts = append(parts, host.PartEBTables)
-	case !p.Bridged && p.Hook != "ingress" && p.Hook != "egress" && !r.host.Knows(host.PartIPTables):
+	case !p.Bridged && !p.ByNfTables && p.Hook != "ingress" && p.Hook != "egress" && !r.host.Knows(host.PartIPTables):
 		parts = append(parts, host.PartIPTables)
 	}
 	return parts
@@ -261,10 +263,23 @@ func (e *evaluation) bases() (bases []base) {
 		bases = slices.DeleteFunc(bases, func(b base) bool { return !b.nat })
 	}
 	for i := range bases {
+		if bases[i].legacy && e.p.ByNfTables {
+			bases[i].run = e.passing(bases[i].run)
+		}
 		bases[i] = bases[i].asRun(e.p.Hook)
 	}
 	slices.SortStableFunc(bases, func(a, b base) int { return cmp.Compare(a.priority, b.priority) })
 	return bases
+}
+
+// passing is a chain that is known to have let the packet pass: what it does to the packet is done.
+func (e *evaluation) passing(run func(match) match) func(match) match {
+	return func(reach match) match {
+		n := len(e.found)
+		run(reach)
+		e.found = e.found[:n]
+		return reach
+	}
 }
 
 // match is three-valued.

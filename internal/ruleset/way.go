@@ -46,7 +46,7 @@ func (p Packet) at(hook string) Packet {
 	if early && p.Hook != hook && p.OIF != "" && !p.Bridged {
 		p.TTL++ // ip_forward has taken one
 	}
-	p.Hook = hook
+	p.ByNfTables, p.Hook = p.ByNfTables && p.Hook == hook, hook
 	switch {
 	case early:
 		p.OIF = ""

@@ -65,6 +65,7 @@ const (
 	QdiscUnsaid
 	IPVS
 	InputHook
+	NfTables
 	IPVSOutput
 	IPVSUnreachable
 	last
@@ -120,6 +121,8 @@ var table = []row{
 	{site: Decapsulation, functions: []string{"ip_tunnel_rcv"}, when: End.unsaid},
 	{site: Hook, when: func(e End) bool { return e.Hook != "" && e.Decider != ipvs }},
 	{site: HookUnnamed, reasons: []string{"NETFILTER_DROP"}, when: func(e End) bool { return e.Hook == "" && e.Decider != ipvs }},
+	// A chain of nf_tables frees the packet itself (NF_DROP_REASON, since Linux 6.7); before, nf_hook_slow does for all of netfilter.
+	{site: NfTables, functions: []string{"nft_do_chain"}},
 	{site: InputHook, when: func(e End) bool { return e.Hook == "input" }},
 	{site: IPVS, when: func(e End) bool { return e.Decider == ipvs }},
 	{site: IPVSOutput, functions: []string{"ip_vs_tunnel_xmit", "__ip_vs_get_out_rt"}},
