@@ -75,6 +75,9 @@ func (st *State) deleteRoute(r host.Route) (command.Fix, func(*State)) {
 // asRouteSays reports whether `ip route del` with the words of a route may take another one (fib_table_delete, fib_nh_match);
 // full: with its next hop, and its type in any case.
 func asRouteSays(r, x host.Route, full bool) bool {
+	if r.Nexthop != 0 { // its type, as it is shown, is the object's, and is not compared
+		return x.Nexthop == r.Nexthop && x.Table == r.Table && x.Dst == r.Dst && x.TOS == r.TOS && (r.Priority == 0 || x.Priority == r.Priority)
+	}
 	return x.Table == r.Table && x.Dst == r.Dst && x.TOS == r.TOS && (r.Priority == 0 || x.Priority == r.Priority) &&
 		(!full && r.Type == "unicast" || x.Type == r.Type) &&
 		(!full || len(r.Hops) == 0 || len(x.Hops) > 0 && x.Hops[0].Link == r.Hops[0].Link && (!r.Hops[0].Gateway.IsValid() || x.Hops[0].Gateway == r.Hops[0].Gateway))
@@ -83,7 +86,10 @@ func asRouteSays(r, x host.Route, full bool) bool {
 // routeDeleted are the words.
 func (st *State) routeDeleted(r host.Route, full bool) command.Fix {
 	kind, metric, tos, hop := command.Say(""), command.Say(""), command.Say(""), command.Say("")
-	if full || r.Type != "unicast" {
+	switch {
+	case r.Nexthop != 0: // ip route del compares neither type nor hop of such a route (fib_nh_match)
+		hop, full = command.Say("nhid").And(command.Number(r.Nexthop)), false
+	case full || r.Type != "unicast":
 		kind = command.OneOf("the type of the route", r.Type, "unicast", "local", "broadcast", "blackhole", "unreachable", "prohibit", "throw", "nat", "multicast")
 	}
 	if r.Priority != 0 {

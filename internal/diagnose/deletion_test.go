@@ -59,6 +59,9 @@ func TestNothingIsDeletedBesideWhatIsBlamed(t *testing.T) {
 			s.Routes = s.Routes[:len(s.Routes)-1]
 			s.Rules = append(s.Rules, host.Rule{Priority: 6, L3mdev: true, Action: "unreachable", Suppress: -1})
 		}), "no-return-route", Observed, ""}, "that of every VRF"},
+		"a route by a nexthop object": {loss{refused, realServer(func(s *host.Snapshot) {
+			s.Routes = append(s.Routes, host.Route{Table: 254, Type: "blackhole", Dst: to, Nexthop: 2})
+		}), "no-return-route", Observed, "ip route del 10.0.0.7/32 nhid 2 table main"}, "of the type blackhole"},
 		"a dead route is taken first": {loss{astray(), realServer(hop(2, true), hop(3, false)), "reply-into-tunnel", Observed, "ip route del unicast 10.0.0.7/32 dev tunl0 table main"}, "tunl0"},
 		"a table of rules is closed": {loss{refused, realServer(rule(host.Rule{From: netip.PrefixFrom(vip, 32), Action: "lookup", Table: 100}), func(s *host.Snapshot) {
 			s.Routes = append(s.Routes, host.Route{Table: 100, Type: "blackhole", Dst: netip.MustParsePrefix("0.0.0.0/0")})

@@ -209,6 +209,8 @@ type Route struct {
 	Hops     []Hop      `json:"hops,omitempty"`
 	MTU      uint32     `json:"mtu,omitempty"`
 	AdvMSS   uint32     `json:"advmss,omitempty"`
+	// Nexthop is the number of its nexthop object (`ip nexthop`), if it has one: Hops and Type are that object's.
+	Nexthop uint32 `json:"nexthop,omitempty"`
 }
 
 // Exception is what the kernel has learned of one destination, from an ICMP error 3/4.

@@ -2,6 +2,7 @@ package read
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -41,7 +42,7 @@ func (r *reader) routes() error {
 		}
 		r.s.Routes = append(r.s.Routes, to)
 	}
-	return err
+	return errors.Join(err, r.nexthops())
 }
 
 func hop(link int, gw net.IP, flags int) host.Hop {

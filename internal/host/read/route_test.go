@@ -58,3 +58,45 @@ func FuzzRule(f *testing.F) {
 	f.Add(ruleMessage(1, nl.NewRtAttr(ruleDSCP, []byte{4}), nl.NewRtAttr(ruleSport, []byte{0, 80})))
 	f.Fuzz(func(_ *testing.T, m []byte) { _, _ = ruleOf(m) })
 }
+
+// TestARouteIsGivenItsNexthopObject: of a black hole by an object the kernel shows the object's type (fib_dump_info).
+func TestARouteIsGivenItsNexthopObject(t *testing.T) {
+	message := func(kind byte, attrs ...*nl.RtAttr) []byte {
+		m := []byte{2, 32, 0, 0, 254, 3, 0, kind, 0, 0, 0, 0}
+		for _, a := range attrs {
+			m = append(m, a.Serialize()...)
+		}
+		return m
+	}
+	to := nl.NewRtAttr(routeDst, []byte{10, 0, 0, 7})
+	object := nl.NewRtAttr(routeNexthop, nl.Uint32Attr(2))
+	route := host.Route{Table: 254, Dst: netip.MustParsePrefix("10.0.0.7/32"), Type: "blackhole"}
+	elsewhere, later := route, route
+	elsewhere.Table, later.Priority = 300, 9
+	for what, test := range map[string]struct {
+		message []byte
+		want    []uint32
+	}{
+		"one in main":        {message(6, to, object), []uint32{2, 0, 0}},
+		"one with a metric":  {message(6, to, object, nl.NewRtAttr(routePriority, nl.Uint32Attr(9))), []uint32{0, 0, 2}},
+		"one in a table":     {message(6, to, object, nl.NewRtAttr(routeTable, nl.Uint32Attr(300))), []uint32{0, 2, 0}},
+		"one without object": {message(6, to), []uint32{0, 0, 0}},
+		"another type":       {message(1, to, object), []uint32{0, 0, 0}},
+		"cut off":            {message(6, to, object)[:20], []uint32{0, 0, 0}},
+	} {
+		all := []host.Route{route, elsewhere, later}
+		if r, ok := nexthopOf(test.message); ok {
+			giveNexthop(all, r)
+		}
+		for i, want := range test.want {
+			if all[i].Nexthop != want {
+				t.Errorf("%s: route %d has the object %d, want %d", what, i, all[i].Nexthop, want)
+			}
+		}
+	}
+}
+
+func FuzzNexthop(f *testing.F) {
+	f.Add([]byte{2, 32, 0, 0, 254, 3, 0, 6, 0, 0, 0, 0, 8, 0, 30, 0, 2, 0, 0, 0})
+	f.Fuzz(func(_ *testing.T, m []byte) { _, _ = nexthopOf(m) })
+}
