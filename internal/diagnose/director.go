@@ -277,9 +277,14 @@ func removedState(s Subject, st *State) *finding {
 			continue
 		}
 		was := host.Destination{Addr: c.Dest, Method: "tunnel", Weight: 1}
+		anyPort := v.Addr.Port() == 0
 		if len(v.Destinations) > 0 { // as the others
 			d := v.Destinations[0]
+			anyPort = d.Addr.Port() == 0
 			was.Method, was.TunType, was.TunPort, was.TunFlags = d.Method, d.TunType, d.TunPort, d.TunFlags
+		}
+		if anyPort {
+			was.Addr = netip.AddrPortFrom(c.Dest.Addr(), 0)
 		}
 		if slices.ContainsFunc(v.Destinations, func(d host.Destination) bool { return lacks(v, d) == available }) {
 			was.Weight = 0 // its connections go on, and it gets no new ones: it was removed for some reason
@@ -287,7 +292,7 @@ func removedState(s Subject, st *State) *finding {
 		return &finding{
 			summary:  fmt.Sprintf("the connection belongs to the real server %s, which was removed from the service", c.Dest),
 			evidence: []evidence{by(host.PartIPVS, "ipvsadm -Lnc: %s %s %s %s", c.Client, c.Virtual, c.Dest, c.State), st.says("net/ipv4/vs/expire_nodest_conn")},
-			fix:      command.Of("ipvsadm -a % -r % % -w %", serviceName(*v), command.Endpoint(c.Dest), methodFlags(was), command.Number(was.Weight)),
+			fix:      command.Of("ipvsadm -a % -r % % -w %", serviceName(*v), command.Endpoint(was.Addr), methodFlags(was), command.Number(was.Weight)),
 			mend:     changeService(*v, func(v *host.Service) { v.Destinations = append(v.Destinations, was) }),
 		}
 	}

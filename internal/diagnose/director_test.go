@@ -39,6 +39,10 @@ func directed() map[string]loss {
 		s.IPVS.Conns = []host.IPVSConn{{Proto: "tcp", Client: netip.AddrPortFrom(client, 30000), Virtual: netip.AddrPortFrom(vip, 80), Dest: netip.AddrPortFrom(rip, 80)}}
 	}
 	bare := func(j journey.Journey) journey.Journey { j.Outer = nil; return j }
+	everyPort := func(s *host.Snapshot) { s.IPVS.Services[0].Addr = netip.AddrPortFrom(vip, 0) }
+	anyPort := func(a string) host.Destination {
+		return host.Destination{Addr: netip.AddrPortFrom(netip.MustParseAddr(a), 0), Method: "tunnel", Weight: 1}
+	}
 	byIPVS := bare(dropped("nf_hook_slow", "NETFILTER_DROP", "eth0", false))
 	byIPVS.Drop.Decider = "ip_vs_in"
 	noSocket := rejected(bare(dropped("tcp_v4_rcv", "NO_SOCKET", "eth0", false)), journey.ByRST, 0, 0)
@@ -89,20 +93,21 @@ func directed() map[string]loss {
 		s.Addrs[1].Link = 3
 	}
 	return map[string]loss{
-		"a loop, on the real server": {sentOn, balancer(onTunnel, other), "ipvs-loop", Observed, "ipvsadm -D -t 10.99.0.1:80"},
-		"a loop, on the director":    {sentOn, balancer(as, server(1, 0, 0)), "ipvs-loop", Observed, ""},
-		"full":                       {byIPVS, balancer(as, server(2, 1, 1)), "ipvs-overloaded", Observed, "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 2 -x 0"},
-		"full, and some left since":  {byIPVS, balancer(as, server(1, 20, 15)), "ipvs-overloaded", Observed, "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1 -x 0"},
-		"full, and another at rest":  {byIPVS, balancer(as, server(1, 1, 1), host.Destination{Addr: other.Addr, Method: "route"}), "ipvs-overloaded", Observed, "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1 -x 0"},
-		"at rest":                    {byIPVS, balancer(as, server(0, 5, 1)), "ipvs-no-destination", Observed, "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1 -x 5"},
-		"removed":                    {byIPVS, balancer(connected), "ipvs-destination-removed", Observed, "ipvsadm -a -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"},
-		"removed, another left":      {byIPVS, balancer(connected, other), "ipvs-destination-removed", Observed, "ipvsadm -a -t 10.99.0.1:80 -r 10.0.0.11:80 -g -w 0"},
-		"backup":                     {noSocket, balancer(backup, server(1, 0, 0)), "ipvs-backup", Observed, "sysctl -w net.ipv4.vs.backup_only=0"},
-		"backup, later":              {later, balancer(backup, server(1, 0, 0)), "ipvs-backup", Observed, "sysctl -w net.ipv4.vs.backup_only=0"},
-		"forgotten":                  {later, balancer(as, server(1, 0, 0)), "ipvs-no-connection", Observed, "sysctl -w net.ipv4.vs.sloppy_tcp=1"},
-		"forgotten, one of two":      {later, balancer(as, server(1, 0, 0), other), "ipvs-no-connection", Observed, ""},
-		"defended":                   {byIPVS, balancer(set("net/ipv4/vs/drop_packet", "3"), server(1, 0, 0)), "ipvs-defence", Observed, "sysctl -w net.ipv4.vs.drop_packet=0"},
-		"defended, and at rest":      {byIPVS, balancer(set("net/ipv4/vs/drop_packet", "3"), server(0, 0, 0)), "ipvs-no-destination", Observed, "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"},
+		"a loop, on the real server":           {sentOn, balancer(onTunnel, other), "ipvs-loop", Observed, "ipvsadm -D -t 10.99.0.1:80"},
+		"a loop, on the director":              {sentOn, balancer(as, server(1, 0, 0)), "ipvs-loop", Observed, ""},
+		"full":                                 {byIPVS, balancer(as, server(2, 1, 1)), "ipvs-overloaded", Observed, "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 2 -x 0"},
+		"full, and some left since":            {byIPVS, balancer(as, server(1, 20, 15)), "ipvs-overloaded", Observed, "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1 -x 0"},
+		"full, and another at rest":            {byIPVS, balancer(as, server(1, 1, 1), host.Destination{Addr: other.Addr, Method: "route"}), "ipvs-overloaded", Observed, "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1 -x 0"},
+		"at rest":                              {byIPVS, balancer(as, server(0, 5, 1)), "ipvs-no-destination", Observed, "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1 -x 5"},
+		"removed":                              {byIPVS, balancer(connected), "ipvs-destination-removed", Observed, "ipvsadm -a -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"},
+		"removed, of a service for every port": {byIPVS, balancer(func(s *host.Snapshot) { connected(s); everyPort(s) }, anyPort("10.0.0.12")), "ipvs-destination-removed", Observed, "ipvsadm -a -t 10.99.0.1:0 -r 10.0.0.11:0 -i -w 0"},
+		"removed, another left":                {byIPVS, balancer(connected, other), "ipvs-destination-removed", Observed, "ipvsadm -a -t 10.99.0.1:80 -r 10.0.0.11:80 -g -w 0"},
+		"backup":                               {noSocket, balancer(backup, server(1, 0, 0)), "ipvs-backup", Observed, "sysctl -w net.ipv4.vs.backup_only=0"},
+		"backup, later":                        {later, balancer(backup, server(1, 0, 0)), "ipvs-backup", Observed, "sysctl -w net.ipv4.vs.backup_only=0"},
+		"forgotten":                            {later, balancer(as, server(1, 0, 0)), "ipvs-no-connection", Observed, "sysctl -w net.ipv4.vs.sloppy_tcp=1"},
+		"forgotten, one of two":                {later, balancer(as, server(1, 0, 0), other), "ipvs-no-connection", Observed, ""},
+		"defended":                             {byIPVS, balancer(set("net/ipv4/vs/drop_packet", "3"), server(1, 0, 0)), "ipvs-defence", Observed, "sysctl -w net.ipv4.vs.drop_packet=0"},
+		"defended, and at rest":                {byIPVS, balancer(set("net/ipv4/vs/drop_packet", "3"), server(0, 0, 0)), "ipvs-no-destination", Observed, "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"},
 		"without the mark": {noSocket, balancer(marked), "ipvs-no-service", Observed,
 			"nft add table ip ipvs; nft add chain ip ipvs prerouting '{ type filter hook prerouting priority mangle; }'; nft add rule ip ipvs prerouting ip daddr 10.99.0.1 tcp dport 80 meta mark set 7"},
 		"the host itself, and nobody listens":          {home(protoTCP, "direct"), balancer(at(as), here), "no-listener", Observed, ""},
@@ -150,4 +155,17 @@ func TestAPortUsedAgainIsOnlyInferred(t *testing.T) {
 	}
 	found(t, Explain(j, tracks("1")), "ipvs-port-reuse", Inferred, "sysctl -w net.ipv4.vs.conn_reuse_mode=0")
 	found(t, Explain(j, tracks("0")), unknown, NotKnown, "")
+}
+
+// TestARealServerWithoutAPortIsTheConnections: IPVS gives a connection the port that its packets are for.
+func TestARealServerWithoutAPortIsTheConnections(t *testing.T) {
+	j := dropped("nf_hook_slow", "NETFILTER_DROP", "eth0", false) // by somebody else
+	j.Outer, j.Drop.NfHook = nil, "input"
+	s := balancer(func(s *host.Snapshot) {
+		s.IPVS.Services[0].Addr = netip.AddrPortFrom(vip, 0)
+		s.IPVS.Conns = []host.IPVSConn{{Proto: "tcp", Client: netip.AddrPortFrom(client, 30000), Virtual: netip.AddrPortFrom(vip, 80), Dest: netip.AddrPortFrom(rip, 80)}}
+	}, host.Destination{Addr: netip.AddrPortFrom(rip, 0), Method: "tunnel", Weight: 1})
+	if c := Explain(j, s).Cause; c.Code != "unknown" {
+		t.Errorf("%s: %s", c.Code, c.Summary)
+	}
 }

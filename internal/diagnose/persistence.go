@@ -108,5 +108,5 @@ func (st *State) chosen(v *host.Service, s Subject) []host.Destination {
 }
 
 func ofAddress(v *host.Service, a netip.AddrPort) []host.Destination {
-	return slices.DeleteFunc(slices.Clone(v.Destinations), func(d host.Destination) bool { return d.Addr != a })
+	return slices.DeleteFunc(slices.Clone(v.Destinations), func(d host.Destination) bool { return !d.Takes(a) })
 }

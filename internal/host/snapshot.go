@@ -398,9 +398,15 @@ const (
 	ServicePort     // of sh and mh: the client's port is hashed, too
 )
 
-// Has reports whether a real server is one of the service's.
+// Has reports whether a connection's real server is one of the service's.
 func (s Service) Has(dest netip.AddrPort) bool {
-	return slices.ContainsFunc(s.Destinations, func(d Destination) bool { return d.Addr == dest })
+	return slices.ContainsFunc(s.Destinations, func(d Destination) bool { return d.Takes(dest) })
+}
+
+// Takes reports whether a connection's real server is this one: without a port of its own it takes packets at the port that
+// they are for (ip_vs_schedule), as those of services for every port and for firewall marks do.
+func (d Destination) Takes(dest netip.AddrPort) bool {
+	return d.Addr == dest || d.Addr.Port() == 0 && d.Addr.Addr() == dest.Addr()
 }
 
 // Destination is a real server.
