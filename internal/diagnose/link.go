@@ -107,11 +107,11 @@ func linkRows() []row {
 			code: "wrong-mac", stage: link, needs: []host.Part{host.PartLinks},
 			at:    sure(site.OtherHost),
 			check: macState,
-			bare:  func(s Subject) finding { return finding{summary: wrongMAC(s)} },
+			bare:  func(s Subject) finding { return finding{summary: wrongMAC(s) + tagged(s)} },
 			doc: Doc{
 				Where:  beforeTunnel,
-				Means:  "The frame is addressed to another Ethernet address than this host's: its sender has a wrong neighbour entry.",
-				Kernel: "ip_rcv_core, OTHERHOST. Only a device in promiscuous mode shows such a frame to the kernel.",
+				Means:  "The frame is addressed to another Ethernet address than this host's: its sender has a wrong neighbour entry. Or it has the tag of a VLAN for which this host has no device.",
+				Kernel: "ip_rcv_core, OTHERHOST. Only a device in promiscuous mode, or a veth, shows a frame for another address to the kernel; one with a VLAN's tag comes in any case, and __netif_receive_skb_core makes it another host's.",
 				Confirm: []Line{
 					{Command: "ip neigh show RIP", On: atDirector, Says: "lladdr", Shows: `RIP dev \S+ lladdr`},
 					{Command: "ip link show eth0", Says: "link/ether is the real address; PROMISC", Shows: `PROMISC[^/]*link/ether`},
@@ -154,10 +154,21 @@ func macState(s Subject, st *State) *finding {
 	if l == nil {
 		return nil
 	}
-	return &finding{
+	f := &finding{
 		consistent: true, summary: wrongMAC(s),
 		evidence: []evidence{by(host.PartLinks, "ip link show %s: link/ether %s%s", command.Device(l.Name), l.MAC, promisc(l))},
 	}
+	if !l.Promisc {
+		f.summary, f.doubtful = wrongMAC(s)+tagged(s), true
+	}
+	return f
+}
+
+// tagged is the other cause of such a frame, which is not to be told apart: the kernel takes one with a VLAN's tag, for which
+// there is no device, for another host's (__netif_receive_skb_core). A network card that is not promiscuous lets no other frame
+// in; a veth does.
+func tagged(s Subject) string {
+	return fmt.Sprintf("; or the frame has the tag of a VLAN that has no device on %s, which is likelier where %s is not promiscuous: tcpdump -eni %s shows both", s.Dev, s.Dev, command.Device(s.Dev))
 }
 
 func promisc(l *host.Link) string {

@@ -32,3 +32,23 @@ func TestWhatIsNoSourceIsSaidAsItIs(t *testing.T) {
 		}
 	}
 }
+
+// TestAVLANsTagMakesAFrameAnothers: the kernel says the same of it as of a frame for another address.
+func TestAVLANsTagMakesAFrameAnothers(t *testing.T) {
+	lost := dropped("ip_rcv_core", "OTHERHOST", "eth0", true)
+	promiscuous := func(s *host.Snapshot) { s.Links[1].Promisc = true }
+	for what, test := range map[string]struct {
+		s         *host.Snapshot
+		certainty Certainty
+		tag       bool
+	}{
+		"all frames are let in": {realServer(promiscuous), Observed, false},
+		"a network card":        {realServer(), Inferred, true},
+		"no state":              {nil, Inferred, true},
+	} {
+		c := Explain(lost, test.s).Cause
+		if c.Code != "wrong-mac" || c.Certainty != test.certainty || strings.Contains(c.Summary, "tag of a VLAN") != test.tag {
+			t.Errorf("%s: %s, %s: %s", what, c.Code, c.Certainty, c.Summary)
+		}
+	}
+}
