@@ -143,6 +143,8 @@ func martianState(s Subject, st *State) *finding {
 	switch {
 	case !ok && c.Unread != "":
 		return &finding{undecided: "rules: " + c.Unread}
+	case s.redirected() && s.dst().IsLoopback() && !src.IsLoopback() && !st.Either(st.arrives(s).IIF, "route_localnet"):
+		return toLoopback(s, st)
 	case (src.IsLoopback() || s.dst().IsLoopback()) && !st.Either(st.arrives(s).IIF, "route_localnet"), noSource(src), ofNoNetwork(s.dst()):
 		return &finding{
 			summary:  fmt.Sprintf("%s → %s: the kernel accepts no packet with such addresses from a device", src, s.dst()),
@@ -179,6 +181,17 @@ func martianState(s Subject, st *State) *finding {
 		return f
 	}
 	return nil
+}
+
+// toLoopback: NAT has given the packet to a loopback address, which route_localnet has to allow for the device by which the
+// request comes (ip_route_input_slow) and for that by which the answer leaves (__mkroute_output). It opens what listens there
+// to the network, so that no command does it.
+func toLoopback(s Subject, st *State) *finding {
+	f := redirection(s)
+	f.summary += fmt.Sprintf(", and the kernel takes nothing for a loopback address that comes by %s: let the rule give it to another address of this host; or set route_localnet for %s and the device of the answers, which opens what listens on 127.0.0.1 to their networks", s.Dev, s.Dev)
+	own := "net/ipv4/conf/" + s.Dev + "/route_localnet"
+	f.evidence = append(f.evidence, st.says("net/ipv4/conf/all/route_localnet"), st.says(own))
+	return &f
 }
 
 // lives reports whether this host works with one of its addresses: it is no spare one on lo or a dummy device, or a route
