@@ -21,7 +21,7 @@ func natRows() []row {
 			code: "ip-forward-off", stage: routing, needs: append([]host.Part{host.PartSysctls}, lookups...),
 			doubted: innerSide,
 			at:      maybe(site.NoInputRoute),
-			fits:    func(s Subject, _ *State) bool { return s.redirected() },
+			fits:    func(s Subject, _ *State) bool { return !s.Tunnelled && !s.Reply },
 			check:   forwardState,
 			doc: Doc{
 				Where:  inRouting,
@@ -75,11 +75,14 @@ func natRows() []row {
 func forwardState(s Subject, st *State) *finding {
 	a := st.Route(s.flow())
 	name := "net/ipv4/conf/" + s.Dev + "/forwarding"
-	if on, ok := st.Sysctl(name); !s.redirected() || !ok || on != 0 || a.Type != "unicast" {
+	if on, ok := st.Sysctl(name); !ok || on != 0 || a.Type != "unicast" || !s.redirected() && !st.livesBehind(s, a) {
 		return nil
 	}
-	f := redirection(s)
-	f.summary += ", which is another host, and forwarding is off"
+	f := finding{summary: fmt.Sprintf("the VIP %s is behind this host, by %s, and forwarding is off", s.vip(), a.Dev)}
+	if s.redirected() {
+		f = redirection(s)
+		f.summary += ", which is another host, and forwarding is off"
+	}
 	f.evidence = append(f.evidence, got(s.dst(), a), st.says(name), st.says("net/ipv4/ip_forward"))
 	// The answers come by another device, and are forwarded, too.
 	f.fix, f.mend = command.Of("sysctl -w net.ipv4.ip_forward=1"), setSysctl(name, 1)

@@ -464,6 +464,19 @@ func ruleWords(r host.Rule) command.Part {
 	return words.And(command.OneOf("the action of the rule", r.Action, "blackhole", "unreachable", "prohibit"))
 }
 
+// livesBehind reports whether a route leads to somebody on this machine who has the VIP, a container or a virtual machine: by a
+// bridge that has only such ports, or by one's own wire, if the route is for the VIP alone.
+func (st *State) livesBehind(s Subject, a host.Answer) bool {
+	l, under := st.LinkNamed(a.Dev), st.LinkNamed(s.Under)
+	if l == nil || a.Route == nil || a.Type != "unicast" || a.Route.Dst.Bits() == 0 || a.Dev == s.Dev || a.Dev == s.Under || under != nil && under.Master == l.Index {
+		return false
+	}
+	guest := func(l host.Link) bool { return l.Type == "tun" || l.Type == "veth" && l.LinkNetns }
+	ports := slices.DeleteFunc(slices.Clone(st.Links), func(p host.Link) bool { return p.Master != l.Index })
+	outside := func(p host.Link) bool { return !guest(p) }
+	return guest(*l) && a.Route.Dst.Bits() == 32 || l.Type == "bridge" && len(ports) > 0 && !slices.ContainsFunc(ports, outside)
+}
+
 // addAddress gives the VIP to a device.
 func addAddress(vip netip.Addr, dev string) command.Fix {
 	return command.Of("ip addr add %/32 dev %", command.Address(vip), command.Device(dev))
@@ -473,7 +486,7 @@ func addAddress(vip netip.Addr, dev string) command.Fix {
 func vipState(s Subject, st *State) *finding {
 	vip := s.vip()
 	a := st.Route(st.arrives(s))
-	if s.Reply || s.Tunnelled || s.redirected() || st.Owns(vip) || a.Type == "local" || a.Type == host.Undecided || a.Forbidden() && !st.catches(a, s) {
+	if s.Reply || s.Tunnelled || s.redirected() || st.Owns(vip) || a.Type == "local" || a.Type == host.Undecided || a.Forbidden() && !st.catches(a, s) || st.livesBehind(s, a) {
 		return nil
 	}
 	f := &finding{evidence: []evidence{got(vip, st.Route(host.Flow{Dst: vip}))}}

@@ -98,7 +98,7 @@ func (q Supposition) way(st *State) (all []point) {
 	first.Tracked = ruleset.New // nothing of IPIP goes back: it never is more
 	all = append(all, points(first, outerSide, every, "ingress", "prerouting", "input")...)
 	in := first
-	in.Tunnelled, in.Dev = false, q.comesOut(first, st)
+	in.Tunnelled, in.Dev, in.Under = false, q.comesOut(first, st), first.Dev
 	if in.Dev == "" {
 		return all
 	}
@@ -170,6 +170,10 @@ func (q Supposition) served(in Subject, st *State) (all []point) {
 			hooks[2] = "forward"
 		}
 	}
+	away := to.rule != nil || to.undecided != ""
+	if !away && st.livesBehind(in, st.whole.Route(st.arrives(in))) {
+		away, asks, hooks[2] = true, beforeHome, "forward"
+	}
 	all = points(in, innerSide, asks, hooks...)
 	if q.Proto == protoTCP || q.Proto == protoUDP {
 		next := in
@@ -179,7 +183,7 @@ func (q Supposition) served(in Subject, st *State) (all []point) {
 		next.Tracked = ruleset.Established
 		all = append(all, points(next, innerSide, none, hooks[1:]...)...)
 	}
-	if to.rule != nil || to.undecided != "" {
+	if away {
 		return all
 	}
 	all = append(all, point{supposed: supposed{in, replySide}, asks: answering})

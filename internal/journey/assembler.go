@@ -51,14 +51,16 @@ type Assembler struct {
 	losses  int
 	flights uint64
 
-	agenda    agenda
-	byKey     map[key]*flight
-	bySkb     map[uint64]key
-	byID      map[uint64][]*flight
-	flows     *recent[flowKey, *flow]
-	gone      *recent[key, goneBy]
-	roles     *recent[uint32, Role]
-	tunnels   *recent[tunnelTo, struct{}]
+	agenda  agenda
+	byKey   map[key]*flight
+	bySkb   map[uint64]key
+	byID    map[uint64][]*flight
+	flows   *recent[flowKey, *flow]
+	gone    *recent[key, goneBy]
+	roles   *recent[uint32, Role]
+	tunnels *recent[tunnelTo, struct{}]
+	// behind are the namespaces to which a VIP's answers come, and that VIP.
+	behind    *recent[tunnelTo, struct{}]
 	answers   *recent[answerSite, given]
 	fragments map[datagram][]*flight
 
@@ -95,6 +97,7 @@ func New(opts Options) *Assembler {
 		gone:      newRecent[key, goneBy](maxGone),
 		roles:     newRecent[uint32, Role](maxNetns),
 		tunnels:   newRecent[tunnelTo, struct{}](maxNetns),
+		behind:    newRecent[tunnelTo, struct{}](maxNetns),
 		answers:   newRecent[answerSite, given](maxNetns),
 		fragments: map[datagram][]*flight{},
 	}

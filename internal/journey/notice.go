@@ -68,7 +68,7 @@ func (a *Assembler) notices(f *flight) []Notice {
 	if n, ok := f.wrongMethod(); ok {
 		ns = append(ns, n)
 	}
-	if n, ok := f.sentOn(); ok {
+	if n, ok := a.sentOn(f); ok {
 		ns = append(ns, n)
 	}
 	return ns
@@ -107,6 +107,13 @@ func (a *Assembler) arrivedTunnelled(f *flight) {
 	}
 }
 
+// answeredBehind notes that answers of a VIP come to this host, from a container or a virtual machine that has the VIP.
+func (a *Assembler) answeredBehind(f *flight) {
+	if f.reply && f.arrived && !f.cameIPIP && !f.decapped && f.netns != 0 && !f.local() {
+		a.behind.put(tunnelTo{f.netns, f.packet.Inner.Src}, struct{}{})
+	}
+}
+
 // arpConflict goes with a packet for the VIP that came to a real server without its director: its sender believes
 // that the real server owns the VIP.
 func (a *Assembler) arpConflict(f *flight) (Notice, bool) {
@@ -139,15 +146,17 @@ func (f *flight) wrongMethod() (Notice, bool) {
 	return Notice{IPVSWrongMethod, fmt.Sprintf("IPVS sent the packet without IPIP (ipvsadm -Ln: %s, not Tunnel): to a real server behind a tunnel it does not come as it should", method)}, true
 }
 
-// sentOn goes with a request that came to this host in IPIP and left it again. A real server keeps it.
-func (f *flight) sentOn() (Notice, bool) {
+// sentOn goes with a request that came to this host in IPIP and left it again. A real server keeps it, or has it answered by
+// somebody behind it.
+func (a *Assembler) sentOn(f *flight) (Notice, bool) {
 	vip := f.packet.Inner.Dst
+	_, behind := a.behind.get(tunnelTo{f.netns, vip})
 	switch {
 	case f.reply || f.fate != Forwarded || !f.cameIPIP || !f.decapped:
 		return Notice{}, false
 	case f.director.sent():
 		return Notice{IPVSLoop, fmt.Sprintf("a packet for %s came to this host in IPIP, and its own IPVS sent it on: a real server with the same service takes nothing itself", vip)}, true
-	case f.changed == nil:
+	case f.changed == nil && !behind:
 		return Notice{VIPMissing, fmt.Sprintf("a packet for %s came to this host in IPIP and was forwarded: the VIP is no address of this host", vip)}, true
 	}
 	return Notice{}, false

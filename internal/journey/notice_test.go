@@ -156,6 +156,10 @@ func TestARealServerThatSendsOnWhatCameTunnelledIsNoticed(t *testing.T) {
 		"by its own IPVS": {does: func(k *kernel) {
 			leaves(k.packet(1, syn()).tunnelled().scheduled(event.MethodTunnel).in(ipip()).at(event.IPLocalOut))
 		}, want: IPVSLoop},
+		"never what somebody behind this host answers": {does: func(k *kernel) {
+			leaves(k.packet(1, syn()).tunnelled().at(event.IPForward))
+			leaves(k.packet(2, reply(event.SYN|event.ACK, 9, 1, 60)).on("cont0", nsRealServer).at(event.NetifReceiveSkb, event.IPRcv, event.IPForward))
+		}},
 		"never what NAT gives to another": {does: func(k *kernel) {
 			s := k.packet(1, syn()).tunnelled()
 			s.packet.Inner.Dst, s.changed = client, true
@@ -172,7 +176,7 @@ func TestARealServerThatSendsOnWhatCameTunnelledIsNoticed(t *testing.T) {
 			k := newKernel()
 			test.does(k)
 			k.silence(time.Second)
-			j := k.one(t, everywhere())
+			j := k.assemble(t, everywhere())[0] // the request
 			var got string
 			for _, n := range j.Notices {
 				got += n.Code
