@@ -172,6 +172,13 @@ var ordinaryFrees = []ordinary{
 		fate:      Delivered,
 	},
 	{
+		why:       "NF_QUEUE cuts what was merged, or is still to be cut, into segments for the program, and frees the whole once they wait for it",
+		functions: []string{"nfqnl_enqueue_packet"},
+		reasons:   []string{notSpecified, noReason},
+		evidence:  func(f *flight) bool { return f.segments > 1 },
+		fate:      Consumed,
+	},
+	{
 		why:       "a driver that frees what it has sent in an interrupt: before 6.4 that looks like a drop",
 		functions: []string{"net_tx_action", "__dev_kfree_skb_any", "dev_kfree_skb_any_reason"},
 		reasons:   []string{notSpecified, noReason},

@@ -94,6 +94,27 @@ func TestAReplyThatIsCutOnItsWayOutIsOneJourney(t *testing.T) {
 	}
 }
 
+func TestWhatIsCutForAProgramIsNotLost(t *testing.T) {
+	for what, test := range map[string]struct {
+		segments uint16
+		function string
+		fate     Fate
+	}{
+		"merged, the segments wait for the program": {2, "nfqnl_enqueue_packet", Consumed},
+		"merged, no program takes the segments":     {2, "nf_queue", Dropped},
+		"a segment for which there is no room":      {0, "nfqnl_enqueue_packet", Dropped},
+	} {
+		k := newKernel()
+		p := request(event.ACK, 1001, 1, 2948)
+		p.Segments = test.segments
+		k.packet(1, p).tunnelled().kfree(test.function, "NOT_SPECIFIED")
+		k.silence(6 * time.Second)
+		if j := k.one(t, everywhere()); j.Fate != test.fate {
+			t.Errorf("%s: %s, want %s", what, j.Fate, test.fate)
+		}
+	}
+}
+
 func TestAReplyBesideALargeOneIsItsOwnJourney(t *testing.T) {
 	k := newKernel()
 	p := reply(event.ACK|event.PSH, 5001, 1001, 4396)
