@@ -13,7 +13,7 @@ import (
 var allParts = []host.Part{
 	host.PartLinks, host.PartAddrs, host.PartRoutes, host.PartRules, host.PartNeighbours, host.PartSysctls, host.PartModules, host.PartNft,
 	host.PartIPTables, host.PartSockets, host.PartConntrack, host.PartIPVS, host.PartXFRM, host.PartFilters, host.PartCgroups,
-	host.PartLookups, host.PartCounters, host.PartFOU,
+	host.PartLookups, host.PartCounters, host.PartFOU, host.PartQueues,
 }
 
 // TestNothingIsSaidOfWhatWasNotRead takes each part of the state from each loss that a row explains: no evidence is left

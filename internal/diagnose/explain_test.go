@@ -46,6 +46,7 @@ func realServer(changes ...func(*host.Snapshot)) *host.Snapshot {
 		},
 		Sockets:  []host.Socket{{Proto: "tcp", State: "listen", Local: netip.AddrPortFrom(netip.IPv4Unspecified(), 80), SendQueue: 128}},
 		Counters: map[string]uint64{},
+		Queues:   []host.Queue{},
 	}
 	for _, change := range changes {
 		change(s)

@@ -89,26 +89,27 @@ func filterRows() []row {
 			},
 		},
 		{
-			code: "queue-drop", stage: filter, minds: rules, looks: looks,
-			doubted: outerSide | innerSide | replySide,
-			at:      sure(site.Queue),
-			check:   stolenState,
+			code: "queue-drop", stage: filter, minds: append([]host.Part{host.PartQueues}, rules...), looks: looks,
+			asked: outerSide | innerSide | replySide,
+			at:    sure(site.Queue),
+			check: queueState,
 			bare: func(Subject) finding {
 				return finding{summary: "a rule sends the packet to NF_QUEUE, and no program takes it from there: start the program, or let the rule bypass it (queue bypass)"}
 			},
 			doc: Doc{
 				Where:  inFilters,
-				Means:  "A rule hands the packet to a program (NF_QUEUE), and no program takes it.",
+				Means:  "A rule hands the packet to a program (NF_QUEUE), and no program takes it: none reads the queue, or the one that does is too slow and the queue is full.",
 				Kernel: "nf_queue, NOT_SPECIFIED.",
 				Confirm: []Line{
 					{Command: "cat /proc/net/netfilter/nfnetlink_queue", Says: "no line with the queue's number", Shows: `\A(cat: .*\n?)?\z`, Fails: true},
+					{Command: "cat /proc/net/netfilter/nfnetlink_queue", Says: "or the 3rd number of its line, of packets that wait, is high, and the 6th, of those for which there was no room, rises", Shows: `(?m)^ +7 +\d+ +1 +\d+ +\d+ +[1-9]`, Lab: "queue-full"},
 					{Command: "nft -a list ruleset | grep queue", Says: "the queue's number, and no bypass", Shows: `queue (num|to) \d+`},
 				},
 				Fix: []Line{
-					{Says: "Start the program."},
+					{Says: "Start the program. If it is too slow, let it fail open (NFQA_CFG_F_FAIL_OPEN), or give it a longer queue."},
 					{Command: "nft replace rule FAMILY TABLE CHAIN handle HANDLE ip daddr VIP queue num 7 bypass", Says: "or let the rule accept what no program takes: the rule as it is, and bypass (iptables: --queue-bypass)"},
 				},
-				Prevent: "Put bypass into every rule with a queue.",
+				Prevent: "Put bypass into every rule with a queue. It does not help against a queue that is full.",
 			},
 		},
 		{
@@ -222,20 +223,6 @@ func filterRows() []row {
 			at:    []spot{{site.SocketFilter, likely}},
 			check: securityState,
 		},
-	}
-}
-
-// stolenState: a rule hands the packet to a program; whether one is there is not read.
-func stolenState(s Subject, st *State) *finding {
-	if s.Hook == "" || !s.Supposed {
-		return nil
-	}
-	if _, o := st.filtered(); !o.Stolen {
-		return nil
-	}
-	return &finding{
-		consistent: true, doubtful: true,
-		summary: fmt.Sprintf("a rule at the hook %s hands the packet to a program (NF_QUEUE), or to another part of the kernel, and it is not taken from there", s.Hook),
 	}
 }
 

@@ -25,7 +25,7 @@ func (st *State) unmarked() bool {
 	for _, t := range s.IPTables {
 		for _, c := range t.Chains {
 			if slices.ContainsFunc(c.Rules, func(r host.IPTablesRule) bool {
-				return slices.ContainsFunc(r.Args, func(word string) bool { return strings.Contains(word, "MARK") })
+				return slices.ContainsFunc(r.Args, func(word string) bool { return strings.Contains(word, "MARK") || strings.HasSuffix(word, "QUEUE") })
 			}) {
 				return false
 			}
@@ -45,10 +45,10 @@ func marksIn(t host.NftTable) bool {
 	return slices.ContainsFunc(t.Chains, func(c host.NftChain) bool { return slices.ContainsFunc(c.Rules, marks) })
 }
 
-// marks reports whether a rule of nft may set a mark.
+// marks reports whether a rule of nft may set a mark, or hand the packet to a program that may (NFQA_MARK).
 func marks(r host.NftRule) bool {
 	return strings.Contains(r.Text, "mark set") || slices.ContainsFunc(r.Exprs, func(e json.RawMessage) bool {
-		return bytes.Contains(e, []byte("MARK")) || bytes.Contains(e, []byte("mangle")) && bytes.Contains(e, []byte("mark"))
+		return bytes.Contains(e, []byte("MARK")) || bytes.Contains(e, []byte(`"queue"`)) || bytes.Contains(e, []byte("mangle")) && bytes.Contains(e, []byte("mark"))
 	})
 }
 

@@ -60,6 +60,21 @@ type NfCallee struct {
 	Function string `json:"function,omitempty"`
 }
 
+// Queue is one that a program reads (/proc/net/netfilter/nfnetlink_queue, seq_show of nfnetlink_queue.c).
+type Queue struct {
+	Number uint16 `json:"number"`
+	// Reader is the program's netlink port: nearly always its process.
+	Reader uint32 `json:"reader"`
+	// Waiting are the packets that the program has not decided over, Full those that found no room among them, Unsent
+	// those that the program's socket had no room for.
+	Waiting uint64 `json:"waiting,omitempty"`
+	Full    uint64 `json:"full,omitempty"`
+	Unsent  uint64 `json:"unsent,omitempty"`
+}
+
+// QueuesKnown reports whether it was read which queues programs read.
+func (s *Snapshot) QueuesKnown() bool { return s.Knows(PartQueues) && s.Queues != nil }
+
 // NftRule is a rule as nft shows it.
 type NftRule struct {
 	Handle uint64 `json:"handle"`

@@ -44,6 +44,7 @@ var takes = map[Part]func(to, from *Snapshot){
 	PartFilters:    func(to, from *Snapshot) { to.Qdiscs, to.Filters = from.Qdiscs, from.Filters },
 	PartCgroups:    func(to, from *Snapshot) { to.Cgroups = from.Cgroups },
 	PartFOU:        func(to, from *Snapshot) { to.FOU = from.FOU },
+	PartQueues:     func(to, from *Snapshot) { to.Queues = from.Queues },
 	PartLookups:    func(to, from *Snapshot) { to.Lookups = from.Lookups },
 	PartCounters: func(to, from *Snapshot) {
 		to.Counters, to.Compared, to.Risen = from.Counters, from.Compared, from.Risen

@@ -42,6 +42,8 @@ const (
 	PartCounters  Part = "counters"
 	// PartFOU are the UDP ports behind which the kernel unpacks tunnels (FOU, GUE).
 	PartFOU Part = "fou"
+	// PartQueues are the queues of netfilter that programs read.
+	PartQueues Part = "queues"
 )
 
 // Snapshot is the state of one network namespace.
@@ -86,6 +88,8 @@ type Snapshot struct {
 	Cgroups   []CgroupBPF `json:"cgroups,omitempty"`
 	Lookups   []Lookup    `json:"lookups,omitempty"`
 	FOU       []FOUPort   `json:"fou,omitempty"`
+	// Queues are nil where that was not read, as in recordings of versions that did not: see QueuesKnown.
+	Queues []Queue `json:"queues"`
 	// Counters are those of /proc/net/snmp, netstat, xfrm_stat and softnet_stat: "Ip.InHdrErrors", "TcpExt.ListenDrops",
 	// "Xfrm.InPolBlock", "Softnet.Dropped" (all CPUs).
 	Counters map[string]uint64 `json:"counters,omitempty"`

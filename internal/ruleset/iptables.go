@@ -68,9 +68,9 @@ func (e *evaluation) iptables(t *host.IPTables, c *host.IPTablesChain, reach mat
 		if v.kind == jumps && isGoto {
 			v.kind = goes
 		}
-		rejects := v.rule.Rejects
+		rejects, queue := v.rule.Rejects, v.rule.Queue
 		v.rule = ruleOf(t, c, i)
-		v.rule.Rejects = rejects
+		v.rule.Rejects, v.rule.Queue = rejects, queue
 		if v.unknown {
 			hit = hit.and(may)
 			e.doubts(may, "-j "+target)
@@ -121,7 +121,7 @@ func (o Outcome) inKernel(s *host.Snapshot) Outcome {
 
 // targets are those that end a rule. NAT's accept the packet, and are only in tables that see a connection begin.
 var targets = map[string]kind{
-	"DROP": drops, "REJECT": drops, "ACCEPT": accepts, "RETURN": returns, "NFQUEUE": steals, "QUEUE": steals, "SYNPROXY": steals,
+	"DROP": drops, "REJECT": drops, "ACCEPT": accepts, "RETURN": returns, "NFQUEUE": queues, "QUEUE": queues, "SYNPROXY": steals,
 	"SNAT": accepts, "MASQUERADE": accepts, "DNAT": accepts, "REDIRECT": accepts, "NETMAP": accepts,
 }
 
@@ -155,6 +155,8 @@ func (e *evaluation) target(t *host.IPTables, target string, m match, args []str
 	case "NETMAP":
 		e.translatesSource()
 		v.kind = e.translates()
+	case "NFQUEUE", "QUEUE":
+		v.rule.Queue = iptablesQueue(args)
 	case "MARK", "CONNMARK":
 		e.setMark(args, m)
 	case "NOTRACK":

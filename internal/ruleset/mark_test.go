@@ -29,6 +29,7 @@ func TestMarksAreFollowed(t *testing.T) {
 		"what nobody knows":              {0, []string{`{"future":null}`}, 0, false},
 		"an extension":                   {0, []string{`{"xt":{"type":"target","name":"MARK"}}`}, 0, false},
 		"another extension":              {0, []string{`{"xt":{"type":"target","name":"LOG"}}`}, 0, true},
+		"a program may give one":         {0, []string{queue7}, 0, false},
 		"a mark decides over the next":   {7, []string{and(marked, mark("1"))}, 1, true},
 	} {
 		p := packet("input")
@@ -56,6 +57,7 @@ func TestMarksOfIPTablesAreFollowed(t *testing.T) {
 		"others get the connection's":   {[]string{"-p udp -j CONNMARK --restore-mark --nfmask 0xff --ctmask 0xff"}, 1, true},
 		"a hash":                        {[]string{"-j HMARK --hmark-mod 5"}, 0, false},
 		"perhaps":                       {[]string{"-m limit --limit 1/day -j MARK --set-xmark 0x7/0xffffffff"}, 0, false},
+		"a program may give one":        {[]string{"-j NFQUEUE --queue-num 7"}, 0, false},
 		"a target that nobody knows":    {[]string{"-j TARPIT"}, 0, false},
 		"the number can't be read":      {[]string{"-j MARK --set-xmark x/0xffffffff"}, 0, false},
 		"a rule that asks for the mark": {[]string{"-m mark --mark 0x1 -j MARK --set-xmark 0x2/0xffffffff"}, 2, true},

@@ -5,7 +5,7 @@ import "ipiptrace/internal/command"
 // Translate finds the rule that gives a packet another destination at its hook: the rules of NAT are asked, as the
 // kernel asks them for the first packet of a connection.
 func (r *Ruleset) Translate(p Packet) Outcome {
-	e := &evaluation{p: p, s: r.host, rules: r, tracked: New, nat: true}
+	e := &evaluation{p: p, s: r.host, rules: r, tracked: New, sought: translator}
 	e.hook()
 	return e.outcome()
 }
@@ -13,7 +13,7 @@ func (r *Ruleset) Translate(p Packet) Outcome {
 // translates is the verdict of a rule that gives the packet another destination: a drop if such a rule is looked for,
 // otherwise an accept.
 func (e *evaluation) translates() kind {
-	if e.nat {
+	if e.sought == translator {
 		return drops
 	}
 	e.natted = true

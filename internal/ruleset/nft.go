@@ -141,7 +141,7 @@ func nftRuleOf(t *host.NftTable, c *host.NftChain, i int) Rule {
 // verdicts are the statements that end a rule.
 var verdicts = map[string]kind{
 	"accept": accepts, "drop": drops, "reject": drops, "return": returns, "jump": jumps, "goto": goes,
-	"queue": steals, "synproxy": steals, "fwd": steals,
+	"queue": queues, "synproxy": steals, "fwd": steals,
 	"snat": accepts, "dnat": accepts, "masquerade": accepts, "redirect": accepts,
 }
 
@@ -163,6 +163,8 @@ func (e *evaluation) nftVerdict(t *host.NftTable, name string, body json.RawMess
 		v.kind = e.translates()
 	case "snat", "masquerade":
 		e.translatesSource()
+	case "queue":
+		v.rule.Queue = nftQueue(body)
 	case "jump", "goto":
 		v.run = func(reach match) match {
 			var to struct{ Target string }

@@ -123,7 +123,7 @@ func (e *evaluation) each(bases []base, reach match) (next match) {
 	before, droppers := len(e.found), 0
 	for _, b := range bases {
 		at, had := reach, len(e.found)
-		if b.nat && !e.nat {
+		if b.nat && e.sought != translator {
 			if e.ct.single() && e.ct&(New|Related) == 0 {
 				continue
 			}
@@ -137,7 +137,7 @@ func (e *evaluation) each(bases []base, reach match) (next match) {
 		all = append(all, e.effects)
 		if b.nat && on == at {
 			on = reach
-		} else if b.nat && !e.nat { // it may not be asked at all
+		} else if b.nat && e.sought != translator { // it may not be asked at all
 			on = on.or(reach.and(may))
 		}
 		next = next.and(on)

@@ -65,6 +65,8 @@ type Rule struct {
 	InKernel uint64
 	// Element is the element of a verdict map that decided, for nft delete element; with the set's name.
 	Set, Element string
+	// Queue is where the rule hands the packet to; nil if it is none that does. See [Ruleset.Queues].
+	Queue *Queue
 }
 
 // Same reports whether it is the same rule, or policy.
@@ -99,7 +101,12 @@ type Outcome struct {
 //
 // Of several states in connection tracking each is tried: rules that ask for one after the other exclude each other.
 func (r *Ruleset) Evaluate(p Packet) Outcome {
-	o := r.asRead(p)
+	return r.outcome(p, dropper)
+}
+
+// outcome is that of who is sought.
+func (r *Ruleset) outcome(p Packet, who sought) Outcome {
+	o := r.asRead(p, who)
 	if o.Unread = r.unread(p); len(o.Unread) > 0 && o.Rule != nil {
 		o.Rule, o.Candidates = nil, []Rule{*o.Rule}
 	}
@@ -121,21 +128,21 @@ func (r *Ruleset) unread(p Packet) (parts []host.Part) {
 }
 
 // asRead is the outcome as far as the rules were read.
-func (r *Ruleset) asRead(p Packet) Outcome {
-	whole := r.evaluate(p, p.CT.known())
+func (r *Ruleset) asRead(p Packet, who sought) Outcome {
+	whole := r.evaluate(p, p.CT.known(), who)
 	if p.CT.single() || !whole.Tracked {
 		return together([]Outcome{whole})
 	}
 	var all []Outcome
 	for _, state := range p.CT.each() {
-		all = append(all, r.evaluate(p, state))
+		all = append(all, r.evaluate(p, state, who))
 	}
 	return together(all)
 }
 
 // evaluate is the outcome for a packet that is in one of the states.
-func (r *Ruleset) evaluate(p Packet, state CT) Outcome {
-	e := &evaluation{p: p, s: r.host, rules: r, tracked: state}
+func (r *Ruleset) evaluate(p Packet, state CT, who sought) Outcome {
+	e := &evaluation{p: p, s: r.host, rules: r, tracked: state, sought: who}
 	e.run()
 	return e.outcome()
 }
@@ -175,8 +182,7 @@ type evaluation struct {
 	remarked bool
 	effects
 
-	// nat: look for the rule that gives the packet another destination, not for the one that drops it.
-	nat bool
+	sought sought
 	// through: the packet is known to have come through this hook, so nothing in it has dropped it.
 	through bool
 	found   []found
@@ -194,6 +200,16 @@ type evaluation struct {
 	unsure  string
 	doubted []Doubt
 }
+
+// sought is the rule that is looked for: the one that drops the packet, gives it another destination, or hands it to a
+// program.
+type sought uint8
+
+const (
+	dropper sought = iota
+	translator
+	queuer
+)
 
 const (
 	maxDepth = 16
@@ -259,7 +275,7 @@ func (e *evaluation) bases() (bases []base) {
 	for i := range e.s.IPTables {
 		bases = append(bases, e.iptablesBases(&e.s.IPTables[i])...)
 	}
-	if e.nat {
+	if e.sought == translator {
 		bases = slices.DeleteFunc(bases, func(b base) bool { return !b.nat })
 	}
 	for i := range bases {

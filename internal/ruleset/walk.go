@@ -8,8 +8,10 @@ const (
 	goesOn kind = iota
 	accepts
 	drops
-	// steals: another part of the kernel, or a program, takes the packet.
+	// steals: another part of the kernel takes the packet.
 	steals
+	// queues: a program is to decide; it may accept the packet, and the next chain is asked then.
+	queues
 	returns
 	jumps
 	goes
@@ -18,7 +20,7 @@ const (
 // verdict is what a rule says.
 type verdict struct {
 	kind kind
-	// rule is the one that drops.
+	// rule is the one that drops, or queues.
 	rule Rule
 	// target is that of iptables, of which no more is known than the name.
 	target string
@@ -47,6 +49,8 @@ func (e *evaluation) follow(v verdict, reach, hit match) (next, back match) {
 		e.stolen = e.stolen || !e.through
 		e.exits++
 		e.stopped++
+	case queues:
+		e.queue(v.rule, m)
 	case returns:
 		return rest, m
 	case goes:
@@ -68,7 +72,7 @@ func (e *evaluation) follow(v verdict, reach, hit match) (next, back match) {
 func (e *evaluation) drop(r Rule, m match) {
 	e.exits++
 	e.stopped++
-	if !e.through {
+	if !e.through && e.sought != queuer {
 		e.found = append(e.found, found{r, m})
 	}
 }

@@ -1,5 +1,7 @@
 package site
 
+import "slices"
+
 // Site is a point in the kernel at which packets are lost. A name that ends in Unsaid is a function that frees packets
 // for several causes, where the kernel gives no reason that tells them apart.
 type Site uint8
@@ -81,6 +83,9 @@ type row struct {
 	when     func(End) bool
 }
 
+// queueing are the functions that hand a packet to a program, which the rule at the hook has asked for: no rule drops it.
+var queueing = []string{"nf_queue", "__nf_queue", "nfqnl_enqueue_packet"}
+
 // table has what kernels from 5.10 to 7.3 call the sites. kernel-facts §1, §2 and §8 and the lab are where it is from.
 var table = []row{
 	{site: XDP, functions: []string{"do_xdp_generic", "netif_receive_generic_xdp", "bpf_prog_run_generic_xdp", "veth_xdp_rcv_skb", "veth_xdp_rcv", "veth_poll"}},
@@ -119,7 +124,7 @@ var table = []row{
 	{site: TunnelPolicy, functions: []string{"ipip_tunnel_rcv", "ipip_rcv"}},
 	{site: TunnelPolicyUnsaid, functions: []string{"ipip_tunnel_rcv", "ipip_rcv"}, when: End.unsaid},
 	{site: Decapsulation, functions: []string{"ip_tunnel_rcv"}, when: End.unsaid},
-	{site: Hook, when: func(e End) bool { return e.Hook != "" && e.Decider != ipvs }},
+	{site: Hook, when: func(e End) bool { return e.Hook != "" && e.Decider != ipvs && !slices.Contains(queueing, e.Function) }},
 	{site: HookUnnamed, reasons: []string{"NETFILTER_DROP"}, when: func(e End) bool { return e.Hook == "" && e.Decider != ipvs }},
 	// A chain of nf_tables frees the packet itself (NF_DROP_REASON, since Linux 6.7); before, nf_hook_slow does for all of netfilter.
 	{site: NfTables, functions: []string{"nft_do_chain"}},
@@ -129,7 +134,7 @@ var table = []row{
 	{site: IPVSUnreachable, functions: []string{"ip_vs_tunnel_xmit", "__ip_vs_get_out_rt"}, when: func(e End) bool {
 		return e.Answer.ICMP && e.Answer.Type == 3 && e.Answer.Code != 4
 	}},
-	{site: Queue, functions: []string{"nf_queue", "__nf_queue", "nfqnl_enqueue_packet"}},
+	{site: Queue, functions: queueing},
 	{site: QueueVerdict, functions: []string{"nf_reinject", "nfqnl_reinject", "nfqnl_recv_verdict", "nfqnl_recv_verdict_batch"}},
 	{site: XFRMPolicy, reasons: []string{"XFRM_POLICY"}},
 	{site: CgroupEgress, reasons: []string{"BPF_CGROUP_EGRESS"}},

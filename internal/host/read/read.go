@@ -67,6 +67,7 @@ var parts = []part{
 	{host.PartSysctls, (*reader).sysctls},
 	{host.PartIPVS, (*reader).ipvs},
 	{host.PartFOU, (*reader).fou},
+	{host.PartQueues, (*reader).queues},
 	{host.PartXFRM, (*reader).xfrm},
 	{host.PartFilters, (*reader).filters},
 	{host.PartCgroups, (*reader).cgroups},

@@ -1,0 +1,47 @@
+package diagnose
+
+import (
+	"strings"
+	"testing"
+
+	"ipiptrace/internal/host"
+)
+
+func TestTheRuleThatQueuesIsNamed(t *testing.T) {
+	const queue, several = `[{"queue":{"num":7}}]`, `[{"queue":{"num":{"range":[1,3]}}}]`
+	limited := `[{"limit":{"rate":1,"per":"day"}},{"queue":{"num":7}}]`
+	read := func(all ...host.Queue) func(*host.Snapshot) { return func(s *host.Snapshot) { s.Queues = all } }
+	unread := func(s *host.Snapshot) {
+		s.Unread = append(s.Unread, host.Unread{Part: host.PartQueues, Why: "not permitted"})
+	}
+	for what, test := range map[string]struct {
+		s         *host.Snapshot
+		certainty Certainty
+		says, fix string
+	}{
+		"nobody reads it":                 {realServer(stateful(t, "accept", queue)), Observed, "to queue 7, and no program reads it", "nft delete rule inet f input handle 3"},
+		"somebody reads another":          {realServer(stateful(t, "accept", queue), read(host.Queue{Number: 6})), Observed, "to queue 7, and no program reads it", "nft delete rule inet f input handle 3"},
+		"none of several is read":         {realServer(stateful(t, "accept", several)), Observed, "one of the queues 1 to 3, and no program reads it", "nft delete rule inet f input handle 3"},
+		"one of several is read":          {realServer(stateful(t, "accept", several), read(host.Queue{Number: 2})), Inferred, "no program reads some of them", ""},
+		"all are read":                    {realServer(stateful(t, "accept", several), read(host.Queue{Number: 1}, host.Queue{Number: 2}, host.Queue{Number: 3})), Inferred, "a rule sends the packet to NF_QUEUE", ""},
+		"it is full":                      {realServer(stateful(t, "accept", queue), read(host.Queue{Number: 7, Waiting: 1024, Full: 3})), Observed, "whose program is too slow", ""},
+		"the program's socket is full":    {realServer(stateful(t, "accept", queue), read(host.Queue{Number: 7, Unsent: 3})), Observed, "whose program is too slow", ""},
+		"it is read by now":               {realServer(stateful(t, "accept", queue), read(host.Queue{Number: 7})), Inferred, "a rule sends the packet to NF_QUEUE", ""},
+		"who reads queues was not read":   {realServer(stateful(t, "accept", queue), unread), Inferred, "to queue 7, and it is not taken from there", "nft delete rule inet f input handle 3"},
+		"a recording of before":           {realServer(stateful(t, "accept", queue), func(s *host.Snapshot) { s.Queues = nil }), Inferred, "who reads queues was not read", "nft delete rule inet f input handle 3"},
+		"which of two rules is not known": {realServer(stateful(t, "accept", limited, queue)), Inferred, "one of 2 rules at the hook input hands the packet", ""},
+		"no such rule":                    {realServer(), Inferred, "a rule sends the packet to NF_QUEUE", ""},
+		"nothing was read":                {nil, Inferred, "a rule sends the packet to NF_QUEUE", ""},
+	} {
+		j := dropped("nf_queue", "NOT_SPECIFIED", "tunl0", false)
+		j.Drop.NfHook = "input"
+		c := Explain(j, test.s).Cause
+		fix := ""
+		for _, command := range c.Fix {
+			fix += command.String()
+		}
+		if c.Code != "queue-drop" || c.Certainty != test.certainty || !strings.Contains(c.Summary, test.says) || fix != test.fix {
+			t.Errorf("%s: %s %s: %s; fix %q", what, c.Code, c.Certainty, c.Summary, fix)
+		}
+	}
+}
