@@ -113,8 +113,9 @@ func filterRows() []row {
 			},
 		},
 		{
-			code: "queue-verdict", stage: filter,
-			at: sure(site.QueueVerdict),
+			code: "queue-verdict", stage: filter, minds: append([]host.Part{host.PartQueues}, rules...), looks: looks,
+			at:    sure(site.QueueVerdict),
+			check: verdictState,
 			bare: func(Subject) finding {
 				return finding{summary: "NF_QUEUE had the packet, and it came back to be dropped: the program that reads the queue said so (its own log says why), or ended with the packet in it, or a chain behind the queue's rule at the same hook drops it"}
 			},

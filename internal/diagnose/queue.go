@@ -103,3 +103,37 @@ func untaken(st *State, r ruleset.Rule, p ruleset.Packet) *finding {
 	}
 	return f
 }
+
+// verdictState finds the rule that handed the packet to a program from which it came back to be dropped, and who else may
+// have dropped it then: what a program accepts goes on to the next chain of the hook, and nf_reinject frees what that drops.
+func verdictState(s Subject, st *State) *finding {
+	p, all, _ := queuers(s, st)
+	if len(all) == 0 {
+		return nil
+	}
+	said := "the program that reads the queue said so (its own log says why), or ended with the packet in it"
+	if len(all) > 1 {
+		return &finding{
+			summary:    fmt.Sprintf("one of %d rules at the hook %s handed the packet to a program (NF_QUEUE), and it came back to be dropped: %s", len(all), p.Hook, said),
+			candidates: all, consistent: true, doubtful: true,
+		}
+	}
+	r := all[0]
+	f := &finding{evidence: evidenceOf(r), rule: &r, consistent: true, doubtful: true}
+	for _, q := range r.Queue.Readers(st.Queues) {
+		f.evidence = append(f.evidence, by(host.PartQueues, "/proc/net/netfilter/nfnetlink_queue: queue %d is read by %d", q.Number, q.Reader))
+	}
+	o := st.rules.Queues(p)
+	behind := slices.DeleteFunc(o.Behind, func(b ruleset.Rule) bool { return b.Family == r.Family && b.Table == r.Table && b.Chain == r.Chain })
+	switch {
+	case len(behind) == 1:
+		said += ", or, behind it, " + where(behind[0]) + " drops it"
+		f.evidence = append(f.evidence, evidenceOf(behind[0])...)
+	case len(behind) > 1:
+		said += fmt.Sprintf(", or, behind it, one of %d rules drops it", len(behind))
+	case len(o.Unread) > 0:
+		said += ", or a chain behind it, which was not read, drops it"
+	}
+	f.summary = fmt.Sprintf("%s handed the packet to %s, and it came back to be dropped: %s", where(r), queueOf(*r.Queue), said)
+	return f
+}

@@ -1,10 +1,13 @@
 package diagnose
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
 	"ipiptrace/internal/host"
+	"ipiptrace/internal/journey"
+	"ipiptrace/tracer/event"
 )
 
 func TestTheRuleThatQueuesIsNamed(t *testing.T) {
@@ -42,6 +45,44 @@ func TestTheRuleThatQueuesIsNamed(t *testing.T) {
 		}
 		if c.Code != "queue-drop" || c.Certainty != test.certainty || !strings.Contains(c.Summary, test.says) || fix != test.fix {
 			t.Errorf("%s: %s %s: %s; fix %q", what, c.Code, c.Certainty, c.Summary, fix)
+		}
+	}
+}
+
+func TestWhoSaysDropBehindAQueueIsNamed(t *testing.T) {
+	const queue = `[{"queue":{"num":7}}]`
+	later := func(exprs string) func(*host.Snapshot) {
+		return func(s *host.Snapshot) {
+			var r host.NftRule
+			if err := json.Unmarshal([]byte(`{"handle":9,"text":"as it is","exprs":`+exprs+`}`), &r); err != nil {
+				t.Fatal(err)
+			}
+			c := host.NftChain{Name: "late", Hook: "input", Type: "filter", Policy: "accept", Priority: 10, Rules: []host.NftRule{r}}
+			s.Nft = append(s.Nft, host.NftTable{Family: "inet", Name: "g", Chains: []host.NftChain{c}})
+		}
+	}
+	const program = "or ended with the packet in it"
+	for what, test := range map[string]struct {
+		s          *host.Snapshot
+		says, line string
+		behind     bool
+	}{
+		"it reads the queue":        {realServer(stateful(t, "accept", queue), func(s *host.Snapshot) { s.Queues = []host.Queue{{Number: 7, Reader: 12}} }), "the rule with handle 3 in chain input of nft table inet f handed the packet to queue 7", "queue 7 is read by 12", false},
+		"it is gone":                {realServer(stateful(t, "accept", queue)), "handed the packet to queue 7", "", false},
+		"a chain behind it drops":   {realServer(stateful(t, "accept", queue), later(`[{"drop":null}]`)), "or, behind it, the rule with handle 9 in chain late of nft table inet g drops it", "as it is", true},
+		"another packet's":          {realServer(stateful(t, "accept", queue), later(`[{"match":{"op":"==","left":{"payload":{"protocol":"udp","field":"dport"}},"right":80}},{"drop":null}]`)), "handed the packet to queue 7", "", false},
+		"the rules were not read":   {realServer(func(s *host.Snapshot) { s.Unread = []host.Unread{{Part: host.PartNft, Why: "no nft"}} }), "or a chain behind the queue's rule", "", true},
+		"the state was not read":    {nil, "or a chain behind the queue's rule", "", true},
+		"there is no rule any more": {realServer(), "or a chain behind the queue's rule", "", true},
+	} {
+		j := dropped("nf_reinject", "NOT_SPECIFIED", "tunl0", false)
+		j.Steps = append(j.Steps, journey.Step{Place: event.NfHookSlow, NfHook: "input", Verdict: "stolen", Dev: "tunl0", Netns: here})
+		c := Explain(j, test.s).Cause
+		if c.Code != "queue-verdict" || c.Certainty != Inferred || !strings.Contains(c.Summary, test.says) || !strings.Contains(c.Summary, program) || len(c.Fix) > 0 {
+			t.Errorf("%s: %s %s: %s; fix %v", what, c.Code, c.Certainty, c.Summary, c.Fix)
+		}
+		if strings.Contains(c.Summary, "behind") != test.behind || !strings.Contains(strings.Join(c.Evidence, "\n"), test.line) {
+			t.Errorf("%s: %s; %q", what, c.Summary, c.Evidence)
 		}
 	}
 }

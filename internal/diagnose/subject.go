@@ -93,6 +93,9 @@ func wasLost(j journey.Journey) lostPacket {
 		if d.Dev != "" {
 			s.Dev = d.Dev
 		}
+		if s.Hook == "" && at.Has(site.QueueVerdict) && last.Place == event.NfHookSlow && last.Verdict == "stolen" {
+			s.Hook = last.NfHook // a program had it from there
+		}
 		s.followSteps(j.Steps, d.Netns)
 	}
 	s.Forwarding, s.ByIPVS, s.ByNfTables = at.Has(site.Forward), at.Has(site.IPVSOutput), at.Has(site.NfTables)

@@ -14,6 +14,7 @@ var beyond = []struct {
 	{"it depends on the packets of a connection, or on how many there are", []string{
 		"syn-cookie-invalid", "firewall-ct-invalid", "tcp-paws", "tcp-out-of-window", "receive-buffer-full", "ipvs-no-connection", "reply-unanswered",
 	}},
+	{"a program decides, and what it does is in no state", []string{"queue-verdict"}},
 	{"it is in the director's state, which the real server's does not show", []string{
 		"outer-not-local", "wrong-mac", "tunnel-gre", "tunnel-gue", "tunnel-gue-port", "tunnel-gue-local", "martian-outer-vip", "ipvs-wrong-method-lost",
 	}},

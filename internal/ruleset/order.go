@@ -97,12 +97,12 @@ func (e *evaluation) atOnce(bases []base, reach match) (next match) {
 	if len(bases) == 1 {
 		return e.each(bases, reach)
 	}
-	before, found, watch := e.effects, len(e.found), e.watch
+	before, found, behind, watch := e.effects, len(e.found), len(e.behind), e.watch
 	e.watch = watcher{}
 	e.each(bases, reach)
 	either := e.or(before)
 	e.watch = watch
-	e.found = e.found[:found]
+	e.found, e.behind = e.found[:found], e.behind[:behind]
 	if e.effects = before; !either.same(before) {
 		e.doubts(may, "the order of chains")
 		e.effects = either

@@ -18,7 +18,7 @@ type Queue struct {
 	Bypass bool
 }
 
-// Queues finds the rule that hands the packet to a program at its hook.
+// Queues finds the rule that hands the packet to a program at its hook, and those that may drop what the program accepts.
 func (r *Ruleset) Queues(p Packet) Outcome { return r.outcome(p, queuer) }
 
 // queue hands the packet to a program, as a rule says. Where no program reads the queue, a rule that bypasses it accepts

@@ -89,6 +89,8 @@ type Outcome struct {
 	Stolen bool
 	// Doubts are the rules of which it could not be told whether they apply, if that leaves the outcome open; at most 8.
 	Doubts []Doubt
+	// Behind drop it after that, if the program lets it pass: only [Ruleset.Queues] says it.
+	Behind []Rule
 	// Against: the kernel used the Candidates, although by their text they should not drop the packet. Gone: the rule that it
 	// used is not in the ruleset. See [Outcome.Confirm].
 	Against, Gone bool
@@ -158,16 +160,22 @@ func together(all []Outcome) (o Outcome) {
 		if one.Rule != nil {
 			found = []Rule{*one.Rule}
 		}
-		for _, r := range found {
-			if !slices.ContainsFunc(o.Candidates, r.Same) {
-				o.Candidates = append(o.Candidates, r)
-			}
-		}
+		o.Candidates, o.Behind = joined(o.Candidates, found), joined(o.Behind, one.Behind)
 	}
 	if o.Doubts = distinct(o.Doubts); sure {
 		o.Rule, o.Candidates, o.Doubts = all[0].Rule, nil, nil
 	}
 	return o
+}
+
+// joined are rules without repetition.
+func joined(all, more []Rule) []Rule {
+	for _, r := range more {
+		if !slices.ContainsFunc(all, r.Same) {
+			all = append(all, r)
+		}
+	}
+	return all
 }
 
 // evaluation is one packet's way through its hooks.
@@ -186,6 +194,8 @@ type evaluation struct {
 	// through: the packet is known to have come through this hook, so nothing in it has dropped it.
 	through bool
 	found   []found
+	// behind drop the packet after one was found that queues it.
+	behind []Rule
 	// stolen: a rule of the packet's own hook hands it to somebody else.
 	stolen bool
 	// exits counts the ways out of a chain that may have been taken, stopped those of them that lead to no other chain.
@@ -223,7 +233,7 @@ type found struct {
 }
 
 func (e *evaluation) outcome() Outcome {
-	o := Outcome{Tracked: e.asked, Stolen: e.stolen, Doubts: e.doubted}
+	o := Outcome{Tracked: e.asked, Stolen: e.stolen, Behind: e.behind, Doubts: e.doubted}
 	if len(e.found) == 1 && e.found[0].how == yes {
 		o.Rule = &e.found[0].rule
 		return o

@@ -72,8 +72,12 @@ func (e *evaluation) follow(v verdict, reach, hit match) (next, back match) {
 func (e *evaluation) drop(r Rule, m match) {
 	e.exits++
 	e.stopped++
-	if !e.through && e.sought != queuer {
+	switch {
+	case e.through:
+	case e.sought != queuer:
 		e.found = append(e.found, found{r, m})
+	case len(e.found) > 0:
+		e.behind = append(e.behind, r)
 	}
 }
 

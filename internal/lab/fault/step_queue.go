@@ -14,10 +14,14 @@ import (
 	"ipiptrace/internal/lab"
 )
 
-// The messages and attributes of linux/netfilter/nfnetlink_queue.h.
+// The messages and attributes of linux/netfilter/nfnetlink_queue.h, and the verdicts of linux/netfilter.h.
 const (
-	nfnlSubsysQueue, nfqnlConfig           = 3, 2
+	nfnlSubsysQueue           = 3
+	nfqnlVerdict, nfqnlConfig = 1, 2
+
+	nfqaPacketHeader, nfqaVerdictHeader    = 1, 2
 	nfqnlBind, nfqnlCopyMeta, nfqaFailOpen = 1, 1, 1
+	nfDrop, nfAccept                       = 0, 1
 
 	nfqaConfigCommand, nfqaConfigParams, nfqaConfigLength, nfqaConfigMask, nfqaConfigFlags = 1, 2, 3, 4, 5
 )
@@ -51,6 +55,14 @@ func stuck(flags uint32) lab.Step {
 		}
 		_, err = c.Write([]byte("first"))
 		return errors.Join(err, c.Close())
+	})
+}
+
+// decides has a program read the queue, and give the same verdict on whatever comes.
+func decides(verdict uint32) lab.Step {
+	return reads(map[uint32]string{nfDrop: "drops", nfAccept: "accepts"}[verdict]+" all", func(s *nl.NetlinkSocket) error {
+		go decideAll(s, verdict)
+		return nil
 	})
 }
 
@@ -111,4 +123,29 @@ func queueRequest(message int, attributes ...*nl.RtAttr) *nl.NetlinkRequest {
 		request.AddData(a)
 	}
 	return request
+}
+
+// decideAll answers every packet until the socket is closed.
+func decideAll(s *nl.NetlinkSocket, verdict uint32) {
+	for {
+		messages, _, err := s.Receive()
+		if err != nil {
+			return
+		}
+		for _, m := range messages {
+			if len(m.Data) < nl.SizeofNfgenmsg {
+				continue
+			}
+			attributes, _ := nl.ParseRouteAttr(m.Data[nl.SizeofNfgenmsg:])
+			for _, a := range attributes {
+				if a.Attr.Type != nfqaPacketHeader || len(a.Value) < 4 {
+					continue
+				}
+				decision := append(binary.BigEndian.AppendUint32(nil, verdict), a.Value[:4]...) // and the packet's number
+				if s.Send(queueRequest(nfqnlVerdict, nl.NewRtAttr(nfqaVerdictHeader, decision))) != nil {
+					return
+				}
+			}
+		}
+	}
 }
