@@ -45,7 +45,7 @@ func turn(s fault.Scenario) bool {
 // doctors asks doctor of each scenario.
 func (o options) doctors(ctx context.Context, r *report, l *lab.Lab, only *regexp.Regexp) error {
 	for _, s := range fault.Scenarios() {
-		if !only.MatchString(s.Name) || s.Where() == lab.Client { // neither director nor real server
+		if !only.MatchString(s.Name) || s.Where() == lab.Client || fault.Lacks(ctx, l, s) != nil { // neither director nor real server, or not this kernel
 			continue
 		}
 		began := time.Now()

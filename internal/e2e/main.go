@@ -129,7 +129,7 @@ func hasReasons() (bool, error) {
 // lab plays each scenario between two healthy rounds and watches only the client.
 func (o options) lab(ctx context.Context, r *report, l *lab.Lab, only *regexp.Regexp) error {
 	for _, s := range fault.Scenarios() {
-		if only.MatchString(s.Name) {
+		if only.MatchString(s.Name) && fault.Lacks(ctx, l, s) == nil {
 			before := readCounts(l, s.Counts)
 			_, err := o.play(ctx, r, l, s)
 			r.check("lab/"+s.Name, err)

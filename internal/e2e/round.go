@@ -124,13 +124,28 @@ func (r round) only(run *regexp.Regexp) (left round, ok bool) {
 		r.healthy = 0
 	}
 	r.pairs, r.deferred = r.pairs && run.MatchString("pairs"), r.deferred && run.MatchString("deferred")
-	return r, len(r.scenarios) > 0 || r.healthy > 0 || r.pairs || r.deferred
+	return r, r.some()
+}
+
+func (r round) some() bool { return len(r.scenarios) > 0 || r.healthy > 0 || r.pairs || r.deferred }
+
+// playable is only, without the scenarios that this kernel can't have: it notes why.
+func (r round) playable(ctx context.Context, to *report, l *lab.Lab, run *regexp.Regexp) (left round, ok bool) {
+	left, _ = r.only(run)
+	left.scenarios = slices.DeleteFunc(left.scenarios, func(s fault.Scenario) bool {
+		err := fault.Lacks(ctx, l, s)
+		if err != nil {
+			to.note("skipped: %v", err)
+		}
+		return err != nil
+	})
+	return left, left.some()
 }
 
 // tier plays the tier's rounds; if this kernel does not have the tier, it notes what ipiptrace said.
 func (o options) tier(ctx context.Context, r *report, l *lab.Lab, run *regexp.Regexp, tier string) {
 	for _, rd := range sets[o.set].rounds(tier) {
-		rd, ok := rd.only(run)
+		rd, ok := rd.playable(ctx, r, l, run)
 		if !ok {
 			continue
 		}

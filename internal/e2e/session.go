@@ -24,7 +24,7 @@ func (o options) sessions(ctx context.Context, r *report, l *lab.Lab, only *rege
 			rd := rd
 			rd.show, rd.healthy, rd.pairs, rd.deferred = show, 0, false, false
 			rd.scenarios = slices.DeleteFunc(slices.Clone(rd.scenarios), func(s fault.Scenario) bool { return s.Code == "" || s.Notice != (show == "all") })
-			if rd, ok := rd.only(only); ok {
+			if rd, ok := rd.playable(ctx, r, l, only); ok {
 				r.check(rd.String()+"/"+show, o.sessionsOf(ctx, r, l, rd))
 			}
 		}

@@ -31,7 +31,7 @@ func (o options) tapes(ctx context.Context, r *report, l *lab.Lab, only *regexp.
 		return err
 	}
 	for _, rd := range tapeRounds() {
-		if rd, ok := rd.only(only); ok {
+		if rd, ok := rd.playable(ctx, r, l, only); ok {
 			r.check("record/"+rd.String(), o.tapesOf(ctx, r, l, rd, kernel))
 		}
 	}

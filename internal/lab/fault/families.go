@@ -25,7 +25,15 @@ func familyFaults() []Scenario {
 	connlimit := iptablesFault("firewall-connlimit", "A legacy iptables rule that limits connections to none drops the packet.", "iptables-legacy", atInput,
 		rule("connlimit", "--connlimit-above", "0", "--connlimit-mask", "0"))
 	connlimit.Undo = append(connlimit.Undo, forgetConnections(lab.RealServer))
+	egress := answers(nftFault("firewall-netdev-egress", "A rule at the egress of eth0 (from 5.16 on) drops the reply.", lab.RealServer, "netdev",
+		both(Loss{Reply: true, Fate: "dropped", Functions: nftables, Reasons: netfilterDrop, Dev: "eth0", Hook: "egress"}), `
+			chain egress {
+				type filter hook egress device "eth0" priority 0; policy accept;
+				ip saddr 10.99.0.1 drop
+			}`))
+	egress.Needs = []lab.Step{egressHook()}
 	return append([]Scenario{
+		egress,
 		bridged("bridge-filter", "On the host of the real server, a virtual machine, a rule of its bridge drops IPIP packets.", "forward", "accept", "ip protocol 4 drop"),
 		bridged("bridge-filter-policy", "There the policy of a chain of its bridge drops what no rule accepts: IPIP.", "forward", "drop", `
 				meta protocol arp accept
@@ -48,6 +56,14 @@ func familyFaults() []Scenario {
 		iptablesFault("firewall-recent", "A legacy iptables rule that iptables does not find again by its text drops the packet.", "iptables-legacy", atInput, recent),
 		connlimit,
 	}, append(trafficFaults(answers), unreadFaults()...)...)
+}
+
+// egressHook fails on kernels before 5.16, where netfilter has no hook at a device's egress.
+func egressHook() lab.Step {
+	return nftCan(lab.RealServer, "netdev", `
+			chain egress {
+				type filter hook egress device "eth0" priority 0; policy accept;
+			}`)
 }
 
 // trafficFaults are those of tc.

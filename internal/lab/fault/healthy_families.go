@@ -8,8 +8,15 @@ func healthyFamilies() []Scenario {
 		return twin(name, summary, []lab.Step{nftIn(at, family, rules)}, []lab.Step{nftGone(at, family)})
 	}
 	tc := func(words ...string) lab.Step { return run(lab.RealServer, append([]string{"tc"}, words...)...) }
+	egress := nft("netdev-egress", "At the egress of eth0 a policy drops what no rule accepts: neither IPv4 nor ARP.", lab.RealServer, "netdev", `
+			chain egress {
+				type filter hook egress device "eth0" priority 0; policy drop;
+				meta protocol { ip, arp } accept
+			}`)
+	egress.Needs = []lab.Step{egressHook()}
 	flush := run(lab.RealServer, "iptables-legacy", "-F")
 	return []Scenario{
+		egress,
 		nft("bridge-filter", "The bridge of the real server's host has a policy that drops, and rules that know IP and ARP.", lab.Switch, "bridge", `
 			chain frames {
 				type filter hook forward priority 0; policy drop;

@@ -26,6 +26,8 @@ type Scenario struct {
 	WholeMachine bool
 	// Pinned: the fault can't come about while ipiptrace is attached, because a probe in a module keeps it loaded.
 	Pinned bool
+	// Needs are steps that change nothing, and fail where this kernel can't have the scenario: it is not played there.
+	Needs []lab.Step
 	// Inject and Undo may each be repeated.
 	Inject, Undo []lab.Step
 	Traffic      []lab.Traffic
@@ -73,6 +75,14 @@ func (s Scenario) Loss(p lab.Proto) (want Loss, ok bool) {
 		}
 	}
 	return Loss{}, false
+}
+
+// Lacks is what a scenario needs and this kernel can't do; nil if the scenario may be played.
+func Lacks(ctx context.Context, l *lab.Lab, s Scenario) error {
+	if err := l.Apply(ctx, s.Needs); err != nil {
+		return fmt.Errorf("this kernel can't have %s: %w", s.Name, err)
+	}
+	return nil
 }
 
 // Inject breaks the lab as the scenario says. Injecting the same scenario twice is the same as once.

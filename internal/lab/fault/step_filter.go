@@ -20,6 +20,11 @@ func nftIn(r lab.Role, family, chains string) lab.Step {
 	return runWith(r, noTable(family)+body, "nft", "-f", "-")
 }
 
+// nftCan fails where the kernel takes no such chains: nft asks it, and takes the question back (--check).
+func nftCan(r lab.Role, family, chains string) lab.Step {
+	return runWith(r, fmt.Sprintf("table %s probe {%s\n}\n", family, strings.ReplaceAll(chains, "\t", " ")), "nft", "--check", "-f", "-")
+}
+
 // nftGone removes it, if it is there.
 func nftGone(r lab.Role, family string) lab.Step {
 	return runWith(r, noTable(family), "nft", "-f", "-")
