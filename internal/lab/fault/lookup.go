@@ -36,6 +36,22 @@ func lookupFaults() []Scenario {
 			Traffic: expect(lab.Answered),
 		},
 		{
+			Name:    "mark-return",
+			Summary: "A rule marks what is tunnelled, listeners answer with that mark (tcp_fwmark_accept), and a routing rule prohibits what has it.",
+			Code:    "no-return-route",
+			Inject:  prohibitMark("iifname eth0 ip protocol 4"),
+			Undo:    notProhibitMark(),
+			Traffic: only(lab.TCP, expect(lab.TimedOut)),
+			Losses:  []Loss{refusedSYN()},
+		},
+		{
+			Name:    "healthy-mark-others",
+			Summary: "As mark-return, but that what another director tunnels is marked: nothing is wrong.",
+			Inject:  prohibitMark("iifname eth0 ip saddr 192.0.2.2 ip protocol 4"),
+			Undo:    notProhibitMark(),
+			Traffic: expect(lab.Answered),
+		},
+		{
 			Name:    "rule-return-owner",
 			Summary: "A routing rule prohibits what sockets of root send to the client.",
 			Code:    "no-return-route",
@@ -104,6 +120,23 @@ func notByMark() []lab.Step {
 		unless("does not exist", unless("No such process", run(lab.RealServer, "ip", "route", "del", lab.ClientAddr.String(), "dev", "tunl0", "table", markTable))),
 		nftGone(lab.RealServer, "ip"),
 	)
+}
+
+// prohibitMark marks some packets, has listeners answer with the mark, and prohibits such answers.
+func prohibitMark(which string) []lab.Step {
+	return []lab.Step{
+		nftIn(lab.RealServer, "ip", "chain early { type filter hook prerouting priority -150; "+which+" meta mark set "+routeMark+"; }"),
+		unless("File exists", run(lab.RealServer, "ip", "rule", "add", "pref", "10", "fwmark", routeMark, "prohibit")),
+		sysctl(lab.RealServer, "net/ipv4/tcp_fwmark_accept", "1"),
+	}
+}
+
+func notProhibitMark() []lab.Step {
+	return []lab.Step{
+		sysctl(lab.RealServer, "net/ipv4/tcp_fwmark_accept", "0"),
+		unless("No such file", run(lab.RealServer, "ip", "rule", "del", "pref", "10")),
+		nftGone(lab.RealServer, "ip"),
+	}
 }
 
 // ownersRule is a rule for what sockets of some users send to the client.
