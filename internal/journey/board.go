@@ -11,7 +11,7 @@ import (
 // a journey that is over, or says too little to begin one.
 func (a *Assembler) board(e event.Event, k key) *flight {
 	if old, known := a.bySkb[e.Skb]; known && (old.seen < k.seen || old != k && e.First) {
-		if f := a.byKey[old]; f != nil && f.id == e.ID && e.Packet != nil && (f.reassembled || f.readInVain(e)) {
+		if f := a.byKey[old]; f != nil && f.id == e.ID && e.Packet != nil && (f.reassembled || f.readInVain(e) || f.unpackedWrongly(e)) {
 			a.rename(f, old, k)
 			return f
 		}
@@ -51,6 +51,13 @@ func (a *Assembler) board(e event.Event, k key) *flight {
 // is only looked at when it is copied, is wrong.
 func (f *flight) readInVain(e event.Event) bool {
 	return f.socket != untaken && f.packet.Inner.Protocol == protoUDP && e.Place == event.KfreeSkb && e.Drop != nil && site.Function(e.Drop.Function) == "udp_recvmsg"
+}
+
+// unpackedWrongly reports whether IP has freed what a tunnel over UDP left of the packet: it took it for another kind of
+// tunnel, and the kernel half could not know it again before that.
+func (f *flight) unpackedWrongly(e event.Event) bool {
+	outer := e.Packet.Outer
+	return f.tunnelled && e.Place == event.KfreeSkb && outer != nil && outer.Protocol == protoUDP
 }
 
 // rename notes that a flight's sk_buff is known by another identity from here on.

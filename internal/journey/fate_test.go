@@ -46,6 +46,21 @@ func TestEveryPacketGetsTheFateItHad(t *testing.T) {
 		"a datagram in the socket's queue is delivered": {does: func(k *kernel) {
 			k.packet(1, datagramTo(53, 9)).tunnelled().at(event.UDPRcv, event.UDPQueueRcv).returns(event.UDPQueueRcv, 0)
 		}, fate: Delivered},
+		"what a tunnel over UDP has unpacked is in no socket": {does: func(k *kernel) {
+			s := overUDP(k)
+			reuse(k, s)
+		}, fate: Unknown},
+		"what was unpacked as something else is dropped by IP": {does: func(k *kernel) {
+			s := overUDP(k)
+			again := s.copy().on("tunl0", nsRealServer) // nothing was known by that address any more
+			again.addr = s.addr
+			byUDP := *again.packet.Outer
+			byUDP.Protocol = protoUDP
+			again.packet.Outer = &byUDP
+			again.kfree("ip_rcv_core", "IP_INHDR")
+		}, fate: Dropped, is: func(j Journey) bool {
+			return j.Drop != nil && j.Drop.Dev == "tunl0" && j.Drop.Tunnelled && j.Outer != nil
+		}},
 		"a datagram that finds the buffer full is dropped": {does: func(k *kernel) {
 			k.packet(1, datagramTo(53, 9)).tunnelled().at(event.UDPRcv, event.UDPQueueRcv).
 				kfree("udp_queue_rcv_one_skb", "SOCKET_RCVBUFF")
@@ -252,6 +267,12 @@ func TestEveryPacketGetsTheFateItHad(t *testing.T) {
 			}
 		})
 	}
+}
+
+// overUDP is a SYN that a tunnel over UDP has unpacked.
+func overUDP(k *kernel) *skb {
+	s := k.packet(1, syn()).in(ipip()).on("eth0", nsRealServer).at(event.NetifReceiveSkb, event.IPRcv).returns(event.IPRouteInput, 0)
+	return s.at(event.UDPQueueRcv).returns(event.UDPQueueRcv, 4).at(event.Tunnel4Rcv)
 }
 
 // reuse lets another packet, which nobody follows up, have the memory of one.

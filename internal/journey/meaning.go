@@ -105,7 +105,7 @@ func leaves(how leaving) func(*flight, event.Event) {
 	return func(f *flight, _ event.Event) { f.leaving = how }
 }
 
-// handled is a step in what a socket's protocol does with a packet. It is never taken back.
+// handled is a step in what a socket's protocol does with a packet. Only a tunnel over UDP takes it back (udpQueued).
 func handled(how handling) func(*flight, event.Event) {
 	return func(f *flight, _ event.Event) { f.socket = max(f.socket, how) }
 }

@@ -172,11 +172,14 @@ func (a *Assembler) udpTaken(f *flight, _ event.Event, p prospect) prospect {
 	return p
 }
 
-func udpQueued(_ *flight, e event.Event) (prospect, bool) {
+func udpQueued(f *flight, e event.Event) (prospect, bool) {
 	if e.Value == 0 {
 		return prospect{fate: Delivered, now: true}, true
 	}
-	return silence, true // freed with an event, or handed to a tunnel over UDP
+	if e.Value > 0 {
+		f.socket = untaken // a tunnel over UDP has it unpacked: the value is the protocol of what was inside
+	}
+	return silence, true // or freed with an event
 }
 
 func icmpReturned(*flight, event.Event) (prospect, bool) {
