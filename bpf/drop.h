@@ -65,12 +65,16 @@ static __always_inline void emit_last(void *ctx, struct sk_buff *skb, const stru
 
 /*
  * The packet that dies, if it is one of the service: it matches, or it is what a director of the service sent in IPIP and
- * is no IPv4 packet.
+ * is no IPv4 packet, or in GUE and was taken for FOU.
  */
 static __always_inline bool read_dead(struct packet *p, const unsigned char *ip)
 {
+	__u8 kind = 0;
 	int in_front;
 
+	bpf_probe_read_kernel(&kind, sizeof(kind), ip);
+	if (kind >> 4 != 4)
+		ip -= gue_left(address_of(ip));
 	if (parse(p, ip))
 		return !(p->flags & PACKET_QUOTED) && matches(p);
 	in_front = odd_outer(address_of(ip));

@@ -79,6 +79,9 @@ static __always_inline void fill_packet(struct packet_section *s, struct sk_buff
 	s->udp_len = udp ? p->l4.udp.len : 0;
 	s->segments = BPF_CORE_READ(shared, gso_segs);
 	s->skb_len = BPF_CORE_READ(skb, len);
+	s->outer_sport = p->outer_sport;
+	s->outer_dport = p->outer_dport;
+	s->zero = 0;
 }
 
 /* The device that a packet is to leave by, before it is told so. */

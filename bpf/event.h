@@ -147,12 +147,13 @@ struct ip_header {
 };
 
 enum packet_flag {
-	PACKET_TUNNELLED = 1, /* outer is valid: IPIP, GRE or GUE around inner */
+	PACKET_TUNNELLED = 1, /* outer is valid: IPIP, GRE, GUE or FOU around inner */
 	PACKET_QUOTED = 2, /* an ICMP error: inner is the header it quotes, outer the error's own */
 	PACKET_FLOW = 4, /* no packet: only addresses, ports and protocol of inner are valid */
 	PACKET_PORTS = 8, /* sport and dport are valid (first fragment of TCP or UDP) */
 	PACKET_OPTIONS = 16, /* inner has IP options */
 	PACKET_NO_INNER = 32, /* what IPIP carried is no IPv4 packet: only outer is valid, which may be taken off already */
+	PACKET_FOU = 64, /* inner is right behind outer's UDP header, without a header of GUE */
 };
 
 /* What a packet looks like: on first sight and whenever its device or its outer header changed. */
@@ -172,6 +173,9 @@ struct packet_section {
 	__be16 udp_len;
 	__u16 segments; /* skb_shinfo(skb)->gso_segs, 0 or 1 = not merged */
 	__u32 skb_len;
+	__be16 outer_sport; /* if outer is UDP's, with PACKET_TUNNELLED */
+	__be16 outer_dport;
+	__u32 zero;
 };
 
 #define STACK_DEPTH 24
@@ -184,7 +188,7 @@ struct drop_section {
 };
 
 _Static_assert(sizeof(struct event) == 64, "struct event");
-_Static_assert(sizeof(struct packet_section) == 80, "struct packet_section");
+_Static_assert(sizeof(struct packet_section) == 88, "struct packet_section");
 _Static_assert(sizeof(struct drop_section) == 24 + 8 * STACK_DEPTH, "struct drop_section");
 
 #endif

@@ -174,7 +174,7 @@ struct nf_hook_state {
 #define ETH_P_IP 0x0800
 #define IP_OFFSET 0x1fff
 #define IP_MF 0x2000
-#define GUE_PORT 6080
+#define UDP_LEN 8
 #define GUE_NOT_DATA 0xe0 /* another version, or a control message */
 #define GUE_LENGTH 0x1f /* of what follows the first four bytes, in words */
 #define GRE_CSUM 0x8000

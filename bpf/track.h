@@ -54,6 +54,16 @@ struct packet {
 	__u8 icmp_type, icmp_code; /* PACKET_QUOTED: of the error */
 	__u16 pad;
 	__u32 flags; /* enum packet_flag */
+	__be16 outer_sport, outer_dport; /* if outer is UDP's, and not PACKET_QUOTED */
+};
+
+/*
+ * A UDP header, and what may be a tunnelled packet behind it. Of a GUE header `kind` is the first byte, and `tos` the
+ * second one, the protocol.
+ */
+struct datagram {
+	__be16 sport, dport, len, check;
+	struct ipv4 payload;
 };
 
 #define PLAIN_IPV4 0x45 /* kind: IPv4 without options */
@@ -100,19 +110,69 @@ static __always_inline bool is_odd(const struct ipv4 *outer, const struct ipv4 *
 	return inner->version != 4 || is_cut(outer);
 }
 
-/* What is behind a GUE header (draft-ietf-intarea-gue) behind a UDP header, if that is an IPv4 packet; else NULL. */
-static __always_inline const unsigned char *behind_gue(const unsigned char *udp)
+static __always_inline bool is_vip(__be32 addr)
 {
-	__u8 gue[2]; /* version, control and length; protocol */
-	__be16 dport;
+	for (int i = 0; i < MAX_VIPS; i++) {
+		if (i >= config.vip_count)
+			return false;
+		if (config.vips[i] == addr)
+			return true;
+	}
+	return false;
+}
 
-	if (bpf_probe_read_kernel(&dport, sizeof(dport), udp + 2) ||
-	    dport != __builtin_bswap16(GUE_PORT))
+static __always_inline bool is_service_port(__be16 port)
+{
+	if (!config.port_count)
+		return true;
+	for (int i = 0; i < MAX_PORTS; i++) {
+		if (i >= config.port_count)
+			return false;
+		if (config.ports[i] == port)
+			return true;
+	}
+	return false;
+}
+
+/* Does a data message of GUE with an IPv4 packet begin there (gue_udp_recv, version 0)? */
+static __always_inline bool is_gue(const struct datagram *d)
+{
+	return d->payload.tos == IPPROTO_IPIP && !(d->payload.kind & GUE_NOT_DATA);
+}
+
+/* Is an IPv4 packet all that is in it: FOU, and GUE of version 1? Bytes alike are in many a text. */
+static __always_inline bool is_fou(const struct datagram *d)
+{
+	return d->payload.kind == PLAIN_IPV4 &&
+	       __builtin_bswap16(d->len) == UDP_LEN + __builtin_bswap16(d->payload.tot_len);
+}
+
+/* A datagram of the service itself may hold whatever its sender likes. A director may send from the VIP. */
+static __always_inline bool is_service(const struct ipv4 *ip, const struct datagram *d)
+{
+	if (config.proto && config.proto != IPPROTO_UDP)
+		return false;
+	if (is_vip(ip->daddr))
+		return is_service_port(d->dport);
+	return config.port_count && is_vip(ip->saddr) && is_service_port(d->sport);
+}
+
+/*
+ * The IPv4 packet in a UDP datagram, by GUE (draft-ietf-intarea-gue) or FOU; else NULL. Any port may be that of a
+ * director: the packet is told by what it looks like.
+ */
+static __always_inline const unsigned char *behind_udp(const struct ipv4 *ip,
+						       const unsigned char *udp)
+{
+	struct datagram d;
+
+	if (bpf_probe_read_kernel(&d, sizeof(d), udp) || is_service(ip, &d))
 		return NULL;
-	if (bpf_probe_read_kernel(gue, sizeof(gue), udp + 8) || gue[0] & GUE_NOT_DATA ||
-	    gue[1] != IPPROTO_IPIP)
-		return NULL;
-	return udp + 8 + 4 + (gue[0] & GUE_LENGTH) * 4;
+	if (is_fou(&d))
+		return udp + UDP_LEN;
+	if (is_gue(&d))
+		return udp + UDP_LEN + 4 + (d.payload.kind & GUE_LENGTH) * 4;
+	return NULL;
 }
 
 /* What is behind a GRE header (RFC 2784, RFC 2890), if that is an IPv4 packet; else NULL. */
@@ -149,7 +209,7 @@ static __always_inline const unsigned char *behind_tunnel(const struct ipv4 *ip,
 	if (ip->protocol == IPPROTO_GRE)
 		return behind_gre(l4);
 	if (ip->protocol == IPPROTO_UDP)
-		return behind_gue(l4);
+		return behind_udp(ip, l4);
 	return NULL;
 }
 
@@ -215,9 +275,31 @@ static __always_inline __u64 address_of(const void *pointer)
 	return number;
 }
 
+/*
+ * A port of FOU takes off UDP alone: where a packet came by GUE, GUE's header is left where one of IPv4 should be. That
+ * many bytes in front of `start` the packet lies as it came; else 0.
+ *
+ * A global function: the verifier looks at it once.
+ */
+__noinline int gue_left(__u64 start)
+{
+	const unsigned char *udp = (void *)start - UDP_LEN;
+	struct datagram d;
+	struct ipv4 ip;
+
+	if (bpf_probe_read_kernel(&d, sizeof(d), udp) || !is_gue(&d) ||
+	    !read_ip(&ip, udp - sizeof(ip)))
+		return 0;
+	if (ip.kind != PLAIN_IPV4 || ip.protocol != IPPROTO_UDP ||
+	    __builtin_bswap16(ip.tot_len) + UDP_LEN != sizeof(ip) + __builtin_bswap16(d.len))
+		return 0; /* fou_recv_pull has taken UDP off the length, too */
+	return sizeof(ip) + UDP_LEN;
+}
+
 #define LOCATED_FLAGS 0xff /* enum packet_flag */
 #define LOCATED_FRAGMENT (1ULL << 8)
 #define LOCATED (1ULL << 9)
+#define LOCATED_BEHIND_OUTER(where) (((where) >> 10 & 0xf) * 4)
 #define LOCATED_INNER(where) ((where) >> 16 & 0xffff)
 #define LOCATED_L4(where) ((where) >> 32 & 0xffff)
 #define LOCATED_ICMP(where) ((where) >> 48)
@@ -256,7 +338,9 @@ __noinline __u64 locate(__u64 start)
 		if (!(where & PACKET_QUOTED)) {
 			if (is_cut(&ip))
 				return 0;
-			where |= PACKET_TUNNELLED;
+			where |= PACKET_TUNNELLED | (__u64)(header_len(&ip) / 4) << 10;
+			if (ip.protocol == IPPROTO_UDP && next == l4 + UDP_LEN)
+				where |= PACKET_FOU;
 		}
 		if (!read_ip(&ip, at) || ip.version != 4)
 			return 0;
@@ -302,8 +386,9 @@ static __always_inline bool parse_plainly(struct packet *p, const unsigned char 
 	if (IS_FRAGMENT(last) || (last->protocol != IPPROTO_TCP && last->protocol != IPPROTO_UDP))
 		return false;
 	if (!tunnelled) {
-		if (p->outer.protocol == IPPROTO_UDP &&
-		    ((union l4 *)&p->inner)->udp.dport == __builtin_bswap16(GUE_PORT))
+		const struct datagram *d = (const void *)&p->inner;
+
+		if (p->outer.protocol == IPPROTO_UDP && (is_gue(d) || is_fou(d)))
 			return false;
 		__builtin_memcpy(&p->l4, &p->inner, sizeof(p->l4));
 		p->inner = p->outer;
@@ -331,6 +416,8 @@ static __always_inline bool parse(struct packet *p, const unsigned char *ip)
 	failed |= bpf_probe_read_kernel(&p->l4, sizeof(p->l4), l4);
 	failed |= bpf_probe_read_kernel(&p->icmp_type, 2,
 					ip + LOCATED_ICMP(where)); /* and icmp_code */
+	failed |= bpf_probe_read_kernel(&p->outer_sport, 4, /* and outer_dport */
+					ip + LOCATED_BEHIND_OUTER(where));
 	p->flags = where & LOCATED_FLAGS;
 	return !failed;
 }
@@ -346,30 +433,9 @@ static __always_inline bool tcp_seq(struct sk_buff *skb, __u32 *seq)
 	return true;
 }
 
-static __always_inline bool is_vip(__be32 addr)
-{
-	for (int i = 0; i < MAX_VIPS; i++) {
-		if (i >= config.vip_count)
-			return false;
-		if (config.vips[i] == addr)
-			return true;
-	}
-	return false;
-}
-
 static __always_inline bool is_port(const struct packet *p, __be16 port)
 {
-	if (!config.port_count)
-		return true;
-	if (!(p->flags & PACKET_PORTS))
-		return false;
-	for (int i = 0; i < MAX_PORTS; i++) {
-		if (i >= config.port_count)
-			return false;
-		if (config.ports[i] == port)
-			return true;
-	}
-	return false;
+	return !config.port_count || (p->flags & PACKET_PORTS && is_service_port(port));
 }
 
 static __always_inline bool is_client(__be32 addr)

@@ -14,7 +14,7 @@ import (
 // Sizes and numbers of bpf/event.h.
 const (
 	eventSize  = 64
-	packetSize = 80
+	packetSize = 88
 	dropSize   = 24 + 8*24
 
 	flagFirst  = 1
@@ -30,6 +30,7 @@ const (
 	packetPorts     = 8
 	packetOptions   = 16
 	packetNoInner   = 32
+	packetFOU       = 64
 )
 
 // decoder turns records of the ring into events.
@@ -113,6 +114,9 @@ func decodePacket(b []byte) *event.Packet {
 	}
 	if flags&(packetTunnelled|packetQuoted|packetNoInner) != 0 {
 		outer := decodeHeader(b[24:])
+		if flags&packetTunnelled != 0 && outer.Protocol == 17 {
+			outer.SrcPort, outer.DstPort, outer.FOU = be.Uint16(b[80:]), be.Uint16(b[82:]), flags&packetFOU != 0
+		}
 		p.Outer = &outer
 	}
 	if p.HasPorts {

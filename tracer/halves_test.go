@@ -54,6 +54,7 @@ func TestBothHalvesAgreeOnNumbers(t *testing.T) {
 		"packet_flag": {
 			"PACKET_TUNNELLED": packetTunnelled, "PACKET_QUOTED": packetQuoted, "PACKET_FLOW": packetFlow,
 			"PACKET_PORTS": packetPorts, "PACKET_OPTIONS": packetOptions, "PACKET_NO_INNER": packetNoInner,
+			"PACKET_FOU": packetFOU,
 		},
 		"ip_vs_method": {
 			"IP_VS_METHOD_NAT": uint64(event.MethodNAT), "IP_VS_METHOD_LOCAL": uint64(event.MethodLocal),
@@ -133,7 +134,7 @@ func TestBothHalvesAgreeOnLayouts(t *testing.T) {
 			t.Errorf("struct %s has %d bytes, decode.go takes %d", name, size, want)
 		}
 	}
-	outer := event.Header{Src: netip.MustParseAddr("10.0.0.2"), Dst: netip.MustParseAddr("10.0.0.11"), ID: 0x1122, Len: 0x3344, Frag: 0x5566, TTL: 0x77, Protocol: 4}
+	outer := event.Header{Src: netip.MustParseAddr("10.0.0.2"), Dst: netip.MustParseAddr("10.0.0.11"), ID: 0x1122, Len: 0x3344, Frag: 0x5566, TTL: 0x77, Protocol: 17, SrcPort: 0x2324, DstPort: 0x2526, FOU: true}
 	inner := event.Header{Src: netip.MustParseAddr("10.0.0.7"), Dst: netip.MustParseAddr("10.99.0.1"), ID: 0x2233, Len: 0x4455, Frag: 0x6677, TTL: 0x88, Protocol: 1}
 	want := event.Event{
 		Place: event.KfreeSkb, First: true, Reused: true, Value: 5, Time: 0x0102030405060708, Skb: 0x1112131415161718,
@@ -166,7 +167,7 @@ func TestBothHalvesAgreeOnLayouts(t *testing.T) {
 	s := l.part(p.offset("section"), "section")
 	s.put(le, "type", uint16(sectionPacket))
 	s.put(le, "size", uint16(packetSize))
-	s.put(le, "flags", uint32(packetTunnelled|packetPorts))
+	s.put(le, "flags", uint32(packetTunnelled|packetPorts|packetFOU))
 	copy(l.b[p.offset("dev"):], want.Packet.Dev)
 	l.part(p.offset("outer"), "ip_header").header(outer)
 	l.part(p.offset("inner"), "ip_header").header(inner)
@@ -180,6 +181,8 @@ func TestBothHalvesAgreeOnLayouts(t *testing.T) {
 	p.put(be, "udp_len", want.Packet.UDPLen)
 	p.put(le, "segments", want.Packet.Segments)
 	p.put(le, "skb_len", want.Packet.SkbLen)
+	p.put(be, "outer_sport", outer.SrcPort)
+	p.put(be, "outer_dport", outer.DstPort)
 
 	d := l.part(eventSize+packetSize, "drop_section")
 	s = l.part(d.offset("section"), "section")

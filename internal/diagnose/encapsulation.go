@@ -6,17 +6,31 @@ import (
 
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
+	"ipiptrace/tracer/event"
 )
 
-// otherTunnels name the protocols beside IPIP by which a director tunnels.
-var otherTunnels = map[uint8]string{protoGRE: "GRE", protoUDP: "GUE"}
+// tunnelWord is the tunnel by which a director sends, if that is not IPIP.
+func (s Subject) tunnelWord() string {
+	switch {
+	case s.outerProto() == protoGRE:
+		return "GRE"
+	case s.Outer != nil && s.Outer.FOU:
+		return "FOU"
+	}
+	return "GUE"
+}
 
-// guePort is the UDP port by which a packet is recognised as GUE (GUE_PORT of bpf/kernel.h): on others it is not.
-const guePort = 6080
+// tunnelPort is the UDP port to which the director sends.
+func (s Subject) tunnelPort() uint16 {
+	if s.Outer == nil || s.Outer.DstPort == 0 {
+		return event.DefaultGUEPort
+	}
+	return s.Outer.DstPort
+}
 
 func otherTunnel(s Subject) finding {
 	return finding{
-		summary:  fmt.Sprintf("the director %s sends by %s, and nothing here takes that; on the director: ipvsadm -e … -i --tun-type ipip", s.src(), otherTunnels[s.outerProto()]),
+		summary:  fmt.Sprintf("the director %s sends by %s, and nothing here takes that; on the director: ipvsadm -e … -i --tun-type ipip", s.src(), s.tunnelWord()),
 		evidence: []evidence{seen("outer protocol %d at first sight", s.outerProto())},
 	}
 }
@@ -47,20 +61,36 @@ func greState(s Subject, st *State) *finding {
 	return &f
 }
 
-// unpacks reports whether the kernel unpacks the packet behind that port (udp_sk(sk)->encap_rcv).
-func (st *State) unpacks(p host.FOUPort, s Subject) bool {
-	return p.Port == guePort && !p.V6 && (!p.Local.IsValid() || p.Local == s.Outer.Dst) && (!p.Peer.IsValid() || p.Peer == s.Outer.Src) &&
-		p.PeerPort == 0 && (p.Link == 0 || p.Link == st.index(s))
+// takes reports whether the kernel unpacks what comes to the packet's port there (udp_sk(sk)->encap_rcv).
+func (st *State) takes(p host.FOUPort, s Subject) bool {
+	return st.hasPort(p, s) && (!p.Local.IsValid() || p.Local == s.Outer.Dst) && (!p.Peer.IsValid() || p.Peer == s.Outer.Src) &&
+		(p.PeerPort == 0 || p.PeerPort == s.Outer.SrcPort) && (p.Link == 0 || p.Link == st.index(s))
 }
 
-// gueState: nothing unpacks GUE behind the port to which the director sends.
+// hasPort reports whether it is the packet's port, for whichever address: two sockets can't have one.
+func (st *State) hasPort(p host.FOUPort, s Subject) bool { return p.Port == s.tunnelPort() && !p.V6 }
+
+// unpacks reports whether that makes an IPv4 packet of it: GUE takes what has no header of its own, too (gue_udp_recv,
+// version 1), FOU (fou_udp_recv) takes nothing off but UDP.
+func unpacks(p host.FOUPort, s Subject) bool {
+	return p.Kind == "gue" || s.Outer.FOU && p.Proto == protoIPIP
+}
+
+// gueState: nothing unpacks the packet behind the port to which the director sends.
 func gueState(s Subject, st *State) *finding {
-	if !s.Tunnelled || s.outerProto() != protoUDP || slices.ContainsFunc(st.FOU, func(p host.FOUPort) bool { return st.unpacks(p, s) }) {
+	if !s.Tunnelled || s.Outer == nil || s.outerProto() != protoUDP {
+		return nil
+	}
+	taking := slices.IndexFunc(st.FOU, func(p host.FOUPort) bool { return st.takes(p, s) })
+	if taking >= 0 && unpacks(st.FOU[taking], s) {
 		return nil
 	}
 	f := &finding{
-		summary:  fmt.Sprintf("the director %s sends by GUE to port %d, behind which nothing here unpacks it: give the kernel that port, or, on the director: ipvsadm -e … -i --tun-type ipip", s.Outer.Src, guePort),
-		evidence: []evidence{seen("outer protocol %d, port %d, at first sight", s.outerProto(), guePort)},
+		summary:  fmt.Sprintf("the director %s sends by %s to port %d, behind which nothing here unpacks it: give the kernel that port, or, on the director: ipvsadm -e … -i --tun-type ipip", s.Outer.Src, s.tunnelWord(), s.tunnelPort()),
+		evidence: []evidence{seen("outer protocol %d, port %d, at first sight", s.outerProto(), s.tunnelPort())},
+	}
+	if taking >= 0 {
+		f.summary = fmt.Sprintf("the director %s sends by %s to port %d, behind which the kernel unpacks something else: give %[2]s that port, or, on the director: ipvsadm -e … -i --tun-type ipip", s.Outer.Src, s.tunnelWord(), s.tunnelPort())
 	}
 	for _, p := range st.FOU {
 		f.evidence = append(f.evidence, by(host.PartFOU, "ip fou show: %s", fouWords(st, p)))
@@ -68,17 +98,7 @@ func gueState(s Subject, st *State) *finding {
 	if len(st.FOU) == 0 {
 		f.evidence = append(f.evidence, by(host.PartFOU, "ip fou show: none"))
 	}
-	f.fix = command.Of("modprobe fou") // unlike others `ip fou` does not load it
-	for _, p := range st.FOU {
-		if p.Port == guePort && !p.V6 { // two sockets can't have one port
-			f.fix = f.fix.Then("ip fou del %", fouSocket(st, p))
-		}
-	}
-	f.fix = f.fix.Then("ip fou add port 6080 gue")
-	f.mend = func(st *State) {
-		others := slices.DeleteFunc(slices.Clone(st.whole.FOU), func(p host.FOUPort) bool { return p.Port == guePort && !p.V6 })
-		st.whole.FOU = append(others, host.FOUPort{Port: guePort, Kind: "gue"})
-	}
+	f.givePort(s, st)
 	if l := st.asleep(s); l != nil {
 		f.evidence = append(f.evidence, by(host.PartLinks, "ip link show %s: state DOWN", command.Device(l.Name)))
 		f.fix = f.fix.Then("ip link set % up", command.Device(l.Name))
@@ -87,13 +107,34 @@ func gueState(s Subject, st *State) *finding {
 	return f
 }
 
-// fouWords are a port as ip fou shows it.
-func fouWords(st *State, p host.FOUPort) string {
-	kind := command.Say("gue")
-	if p.Kind == "fou" {
-		kind = command.Say("ipproto").And(command.Number(uint32(p.Proto)))
+// givePort has the kernel unpack what comes to the packet's port.
+func (f *finding) givePort(s Subject, st *State) {
+	f.fix = command.Of("modprobe fou") // unlike others `ip fou` does not load it
+	for _, p := range st.FOU {
+		if st.hasPort(p, s) {
+			f.fix = f.fix.Then("ip fou del %", fouSocket(st, p))
+		}
 	}
-	return fmt.Sprint(fouSocket(st, p).And(kind))
+	given := host.FOUPort{Port: s.tunnelPort(), Kind: "gue"}
+	if s.Outer.FOU {
+		given.Kind, given.Proto = "fou", protoIPIP
+	}
+	f.fix = f.fix.Then("ip fou add %", fouSocket(st, given).And(fouKind(given)))
+	f.mend = func(st *State) {
+		others := slices.DeleteFunc(slices.Clone(st.whole.FOU), func(p host.FOUPort) bool { return st.hasPort(p, s) })
+		st.whole.FOU = append(others, given)
+	}
+}
+
+// fouWords are a port as ip fou shows it.
+func fouWords(st *State, p host.FOUPort) string { return fmt.Sprint(fouSocket(st, p).And(fouKind(p))) }
+
+// fouKind is what is unpacked behind a port, as ip fou takes it.
+func fouKind(p host.FOUPort) command.Part {
+	if p.Kind == "fou" {
+		return command.Say("ipproto").And(command.Number(uint32(p.Proto)))
+	}
+	return command.Say("gue")
 }
 
 // fouSocket names the socket of a port, as ip fou takes it.

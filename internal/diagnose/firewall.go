@@ -16,7 +16,8 @@ func (s Subject) hooked() ruleset.Packet {
 	p := headers(s.Now)
 	p.Hook, p.Bridged, p.ByNfTables = s.Hook, s.Bridged, s.ByNfTables
 	if o := s.Outer; o != nil && s.Tunnelled {
-		p.Src, p.Dst, p.Proto, p.TTL, p.Length, p.HasPorts, p.Fragment = o.Src, o.Dst, o.Protocol, o.TTL, o.Len, false, o.Frag&0x1fff != 0
+		p.Src, p.Dst, p.Proto, p.TTL, p.Length, p.HasPorts, p.Fragment = o.Src, o.Dst, o.Protocol, o.TTL, o.Len, o.SrcPort != 0 && o.DstPort != 0, o.Frag&0x1fff != 0
+		p.Sport, p.Dport = s.outerPorts()
 	}
 	return p
 }

@@ -48,7 +48,8 @@ func selects(p host.Policy, s Subject) bool {
 	proto, sport, dport := s.Packet.Inner.Protocol, s.Now.SrcPort, s.Now.DstPort
 	switch {
 	case s.Tunnelled:
-		proto, sport, dport = s.outerProto(), 0, 0
+		proto = s.outerProto()
+		sport, dport = s.outerPorts()
 	case proto == protoICMP:
 		sport, dport = uint16(s.Packet.ICMPType), uint16(s.Packet.ICMPCode)
 	}

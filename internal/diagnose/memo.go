@@ -18,7 +18,9 @@ type sameToRules struct {
 	src, dst, outerSrc, outerDst netip.Addr
 	vip                          netip.Addr
 	service, port, clientPort    uint16
-	proto, flags                 uint8
+	proto, flags, outerProto     uint8
+	outerPort                    uint16
+	outerFOU                     bool
 	tunnelled, gaps              bool
 	by                           string
 	kind, code                   uint8
@@ -36,7 +38,8 @@ func likeness(j journey.Journey, s Subject) (k sameToRules) {
 		service: s.port(), port: s.asked().Port(), proto: j.Packet.Inner.Protocol, flags: uint8(j.Packet.TCPFlags), tunnelled: s.Tunnelled, gaps: j.Gaps > 0,
 	}
 	if j.Outer != nil {
-		k.outerSrc, k.outerDst = j.Outer.Src, j.Outer.Dst
+		k.outerSrc, k.outerDst, k.outerProto = j.Outer.Src, j.Outer.Dst, j.Outer.Protocol
+		k.outerPort, k.outerFOU = j.Outer.DstPort, j.Outer.FOU
 	}
 	if d := j.Drop; d != nil {
 		k.function, k.reason, k.hook = d.Function, d.Reason, d.NfHook+" "+d.Decider

@@ -245,7 +245,8 @@ func (s Subject) dst() netip.Addr {
 func (s Subject) flow() host.Flow {
 	f := host.Flow{Src: s.src(), Dst: s.dst(), IIF: s.Dev, Proto: s.Now.Inner.Protocol, Sport: s.Now.SrcPort, Dport: s.Now.DstPort}
 	if s.Tunnelled {
-		f.Proto, f.Sport, f.Dport = s.outerProto(), 0, 0
+		f.Proto = s.outerProto()
+		f.Sport, f.Dport = s.outerPorts()
 	}
 	return f
 }
@@ -256,6 +257,14 @@ func (s Subject) outerProto() uint8 {
 		return protoIPIP
 	}
 	return s.Outer.Protocol
+}
+
+// outerPorts are those behind the outer header; 0 where it is not UDP's.
+func (s Subject) outerPorts() (source, destination uint16) {
+	if s.Outer == nil {
+		return 0, 0
+	}
+	return s.Outer.SrcPort, s.Outer.DstPort
 }
 
 // answer is the packet that would answer it, on no device yet.

@@ -19,8 +19,9 @@ type Supposition struct {
 	// Outer are the addresses around it, the director's and this host's; invalid on a director, where it comes as its
 	// client has sent it.
 	OuterSrc, OuterDst netip.Addr
-	// OuterProto is the protocol by which it is tunnelled.
+	// OuterProto is the protocol by which it is tunnelled, OuterPort the director's port, if that is UDP.
 	OuterProto uint8
+	OuterPort  uint16
 	// Late reports that there is no time left to ask; nil is never.
 	Late func() bool
 	// Onward: OuterDst is behind this host, which passes the packet on in its outer header, and the answer back.
@@ -51,7 +52,7 @@ func (q Supposition) packet(flags event.TCPFlags) Subject {
 		s.Packet.ICMPType = 8 // echo
 	}
 	if q.OuterSrc.IsValid() {
-		s.Outer = &event.Header{Src: q.OuterSrc, Dst: q.OuterDst, Protocol: q.OuterProto, TTL: supposedTTL, Len: supposedLength + 20}
+		s.Outer = &event.Header{Src: q.OuterSrc, Dst: q.OuterDst, Protocol: q.OuterProto, TTL: supposedTTL, Len: supposedLength + 20, DstPort: q.OuterPort}
 		s.Packet.SkbLen += 20
 		s.Tunnelled = true
 	}
@@ -248,7 +249,7 @@ func (q Supposition) sentOn(s Subject, st *State) (all []point) {
 			continue
 		}
 		x := s
-		x.Outer = &event.Header{Src: st.sourceTo(a), Dst: d.Addr.Addr(), Protocol: tunnelProto(d), TTL: supposedTTL, Len: supposedLength + 20}
+		x.Outer = &event.Header{Src: st.sourceTo(a), Dst: d.Addr.Addr(), Protocol: tunnelProto(d), TTL: supposedTTL, Len: supposedLength + 20, DstPort: d.TunPort}
 		x.Tunnelled, x.Leaving, x.Dev, x.Tracked = true, true, a.Dev, ruleset.New
 		all = append(all, points(x, replySide, leaving, "output", "postrouting", "egress")...)
 	}

@@ -201,7 +201,7 @@ func tunnelRows() []row {
 		{
 			code: "tunnel-mode-mismatch", stage: tunnel, needs: []host.Part{host.PartFOU, host.PartLinks},
 			asked: outerSide,
-			at:    sure(site.NoSocket),
+			at:    append(sure(site.NoSocket), maybe(site.Header, site.HeaderUnsaid)...), // what is unpacked as something else is no IPv4
 			fits:  func(s Subject, _ *State) bool { return s.Tunnelled && s.outerProto() == protoUDP },
 			check: gueState, bare: otherTunnel,
 		},

@@ -50,6 +50,12 @@ func byGUE(j journey.Journey) journey.Journey {
 	return j
 }
 
+// toPort is what came to another port than GUE's own.
+func toPort(j journey.Journey, n uint16, fou bool) journey.Journey {
+	j.Outer.SrcPort, j.Outer.DstPort, j.Outer.FOU = 40000, n, fou
+	return j
+}
+
 // behind is a container behind this host, which has the outer destination.
 func behind(s *host.Snapshot) {
 	withoutRoute("10.0.0.11/32")(s)
@@ -105,6 +111,14 @@ func tunnelled() map[string]loss {
 		"by GUE, and tunl0 is down, too":          {noPort(), realServer(tunl0Down), "tunnel-mode-mismatch", Observed, "modprobe fou; ip fou add port 6080 gue; ip link set tunl0 up"},
 		"by GUE, the port is there by now":        {noPort(), realServer(port(host.FOUPort{Port: 6080, Kind: "gue"})), "tunnel-mode-mismatch", Inferred, ""},
 		"by GUE, and tunl0 is down":               {byGUE(refused()), realServer(tunl0Down, port(host.FOUPort{Port: 6080, Kind: "gue"})), "tunnel-device-down", Observed, "ip link set tunl0 up"},
+		"by GUE to 5555, the port is 6080":        {toPort(noPort(), 5555, false), realServer(port(host.FOUPort{Port: 6080, Kind: "gue"})), "tunnel-mode-mismatch", Observed, "modprobe fou; ip fou add port 5555 gue"},
+		"by GUE to 5555, it is there by now":      {toPort(noPort(), 5555, false), realServer(port(host.FOUPort{Port: 5555, Kind: "gue"})), "tunnel-mode-mismatch", Inferred, ""},
+		"by GUE to 5555, another sender's port":   {toPort(noPort(), 5555, false), realServer(port(host.FOUPort{Port: 5555, Kind: "gue", Peer: dip, PeerPort: 9})), "tunnel-mode-mismatch", Observed, "modprobe fou; ip fou del port 5555 peer 10.0.0.2 peer_port 9; ip fou add port 5555 gue"},
+		"by FOU, no port":                         {toPort(noPort(), 5555, true), realServer(), "tunnel-mode-mismatch", Observed, "modprobe fou; ip fou add port 5555 ipproto 4"},
+		"by FOU, to a port of GRE in FOU":         {toPort(noPort(), 5555, true), realServer(port(host.FOUPort{Port: 5555, Kind: "fou", Proto: 47})), "tunnel-mode-mismatch", Observed, "modprobe fou; ip fou del port 5555; ip fou add port 5555 ipproto 4"},
+		"by GUE, to a port of FOU":                {toPort(byGUE(dropped("ip_rcv_core", "IP_INHDR", "tunl0", true)), 5555, false), realServer(port(host.FOUPort{Port: 5555, Kind: "fou", Proto: 4})), "tunnel-mode-mismatch", Observed, "modprobe fou; ip fou del port 5555; ip fou add port 5555 gue"},
+		"by GUE, to a port of FOU, and no reason": {toPort(byGUE(dropped("ip_rcv_core", "", "tunl0", true)), 5555, false), realServer(port(host.FOUPort{Port: 5555, Kind: "fou", Proto: 4})), "tunnel-mode-mismatch", Observed, "modprobe fou; ip fou del port 5555; ip fou add port 5555 gue"},
+		"by GUE, damaged":                         {toPort(byGUE(dropped("ip_rcv_core", "IP_INHDR", "tunl0", true)), 5555, false), realServer(port(host.FOUPort{Port: 5555, Kind: "gue"})), "malformed-packet", Inferred, ""},
 		"by GUE, no module":                       {byGUE(rejected(dropped("ip_local_deliver_finish", "IP_NOPROTO", "eth0", true), journey.ByICMP, 3, 2)), realServer(noTunl0, func(s *host.Snapshot) { s.Modules = nil }, port(host.FOUPort{Port: 6080, Kind: "gue"})), "tunnel-module-missing", Observed, "modprobe ipip; ip link set tunl0 up"},
 		"for a container, and forwarding is off":  {noAddress, realServer(behind, set("net/ipv4/conf/eth0/forwarding", "0")), "ip-forward-off", Observed, "sysctl -w net.ipv4.ip_forward=1"},
 		"for a container, and forwarding is on":   {noAddress, realServer(behind, set("net/ipv4/conf/eth0/forwarding", "1")), unknown, NotKnown, ""},
@@ -114,7 +128,8 @@ func tunnelled() map[string]loss {
 
 // TestHealthyTunnelsAreClear: nothing is wrong with what takes the packet, however it is called.
 func TestHealthyTunnelsAreClear(t *testing.T) {
-	gue := byGUE(dropped("", "", "eth0", true))
+	gueTo := func() journey.Journey { return byGUE(dropped("", "", "eth0", true)) }
+	gue := gueTo()
 	gre := dropped("", "", "eth0", true)
 	gre.Outer.Protocol = protoGRE
 	ipip := dropped("", "", "eth0", true)
@@ -128,6 +143,9 @@ func TestHealthyTunnelsAreClear(t *testing.T) {
 		"vti that is down":                {j: ipip, s: realServer(with(isDown(device("ip_vti0", "vti", 4, netip.Addr{}, netip.Addr{}))))},
 		"an own tunnel in mode any":       {j: ipip, s: realServer(tunl0Down, with(device("lvsa", "ipip", 0, rip, dip)))},
 		"a tunnel bound to another link":  {j: ipip, s: realServer(noTunl0, with(host.Link{Name: "lvsa", Type: "ipip", Up: true, Tunnel: &host.Tunnel{Local: rip, Link: 9}}))},
+		"GUE to another port, with it":    {j: toPort(gueTo(), 5555, false), s: realServer(port(host.FOUPort{Port: 5555, Kind: "gue", PeerPort: 40000, Peer: dip}))},
+		"FOU to a port of FOU":            {j: toPort(gueTo(), 5555, true), s: realServer(port(host.FOUPort{Port: 5555, Kind: "fou", Proto: 4}))},
+		"FOU to a port of GUE":            {j: toPort(gueTo(), 5555, true), s: realServer(port(host.FOUPort{Port: 5555, Kind: "gue"}))},
 		"GUE with its port":               {j: gue, s: realServer(port(host.FOUPort{Port: 6080, Kind: "gue"}))},
 		"GUE with its port, for us alone": {j: gue, s: realServer(port(host.FOUPort{Port: 6080, Kind: "gue", Local: rip, Peer: dip, Link: 2}))},
 		"GRE by gre0":                     {j: gre, s: realServer(with(device("gre0", "gre", 47, netip.Addr{}, netip.Addr{})))},

@@ -26,6 +26,8 @@ type Sending struct {
 	From netip.Addr `json:"from"`
 	To   netip.Addr `json:"to"`
 	By   string     `json:"by"`
+	// TunPort is the UDP port of "gue".
+	TunPort uint16 `json:"tun_port,omitempty"`
 }
 
 // maxFacts bounds what is told, and what is taken.
@@ -46,7 +48,7 @@ func FactsOf(s *host.Snapshot, vips []netip.Addr) (f Facts) {
 	for _, v := range s.IPVS.Services {
 		for _, d := range v.Destinations {
 			if v.Mark == 0 && slices.Contains(vips, v.Addr.Addr()) && !s.Owns(d.Addr.Addr()) && len(f.Sends) < maxFacts {
-				f.Sends = append(f.Sends, Sending{v.Addr.Addr(), v.Addr.Port(), words[v.Proto], diagnose.SourceTo(s, d.Addr.Addr()), d.Addr.Addr(), sentBy(d)})
+				f.Sends = append(f.Sends, Sending{v.Addr.Addr(), v.Addr.Port(), words[v.Proto], diagnose.SourceTo(s, d.Addr.Addr()), d.Addr.Addr(), sentBy(d), d.TunPort})
 			}
 		}
 	}

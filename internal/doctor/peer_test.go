@@ -16,12 +16,13 @@ func TestThePeerSaysHowItSends(t *testing.T) {
 		peer *Facts
 		want []string
 	}{
-		"as it should":         {sends("10.0.0.11", "ipip"), nil},
-		"to another address":   {sends("10.0.0.12", "ipip"), []string{"fault outer-not-local"}},
-		"by GRE":               {sends("10.0.0.11", "gre"), []string{"fault tunnel-mode-mismatch"}},
-		"by GUE":               {sends("10.0.0.11", "gue"), []string{"fault tunnel-mode-mismatch"}},
-		"by NAT":               {sends("10.0.0.11", "masq"), []string{"note ipvs-wrong-method"}},
-		"nothing of this port": {&Facts{}, nil},
+		"as it should":           {sends("10.0.0.11", "ipip"), nil},
+		"to another address":     {sends("10.0.0.12", "ipip"), []string{"fault outer-not-local"}},
+		"by GRE":                 {sends("10.0.0.11", "gre"), []string{"fault tunnel-mode-mismatch"}},
+		"by GUE":                 {sends("10.0.0.11", "gue"), []string{"fault tunnel-mode-mismatch"}},
+		"by GUE to another port": {&Facts{Sends: []Sending{{VIP: vip, Port: 80, Proto: "tcp", From: director, To: rip, By: "gue", TunPort: 5555}}}, []string{"fault tunnel-mode-mismatch"}},
+		"by NAT":                 {sends("10.0.0.11", "masq"), []string{"note ipvs-wrong-method"}},
+		"nothing of this port":   {&Facts{}, nil},
 	} {
 		t.Run(what, func(t *testing.T) {
 			r := Examine(machine(), Options{VIPs: []netip.Addr{vip}, Ports: []uint16{80}, Client: client, Peer: test.peer})
@@ -41,7 +42,7 @@ func TestADirectorTellsHowItSends(t *testing.T) {
 		}}}}
 	})
 	got := FactsOf(s, []netip.Addr{vip})
-	want := []Sending{{VIP: vip, Port: 80, Proto: "tcp", From: rip, To: netip.MustParseAddr("10.0.0.20"), By: "gue"}}
+	want := []Sending{{VIP: vip, Port: 80, Proto: "tcp", From: rip, To: netip.MustParseAddr("10.0.0.20"), By: "gue", TunPort: 6080}}
 	if !slices.Equal(got.Sends, want) {
 		t.Errorf("got %+v", got.Sends)
 	}

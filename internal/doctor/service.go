@@ -188,7 +188,7 @@ func (x service) examine(k kind, rules *ruleset.Ruleset, r *Report) {
 				q.Dev = x.faces(director)
 				q.OuterSrc, q.OuterDst, q.OuterProto = director, x.realServer(director, q.Dev), x.tunnels(director)
 				if told && tunnelled[sending.By] != 0 {
-					q.OuterDst, q.OuterProto = sending.To, tunnelled[sending.By]
+					q.OuterDst, q.OuterProto, q.OuterPort = sending.To, tunnelled[sending.By], sending.TunPort
 				}
 			}
 			found, checks := q.Examine(x.s, rules)

@@ -67,10 +67,24 @@ type jsonOuter struct {
 	Len uint16     `json:"len"`
 	// Proto is set if the tunnel is not IPIP.
 	Proto string `json:"proto,omitempty"`
+	// Sport and Dport are UDP's.
+	Sport uint16 `json:"sport,omitempty"`
+	Dport uint16 `json:"dport,omitempty"`
 }
 
 // tunnelNames are the outer headers' protocols beside IPIP.
 var tunnelNames = map[uint8]string{17: "gue", 47: "gre"}
+
+func outerOf(h *event.Header) *jsonOuter {
+	if h == nil {
+		return nil
+	}
+	name := tunnelNames[h.Protocol]
+	if h.FOU {
+		name = "fou"
+	}
+	return &jsonOuter{h.Src, h.Dst, h.TTL, h.ID, h.Len, name, h.SrcPort, h.DstPort}
+}
 
 type jsonInner struct {
 	Proto string     `json:"proto"`
@@ -121,12 +135,9 @@ type jsonNotice struct {
 func journeyOf(j journey.Journey, stack bool) jsonJourney {
 	out := jsonJourney{
 		Type: "journey", ID: hexID(j.ID), Start: j.Start.UTC().Format(time.RFC3339Nano),
-		Role: string(j.Role), Direction: string(j.Direction), Inner: innerOf(j.Packet), Steps: stepsOf(j.Steps), More: j.More,
+		Role: string(j.Role), Direction: string(j.Direction), Outer: outerOf(j.Outer), Inner: innerOf(j.Packet), Steps: stepsOf(j.Steps), More: j.More,
 		Fate: string(j.Fate), Drop: dropOf(j.Drop, stack), Reject: rejectOf(j.Reject),
 		Duplicate: j.Duplicate, Segments: j.Segments, Gaps: j.Gaps,
-	}
-	if h := j.Outer; h != nil {
-		out.Outer = &jsonOuter{h.Src, h.Dst, h.TTL, h.ID, h.Len, tunnelNames[h.Protocol]}
 	}
 	if j.Became != 0 {
 		out.Became = hexID(j.Became)

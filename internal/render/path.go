@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"net/netip"
 	"unicode/utf8"
 
 	"ipiptrace/internal/journey"
@@ -32,7 +33,7 @@ func (t *Text) path(j journey.Journey) []string {
 			netns = s.Netns
 		}
 		if i == tunnel {
-			word += fmt.Sprintf(" (%s → %s)", j.Outer.Src, j.Outer.Dst)
+			word += fmt.Sprintf(" (%s → %s)", j.Outer.Src, tunnelEnd(j.Outer))
 		}
 		words = append(words, word)
 	}
@@ -43,6 +44,14 @@ func (t *Text) path(j journey.Journey) []string {
 		words = append(words, "drop")
 	}
 	return words
+}
+
+// tunnelEnd is the end of the tunnel, with its port if it is one of UDP.
+func tunnelEnd(outer *event.Header) string {
+	if outer.DstPort == 0 {
+		return outer.Dst.String()
+	}
+	return netip.AddrPortFrom(outer.Dst, outer.DstPort).String()
 }
 
 // outerAt is the step at which the outer header is shown: the tunnel's, else the first one that has it; -1 for none.

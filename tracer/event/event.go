@@ -87,12 +87,20 @@ type Header struct {
 	Len uint16
 	// Frag is the fragment offset in units of 8 bytes, with the flags in the upper 3 bits (RFC 791).
 	Frag uint16
+	// SrcPort and DstPort are those of UDP behind a tunnel's header, GUE's or FOU's; 0 of all else, and in recordings of when
+	// only DefaultGUEPort was followed.
+	SrcPort, DstPort uint16
+	// FOU: what is tunnelled follows UDP at once, without a header of GUE. GUE of version 1 looks alike.
+	FOU bool
 }
+
+// DefaultGUEPort is GUE's port at IANA.
+const DefaultGUEPort = 6080
 
 // Packet is what a packet looked like at an Event.
 type Packet struct {
 	Dev string
-	// Outer is the header around Inner, IPIP's, GRE's or GUE's (then it is UDP), or, with Quoted, the ICMP error's own; nil for a plain packet.
+	// Outer is the header around Inner, IPIP's, GRE's, or GUE's or FOU's (then it is UDP), or, with Quoted, the ICMP error's own; nil for a plain packet.
 	Outer *Header
 	Inner Header
 	// Quoted: the packet is an ICMP error about Inner, with ICMPType and ICMPCode.

@@ -272,6 +272,9 @@ type headerRecord struct {
 	ID       uint16     `json:"i,omitzero"`
 	Len      uint16     `json:"l,omitzero"`
 	Frag     uint16     `json:"f,omitzero"`
+	SrcPort  uint16     `json:"sp,omitzero"`
+	DstPort  uint16     `json:"dp,omitzero"`
+	FOU      bool       `json:"fou,omitzero"`
 }
 
 type dropRecord struct {

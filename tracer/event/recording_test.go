@@ -33,7 +33,7 @@ func sampleEvents() []Event {
 			ID: 0x9f2c4e10a7b3d581, Netns: 4026532244, Ifindex: 2, CPU: 3,
 			Packet: &Packet{
 				Dev:      "eth0",
-				Outer:    &Header{Src: netip.MustParseAddr("10.0.1.2"), Dst: netip.MustParseAddr("10.0.1.5"), TTL: 63, Protocol: 4, ID: 4711, Len: 80},
+				Outer:    &Header{Src: netip.MustParseAddr("10.0.1.2"), Dst: netip.MustParseAddr("10.0.1.5"), TTL: 63, Protocol: 17, ID: 4711, Len: 80, SrcPort: 40000, DstPort: 5555, FOU: true},
 				Inner:    Header{Src: client, Dst: vip, TTL: 62, Protocol: 6, ID: 1, Len: 60, Frag: 0x4000},
 				HasPorts: true, SrcPort: 41522, DstPort: 80, Seq: 4294967295, Ack: 1, TCPFlags: SYN | ECE, Segments: 2, SkbLen: 60,
 			},
