@@ -177,12 +177,12 @@ func tunnelRows() []row {
 			check: greState, bare: otherTunnel,
 			doc: Doc{
 				Where:  beforeTunnel,
-				Means:  "What takes the packet wants something else than IPv4 in IPv4: a tunnel in the mode mplsip, or a tunnel of IPsec (vti), which is asked before ipip. Or the director sends by GRE or GUE, and nothing here takes that.",
-				Kernel: "ipip_tunnel_rcv, NOT_SPECIFIED, no ICMP, no counter. vti: xfrm_input, no ICMP, XfrmInNoStates. GRE: ip_local_deliver_finish, IP_NOPROTO, ICMP 3/2, or gre_rcv. GUE: __udp4_lib_rcv, NO_SOCKET, ICMP 3/3.",
+				Means:  "What takes the packet wants something else than IPv4 in IPv4: a tunnel in the mode mplsip, or a tunnel of IPsec (vti), which is asked before ipip. Or the director sends by GRE, GUE or FOU, and nothing here takes that, on that port; or the kernel unpacks FOU there, and GUE comes.",
+				Kernel: "ipip_tunnel_rcv, NOT_SPECIFIED, no ICMP, no counter. vti: xfrm_input, no ICMP, XfrmInNoStates. GRE: ip_local_deliver_finish, IP_NOPROTO, ICMP 3/2, or gre_rcv. GUE and FOU: __udp4_lib_rcv, NO_SOCKET, ICMP 3/3. GUE to a port of FOU: ip_rcv_core on the tunnel's device, IP_INHDR.",
 				Confirm: []Line{
 					{Command: "ip -d link show TUNNEL", Says: "the mode, behind ipip", Shows: `mpls`},
 					{Command: "ip -d link show type vti", Says: "UP, with these addresses or any", Shows: `<[A-Z,_]*UP`, Lab: "tunnel-vti"},
-					{Command: "ip fou show", Says: "the ports of GUE: not the director's, or none", Fails: true, Lab: "tunnel-gue"},
+					{Command: "ip fou show", Says: "the ports of GUE, and those of FOU (ipproto 4): not the director's, or none", Fails: true, Lab: "tunnel-gue"},
 					{Command: "ipvsadm -Ln --tun-info", On: atDirector, Says: "gre or gue", Shows: `g[ru]e`, Lab: "tunnel-gre"},
 				},
 				Fix: []Line{

@@ -71,21 +71,13 @@ func healthyRoutes() []Scenario {
 
 // healthyTunnels are the ways in which a packet may come out of a tunnel.
 func healthyTunnels() []Scenario {
-	const port = "6080"
-	gue := small(twin("gue", "The director tunnels by GUE, and the real server has its port.",
-		append(tunnelBy("--tun-type", "gue", "--tun-port", port),
-			load("fou"), unless("in use", run(lab.RealServer, "ip", "fou", "add", "port", port, "gue"))),
-		[]lab.Step{
-			sendBy(ipvs.ConnectionFlagTunnel),
-			unless("Invalid", unless("No such", run(lab.RealServer, "ip", "fou", "del", "port", port))), unloadAgain("fou"),
-		}))
 	gre := small(twin("gre", "The director tunnels by GRE, and the real server's tunnel is one of that kind.",
 		slices.Concat([]lab.Step{load("gre"), load("ip_gre")}, instead("gre", "local", lab.RealServerAddr.String()), tunnelBy("--tun-type", "gre")),
 		slices.Concat([]lab.Step{sendBy(ipvs.ConnectionFlagTunnel)}, noOwnTunnel(), []lab.Step{unloadAgain("ip_gre"), unloadAgain("gre")})))
 	sit := twin("sit", "tunl0 is down, and a tunnel of sit takes packets of any kind.",
 		append([]lab.Step{load("sit")}, instead("sit", "mode", "any", "local", lab.RealServerAddr.String())...),
 		append(noOwnTunnel(), unloadAgain("sit")))
-	gue.WholeMachine, gre.WholeMachine, sit.WholeMachine = true, true, true
+	gre.WholeMachine, sit.WholeMachine = true, true
 	fragments := twin("fragments", "The director has to fragment the IPIP packet, and all of it arrives.",
 		[]lab.Step{
 			sysctl(lab.Director, "net/ipv4/vs/pmtu_disc", "0"),
@@ -97,7 +89,7 @@ func healthyTunnels() []Scenario {
 		twin("external", "tunl0 is down, and a tunnel that asks others for its addresses (external) takes the packets.", instead("ipip", "external"), noOwnTunnel()),
 		twin("own-tunnel", "tunl0 is down, and a tunnel for the director alone, in mode any, takes the packets.",
 			instead("ipip", "local", lab.RealServerAddr.String(), "remote", lab.DirectorAddr.String(), "mode", "any"), noOwnTunnel()),
-		sit, gue, gre, fragments,
+		sit, gre, fragments,
 	}
 }
 

@@ -56,8 +56,8 @@ func Healthy() Scenario {
 
 // Scenarios are all that the lab can show, healthy first, then in the order in which a packet meets the faults.
 func Scenarios() []Scenario {
-	return slices.Concat([]Scenario{Healthy()}, healthyTunnels(), healthyRoutes(), healthyFamilies(), healthyFilters(), healthyQueues(), healthyTaps(), healthyInner(), healthyAnswers(), healthySockets(), healthyDirectors(),
-		routingFaults(), tunnelFaults(), otherTunnelFaults(), filterFaults(), firewallFaults(), queueFaults(), tapFaults(), familyFaults(), natFaults(), packetFaults(), craftFaults(), innerFaults(),
+	return slices.Concat([]Scenario{Healthy()}, healthyTunnels(), healthyGUE(), healthyRoutes(), healthyFamilies(), healthyFilters(), healthyQueues(), healthyTaps(), healthyInner(), healthyAnswers(), healthySockets(), healthyDirectors(),
+		routingFaults(), tunnelFaults(), otherTunnelFaults(), gueFaults(), filterFaults(), firewallFaults(), queueFaults(), tapFaults(), familyFaults(), natFaults(), packetFaults(), craftFaults(), innerFaults(),
 		policyFaults(), programFaults(), socketFaults(), vrfFaults(), replyFaults(), lookupFaults(), directorFaults(), balanceFaults(), scheduleFaults(), localFaults(), persistenceFaults(), quietFaults(), containerFaults(), machineFaults(), answerFaults())
 }
 

@@ -1,20 +1,12 @@
 package fault
 
-import (
-	"context"
-	"errors"
-
-	"github.com/moby/ipvs"
-
-	"ipiptrace/internal/lab"
-)
+import "ipiptrace/internal/lab"
 
 // otherTunnelFaults are those of what takes IPIP, or should, beside a device of ipip.
 func otherTunnelFaults() []Scenario {
 	const fallback = "net/core/fb_tunnels_only_for_init_net"
 	swallowed := both(Loss{Fate: "dropped", Functions: []string{"xfrm_input"}, Reasons: unnamed, Dev: "eth0"})
 	refused := both(Loss{Fate: "rejected", Functions: noTunnel, Reasons: unnamed, Dev: "eth0", Reject: "icmp 3/3"})
-	noPort := both(Loss{Fate: "rejected", Functions: udpReceive, Reasons: noSocket, Dev: "eth0", Reject: "icmp 3/3"})
 	vti := func(name, summary string, words ...string) Scenario {
 		add := append([]string{"ip", "link", "add", "vti1", "type", "vti", "local", lab.RealServerAddr.String()}, words...)
 		return Scenario{
@@ -49,49 +41,5 @@ func otherTunnelFaults() []Scenario {
 			giveAddr(lab.RealServer, "lo", lab.VIP)),
 		without("tunnel-no-namespace", "The kernel makes tunl0 in no network namespace, and there is no VIP either.", "2",
 			removeAddr(lab.RealServer, "lo", lab.VIP)),
-		gueFault("tunnel-gue-port", "The director tunnels by GUE, and the real server has another port for that.", "tunnel-mode-mismatch",
-			noPort, fouPort("6081", "gue")),
-		gueFault("tunnel-gue-local", "The director tunnels by GUE, and the real server's port is one of the VIP, inside the tunnel, alone.", "tunnel-mode-mismatch",
-			noPort, fouPort("6080", "gue", "local", lab.VIP.String())),
-		gueFault("tunnel-gue-down", "The director tunnels by GUE, the real server has the port, and tunl0 is down.", "tunnel-device-down",
-			refused, fouPort("6080", "gue"), linkDown(lab.RealServer, "tunl0")),
 	}
-}
-
-// gueFault is one of a director that tunnels by GUE to port 6080. Requests fit into its longer headers.
-func gueFault(name, summary, code string, losses []Loss, inject ...lab.Step) Scenario {
-	return Scenario{
-		Name: name, Summary: summary, Code: code, WholeMachine: true,
-		Inject: append(append([]lab.Step{load("fou"), noFOU("6080"), noFOU("6081")}, inject...), tunnelBy("--tun-type", "gue", "--tun-port", "6080")...),
-		Undo: []lab.Step{
-			sendBy(ipvs.ConnectionFlagTunnel), noFOU("6080"), noFOU("6081"), unloadAgain("fou"),
-			linkUp(lab.RealServer, "tunl0"), giveAddr(lab.RealServer, "tunl0", lab.VIP),
-		},
-		Traffic: short(expect(lab.Refused)), Losses: losses,
-	}
-}
-
-// short leaves requests so short that they fit into every kind of tunnel.
-func short(all []lab.Traffic) []lab.Traffic {
-	for i := range all {
-		all[i].Request = 200
-	}
-	return all
-}
-
-// fouPort gives the real server a port behind which the kernel unpacks tunnels.
-func fouPort(port string, words ...string) lab.Step {
-	return run(lab.RealServer, append([]string{"ip", "fou", "add", "port", port}, words...)...)
-}
-
-// noFOU takes it away again, for whichever address it is.
-func noFOU(port string) lab.Step {
-	all := run(lab.RealServer, "ip", "fou", "del", "port", port)
-	one := run(lab.RealServer, "ip", "fou", "del", "port", port, "local", lab.VIP.String())
-	none := func(s lab.Step) lab.Step {
-		return unless("kernel doesn't support", unless("Invalid", unless("No such", s)))
-	}
-	return lab.Step{What: all.What, Do: func(ctx context.Context, l *lab.Lab) error {
-		return errors.Join(none(all).Do(ctx, l), none(one).Do(ctx, l))
-	}}
 }
