@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -67,7 +68,7 @@ func (st *State) takes(p host.FOUPort, s Subject) bool {
 		(p.PeerPort == 0 || p.PeerPort == s.Outer.SrcPort) && (p.Link == 0 || p.Link == st.index(s))
 }
 
-// hasPort reports whether it is the packet's port, for whichever address: two sockets can't have one.
+// hasPort reports whether it is the packet's port, for whichever address.
 func (st *State) hasPort(p host.FOUPort, s Subject) bool { return p.Port == s.tunnelPort() && !p.V6 }
 
 // unpacks reports whether that makes an IPv4 packet of it: GUE takes what has no header of its own, too (gue_udp_recv,
@@ -85,21 +86,22 @@ func gueState(s Subject, st *State) *finding {
 	if taking >= 0 && unpacks(st.FOU[taking], s) {
 		return nil
 	}
-	f := &finding{
-		summary:  fmt.Sprintf("the director %s sends by %s to port %d, behind which nothing here unpacks it: give the kernel that port, or, on the director: ipvsadm -e … -i --tun-type ipip", s.Outer.Src, s.tunnelWord(), s.tunnelPort()),
-		evidence: []evidence{seen("outer protocol %d, port %d, at first sight", s.outerProto(), s.tunnelPort())},
-	}
+	f := &finding{evidence: []evidence{seen("outer protocol %d, port %d, at first sight", s.outerProto(), s.tunnelPort())}}
+	what, advice := "nothing here unpacks it", "give the kernel that port"
 	if taking >= 0 {
-		f.summary = fmt.Sprintf("the director %s sends by %s to port %d, behind which the kernel unpacks something else: give %[2]s that port, or, on the director: ipvsadm -e … -i --tun-type ipip", s.Outer.Src, s.tunnelWord(), s.tunnelPort())
+		what, advice = "the kernel unpacks something else", "give "+s.tunnelWord()+" that port"
 	}
+	if !f.givePort(s, st) {
+		advice = "that port is somebody else's here, so choose another one for the director"
+	}
+	f.summary = fmt.Sprintf("the director %s sends by %s to port %d, behind which %s: %s, or, on the director: ipvsadm -e … -i --tun-type ipip", s.Outer.Src, s.tunnelWord(), s.tunnelPort(), what, advice)
 	for _, p := range st.FOU {
 		f.evidence = append(f.evidence, by(host.PartFOU, "ip fou show: %s", fouWords(st, p)))
 	}
 	if len(st.FOU) == 0 {
 		f.evidence = append(f.evidence, by(host.PartFOU, "ip fou show: none"))
 	}
-	f.givePort(s, st)
-	if l := st.asleep(s); l != nil {
+	if l := st.asleep(s); l != nil && f.mend != nil {
 		f.evidence = append(f.evidence, by(host.PartLinks, "ip link show %s: state DOWN", command.Device(l.Name)))
 		f.fix = f.fix.Then("ip link set % up", command.Device(l.Name))
 		f.mend = together(f.mend, setUp(l.Index, true))
@@ -107,23 +109,33 @@ func gueState(s Subject, st *State) *finding {
 	return f
 }
 
-// givePort has the kernel unpack what comes to the packet's port.
-func (f *finding) givePort(s Subject, st *State) {
-	f.fix = command.Of("modprobe fou") // unlike others `ip fou` does not load it
-	for _, p := range st.FOU {
-		if st.hasPort(p, s) {
-			f.fix = f.fix.Then("ip fou del %", fouSocket(st, p))
-		}
-	}
+// givePort has the kernel unpack what comes to the packet's port; ok is false if somebody else has it. A socket of another
+// local address stays beside one of ours. One of FOU becomes one of GUE, which takes IPv4 by FOU, too.
+func (f *finding) givePort(s Subject, st *State) (ok bool) {
 	given := host.FOUPort{Port: s.tunnelPort(), Kind: "gue"}
 	if s.Outer.FOU {
 		given.Kind, given.Proto = "fou", protoIPIP
 	}
-	f.fix = f.fix.Then("ip fou add %", fouSocket(st, given).And(fouKind(given)))
+	fix := command.Of("modprobe fou") // unlike others `ip fou` does not load it
+	var replaced []host.FOUPort
+	for _, p := range st.FOU {
+		switch {
+		case !st.hasPort(p, s):
+		case p.Local.IsValid() && p.Local != s.Outer.Dst:
+			given.Local = s.Outer.Dst
+		case p == host.FOUPort{Port: p.Port, Local: p.Local, Kind: "fou", Proto: protoIPIP}:
+			fix, replaced = fix.Then("ip fou del %", fouSocket(st, p)), append(replaced, p)
+			given.Local = cmp.Or(given.Local, p.Local)
+		default:
+			return false
+		}
+	}
+	f.fix = fix.Then("ip fou add %", fouSocket(st, given).And(fouKind(given)))
 	f.mend = func(st *State) {
-		others := slices.DeleteFunc(slices.Clone(st.whole.FOU), func(p host.FOUPort) bool { return st.hasPort(p, s) })
+		others := slices.DeleteFunc(slices.Clone(st.whole.FOU), func(p host.FOUPort) bool { return slices.Contains(replaced, p) })
 		st.whole.FOU = append(others, given)
 	}
+	return true
 }
 
 // fouWords are a port as ip fou shows it.

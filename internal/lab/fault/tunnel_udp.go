@@ -109,12 +109,12 @@ func fouPort(port string, words ...string) lab.Step {
 
 // noFOU takes it away again, for whichever address it is.
 func noFOU(port string) lab.Step {
-	all := run(lab.RealServer, "ip", "fou", "del", "port", port)
-	one := run(lab.RealServer, "ip", "fou", "del", "port", port, "local", lab.VIP.String())
-	none := func(s lab.Step) lab.Step {
+	del := func(local ...string) lab.Step {
+		s := run(lab.RealServer, append([]string{"ip", "fou", "del", "port", port}, local...)...)
 		return unless("kernel doesn't support", unless("Invalid", unless("No such", s)))
 	}
+	all := del()
 	return lab.Step{What: all.What, Do: func(ctx context.Context, l *lab.Lab) error {
-		return errors.Join(none(all).Do(ctx, l), none(one).Do(ctx, l))
+		return errors.Join(all.Do(ctx, l), del("local", lab.VIP.String()).Do(ctx, l), del("local", lab.RealServerAddr.String()).Do(ctx, l))
 	}}
 }
