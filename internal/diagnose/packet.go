@@ -5,6 +5,7 @@ import (
 
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
+	"ipiptrace/internal/ruleset"
 	"ipiptrace/internal/site"
 )
 
@@ -142,7 +143,7 @@ func packetRows() []row {
 			},
 		},
 		{
-			code: "fragment-lost", stage: outer, needs: []host.Part{host.PartSysctls},
+			code: "fragment-lost", stage: outer, needs: []host.Part{host.PartSysctls}, looks: append([]host.Part{host.PartNft, host.PartIPTables}, lookups...),
 			doubted: outerSide,
 			at:      sure(site.Fragments),
 			check:   fragmentState,
@@ -262,8 +263,32 @@ func fragmentState(s Subject, st *State) *finding {
 		f.fix, f.mend = command.Of("sysctl -w net.ipv4.ipfrag_high_thresh=4194304"), setSysctl("net/ipv4/ipfrag_high_thresh", 4194304)
 	case s.Supposed:
 		return nil // none is missing yet
+	default:
+		st.laterFragments(s, &f)
 	}
 	return &f
+}
+
+// laterFragments says which rule drops the packet's later fragments, which nobody knows for the service's: the hooks before
+// they are put together are asked, of which that at the device always is. Connection tracking puts them together in prerouting
+// before most rules there (nf_defrag_ipv4).
+func (st *State) laterFragments(s Subject, f *finding) {
+	for _, hook := range []string{"ingress", "prerouting"} {
+		s.Hook = hook
+		p := filteredPacket(s, st.Snapshot)
+		first := st.rules.Evaluate(p)
+		p.Fragment, p.HasPorts, p.Length, p.CT = true, false, 0, 0
+		o := st.rules.Evaluate(p)
+		if o.Rule == nil || first.Rule != nil && o.Rule.Same(*first.Rule) {
+			continue
+		}
+		f.consistent, f.doubtful, f.rule = false, true, o.Rule
+		f.summary = fmt.Sprintf("%s drops later fragments, and one of the packet from %s did not arrive", where(*o.Rule), s.src())
+		f.evidence = append(f.evidence, evidenceOf(*o.Rule)...)
+		rule := *o.Rule
+		f.fix, f.mend = ruleset.Fix(rule, p), func(st *State) { ruleset.Mend(st.whole, rule, p) }
+		return
+	}
 }
 
 // overlapState: before the timeout the kernel gives up fragments only if two overlap or are too far apart.
