@@ -169,3 +169,14 @@ func TestARealServerWithoutAPortIsTheConnections(t *testing.T) {
 		t.Errorf("%s: %s", c.Code, c.Summary)
 	}
 }
+
+// TestWithoutAStateNobodyIsToListenOnADirector: a packet that came in no tunnel may be IPVS's, and no service of it is missed.
+func TestWithoutAStateNobodyIsToListenOnADirector(t *testing.T) {
+	j := rejected(dropped("tcp_v4_rcv", "NO_SOCKET", "eth0", false), journey.ByRST, 0, 0)
+	if c := Explain(j, nil).Cause; c.Code != "no-listener" {
+		t.Errorf("in IPIP: %s: %s", c.Code, c.Summary)
+	}
+	if j.Outer = nil; Explain(j, nil).Cause.Code != "unknown" {
+		t.Errorf("in no tunnel: %s: %s", Explain(j, nil).Cause.Code, Explain(j, nil).Cause.Summary)
+	}
+}

@@ -238,9 +238,10 @@ func socketRows() []row {
 }
 
 // wantsSocket reports whether a packet that begins something is for a socket here: IPVS does not send it on, and NAT has not
-// given it to another one, which is a cause of its own.
+// given it to another one, which is a cause of its own. What came in no tunnel may be a director's, which nobody can tell
+// without its state.
 func wantsSocket(s Subject, st *State) bool {
-	return s.begins() && (!s.redirected() || s.AtHome) && (!s.Tunnelled || s.outerProto() == protoIPIP) && (!st.directs(s) || st.atHome(s))
+	return s.begins() && (st != nil || s.Outer != nil || s.AtHome) && (!s.redirected() || s.AtHome) && (!s.Tunnelled || s.outerProto() == protoIPIP) && (!st.directs(s) || st.atHome(s))
 }
 
 // bufferState: a queue that was full when the packet was lost may have room by now.
