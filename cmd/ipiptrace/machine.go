@@ -33,6 +33,7 @@ func (x *explaining) before(filter event.Filter) *machine {
 		asked:    make(chan diagnose.Ask, diagnose.MaxAsked),
 		read:     make(chan event.Event),
 		counters: map[uint32]history{},
+		lastRead: lastRead,
 	}
 	m.count(filter.Netns)
 	return m
@@ -46,10 +47,10 @@ func (m *machine) source(live *liveRun) (source, *diagnose.Inquiry) {
 		return source{events: live.events(), stop: live.stop}, nil
 	}
 	m.live = live
-	m.reading, m.waiting = soonAfter(live.ctx, lastRead), soonAfter(live.ctx, lastWait)
+	m.reading, m.waiting = soonAfter(live.ctx, m.lastRead), soonAfter(live.ctx, m.lastRead+lastWait)
 	go m.work()
 	inquiry := diagnose.NewInquiry()
-	over := soonAfter(live.ctx, lastExplained)
+	over := soonAfter(live.ctx, m.lastRead+lastExplained)
 	inquiry.Until(func() bool { return m.waiting.Err() != nil }, func() bool { return over.Err() != nil })
 	return source{events: m.join(live.events()), ask: m.ask, rest: m.rest, stop: live.stop}, inquiry
 }
@@ -63,6 +64,8 @@ type machine struct {
 	// asked has room for all that an Inquiry asks for at a time.
 	asked chan diagnose.Ask
 	read  chan event.Event
+	// lastRead is how long after the end of the run a state is still read. What could not be read by then is said in it.
+	lastRead time.Duration
 	// due is the number of states that were asked for and not handed on.
 	due int
 	// counters are those that tell of losses, as they were read, of the maxCounted namespaces that were read last.
@@ -155,11 +158,13 @@ const (
 	readPause = 200 * time.Millisecond
 	// readTime is what one state may take.
 	readTime = 10 * time.Second
-	// lastRead is how long after the end of a run a state is still read. What could not be read by then is said in it.
-	lastRead = 200 * time.Millisecond
-	// lastWait is how long after the end of a run a state is waited for: some parts can't be broken off.
-	lastWait = lastRead + 50*time.Millisecond
-	// lastExplained is how long after the end of a run losses are explained at all.
+	// lastRead is how long after the end of a run a state is still read, recordRead the same of what is kept: the machine
+	// can't be asked again.
+	lastRead   = 200 * time.Millisecond
+	recordRead = time.Second
+	// lastWait is how long after that a state is waited for: some parts can't be broken off.
+	lastWait = 50 * time.Millisecond
+	// lastExplained is how long after that more losses are explained than an Inquiry always explains.
 	lastExplained = lastWait + 50*time.Millisecond
 )
 
@@ -209,11 +214,12 @@ func (m *machine) state(ask diagnose.Ask) event.Event {
 	return e
 }
 
-// join puts what was read among the events of a run.
+// join puts what was read among the events of a run. Behind the last of them it is what rest has: a recording shows by
+// that what was open when the state came.
 func (m *machine) join(events event.Stream) event.Stream {
 	return func(yield func(event.Event, error) bool) {
 		for e, err := range events {
-			if !yield(e, err) {
+			if !yield(e, err) || err == nil && e.Kind == event.End {
 				return
 			}
 			select {
@@ -235,8 +241,7 @@ func (m *machine) rest(yield func(event.Event, error) bool) {
 	for m.due > 0 {
 		select {
 		case state := <-m.read:
-			m.due--
-			if !yield(state, nil) {
+			if m.due--; m.waiting.Err() != nil || !yield(state, nil) { // what is of no use here is of none in a recording
 				return
 			}
 		case <-m.waiting.Done():

@@ -78,6 +78,9 @@ func (r *recordCommand) run(ctx context.Context, name string) error {
 		return usageError{fmt.Errorf("record %s: %w; give a path that can be written, or -", screen.Quote(name), err)}
 	}
 	state := r.explaining.before(opts.Filter)
+	if state != nil {
+		state.lastRead = recordRead
+	}
 	live, err := attach(ctx, opts, &r.following, &r.talking, r.err)
 	if err != nil {
 		return errors.Join(err, file.discard())

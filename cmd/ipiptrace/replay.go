@@ -75,7 +75,7 @@ func (r *replayCommand) run(ctx context.Context, names []string) error {
 		assembler := journey.New(r.assembling.options(file.Run(), r.role.word))
 		inquiry := diagnose.NewInquiry()
 		inquiry.Until(func() bool { return ctx.Err() != nil }, nil)
-		err = errors.Join(err, file.broken(follow(source{events: until(ctx, file.events())}, assembler, inquiry, a)))
+		err = errors.Join(err, file.broken(follow(file.source(ctx), assembler, inquiry, a)))
 		if whole := inquiry.Account(assembler.Account()); i == 0 {
 			account = whole
 		} else {
@@ -122,7 +122,42 @@ func notReplayed(name string, err error) error {
 	return usageError{fmt.Errorf("replay %s: %w; give a file that ipiptrace record wrote", screen.Quote(name), err)}
 }
 
-// events are those of the file, up to a snapshot that can't be one.
+// source is that of the run that was recorded: what was read of the machine behind the end of its events explains what
+// was open then, and ends nothing.
+func (o opened) source(ctx context.Context) source {
+	events := o.events()
+	ended := false
+	run := func(yield func(event.Event, error) bool) {
+		for e, err := range events {
+			if ctx.Err() != nil {
+				return
+			}
+			ended = err == nil && e.Kind == event.End
+			if !yield(e, err) || ended {
+				return
+			}
+		}
+	}
+	rest := func(yield func(event.Event, error) bool) {
+		if !ended {
+			return
+		}
+		for e, err := range events {
+			if ctx.Err() != nil {
+				return
+			}
+			if err == nil && e.Kind != event.State {
+				err = fmt.Errorf("read recording: line %d: an event behind the end of the run", o.Line())
+			}
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
+	return source{events: run, rest: rest}
+}
+
+// events are those of the file, once, up to a snapshot that can't be one.
 func (o opened) events() event.Stream {
 	return func(yield func(event.Event, error) bool) {
 		for e, err := range o.Events() {
@@ -151,15 +186,4 @@ func (o opened) broken(err error) error {
 		return err // of the disk, not of what it holds
 	}
 	return usageError{err}
-}
-
-// until ends a stream with ctx.
-func until(ctx context.Context, events event.Stream) event.Stream {
-	return func(yield func(event.Event, error) bool) {
-		for e, err := range events {
-			if ctx.Err() != nil || !yield(e, err) {
-				return
-			}
-		}
-	}
 }

@@ -19,6 +19,9 @@ const (
 	maxStates  = 64
 )
 
+// alwaysExplained is how many losses are explained however late it is.
+const alwaysExplained = 16
+
 // MaxAsked bounds the namespaces whose state an Inquiry waits for. It asks for the next one when a state has come: about as
 // many can be read before a loss has waited too long.
 const MaxAsked = 64
@@ -39,8 +42,9 @@ type Inquiry struct {
 	// asks are the namespaces whose state is wanted and was not asked for yet.
 	asks  []Ask
 	sites journey.Sites
-	// late and over: see Until. nil is never.
+	// late and over: see Until. nil is never. hurried is how many losses were explained although one of them was true.
 	late, over func() bool
+	hurried    int
 	// unexplained is the cause of every loss once over reports true.
 	unexplained *Cause
 }
@@ -83,7 +87,8 @@ func NewInquiry() *Inquiry {
 }
 
 // Until bounds the time of explaining: a run that has to end has none for thousands of losses. From the moment that late
-// reports true no state is used, once over does nothing is explained any more. They are asked before each loss; nil is never.
+// reports true no state is used, once over does nothing is explained any more, but for the first alwaysExplained losses:
+// those take no time, and a recording of them, replayed without a bound, is to say the same. nil is never.
 func (q *Inquiry) Until(late, over func() bool) {
 	q.late, q.over = late, over
 	q.unexplained = &Cause{
@@ -273,9 +278,9 @@ func (q *Inquiry) explain(w waiting, late bool) (v Verdict, ok bool) {
 	}
 	s := q.states[netnsOf(w.Journey)]
 	switch {
-	case s.host != nil && s.read >= w.at && (q.late == nil || !q.late()):
+	case s.host != nil && s.read >= w.at && !q.hasPassed(q.late):
 		v = s.explain(w.Journey)
-	case late && q.over != nil && q.over():
+	case late && q.hasPassed(q.over):
 		v = Verdict{Journey: w.Journey, Cause: q.unexplained}
 	case late:
 		v = Explain(w.Journey, nil)
@@ -284,6 +289,15 @@ func (q *Inquiry) explain(w waiting, late bool) (v Verdict, ok bool) {
 	}
 	q.sites.Count(v.Site())
 	return v, true
+}
+
+// hasPassed reports whether a bound of time does, which some losses are beyond.
+func (q *Inquiry) hasPassed(bound func() bool) bool {
+	if bound == nil || !bound() {
+		return false
+	}
+	q.hurried++
+	return q.hurried > alwaysExplained
 }
 
 // Site is where a journey was lost, and why.

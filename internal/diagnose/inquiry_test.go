@@ -217,17 +217,43 @@ func TestAFloodIsEvaluatedOnce(t *testing.T) {
 	}
 }
 
+// TestNoStateIsUsedOnceItIsTooLate, but for a few losses: the account of a recording of them is to say what a replay says.
 func TestNoStateIsUsedOnceItIsTooLate(t *testing.T) {
 	q := NewInquiry()
-	after := func(n int) func() bool { return func() bool { n--; return n < 0 } }
-	q.Until(after(2), after(1))
-	q.Add(tick(1*time.Second), []journey.Journey{lost(1), lost(2), lost(3), lost(4)})
-	expect(t, "in time", q.Add(read(t, 2*time.Second), nil), 1, 2)
-	rest := q.Finish()
-	expect(t, "too late", rest, 3, 4)
-	for _, v := range rest {
-		if unread := v.Cause.Unread; len(unread) != 1 {
-			t.Errorf("that no state was used is not said: %q", unread)
+	is := func() bool { return true }
+	q.Until(is, is)
+	var many []journey.Journey
+	for i := range uint64(3 * alwaysExplained) {
+		many = append(many, lost(i))
+	}
+	q.Add(tick(1*time.Second), many)
+	told := append(q.Add(read(t, 2*time.Second), nil), q.Finish()...)
+	if len(told) != len(many) {
+		t.Fatalf("told of %d losses of %d", len(told), len(many))
+	}
+	for i, v := range told {
+		if late := v.Cause == q.unexplained; late != (i >= alwaysExplained) {
+			t.Errorf("loss %d is not explained: %v", i, late)
+		}
+	}
+	if len(q.unexplained.Unread) != 1 {
+		t.Errorf("that no state was used is not said: %q", q.unexplained.Unread)
+	}
+}
+
+func TestAFewLossesAreExplainedHoweverLateItIs(t *testing.T) {
+	q := NewInquiry()
+	is := func() bool { return true }
+	q.Until(is, is)
+	q.Add(tick(1*time.Second), []journey.Journey{lost(1), lost(2)})
+	for _, v := range append(q.Add(read(t, 2*time.Second), nil), q.End([]journey.Journey{lost(3)})...) {
+		if v.Cause == q.unexplained {
+			t.Errorf("journey %d is not explained", v.ID)
+		}
+	}
+	for _, v := range q.Finish() {
+		if v.Cause == q.unexplained {
+			t.Errorf("journey %d is not explained without a state", v.ID)
 		}
 	}
 }
