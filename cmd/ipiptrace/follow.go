@@ -43,6 +43,7 @@ func (a *audience) end(v diagnose.Verdict) {
 		a.take(v)
 	}
 	a.shown.Count(v.Journey)
+	a.shown.Events += v.Events
 	if a.count > 0 && v.Lost() {
 		a.sites.Count(v.Site())
 	}
@@ -79,7 +80,7 @@ func (a *audience) account(run journey.Account) journey.Account {
 		return run
 	}
 	run.Journeys, run.Arrived, run.Lost, run.Open, run.Unknown = a.shown.Journeys, a.shown.Arrived, a.shown.Lost, a.shown.Open, a.shown.Unknown
-	run.Sites = a.sites.Sorted()
+	run.Sites, run.Events = a.sites.Sorted(), a.shown.Events
 	return run
 }
 

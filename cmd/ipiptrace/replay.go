@@ -119,6 +119,9 @@ func notReplayed(name string, err error) error {
 	if path := (*os.PathError)(nil); errors.As(err, &path) {
 		err = path.Err
 	}
+	if packed := (event.Compressed{}); errors.As(err, &packed) {
+		return usageError{fmt.Errorf("replay %s: %w: %s FILE | ipiptrace replay -", screen.Quote(name), err, packed.Unpack)}
+	}
 	return usageError{fmt.Errorf("replay %s: %w; give a file that ipiptrace record wrote", screen.Quote(name), err)}
 }
 

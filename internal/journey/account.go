@@ -10,7 +10,7 @@ import (
 // Account is the sum of a run: what became of the packets, and what was not seen.
 type Account struct {
 	Journeys, Arrived, Lost, Open, Unknown int
-	// Events is the number of sightings.
+	// Events is the number of sightings: all of them, or those of the journeys that were asked for.
 	Events uint64
 	// LostEvents is the number of events that did not fit into the ring.
 	LostEvents uint64

@@ -257,6 +257,7 @@ func (a *Assembler) sight(e event.Event) {
 			return
 		}
 	}
+	f.events++
 	if f.quoted {
 		a.answerLeaves(f, e)
 		return

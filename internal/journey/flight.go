@@ -114,6 +114,8 @@ type flight struct {
 	first time.Duration
 	last  time.Duration
 	steps []sighting
+	// events is the number of its sightings.
+	events uint64
 	// more is the number of sightings beyond maxSteps.
 	more int
 	// losses is how many losses the Assembler had seen when it began, gaps what was missing besides.
@@ -352,7 +354,8 @@ func (f *flight) journey(run event.Run, losses int, role Role) Journey {
 		start = min(start, f.steps[0].at)
 	}
 	j := Journey{
-		ID: f.id, Start: run.Wall(start), More: f.more, Took: f.last - start, Role: role, Direction: Request,
+		Events: f.events,
+		ID:     f.id, Start: run.Wall(start), More: f.more, Took: f.last - start, Role: role, Direction: Request,
 		Outer: f.outer, Packet: f.packet, Changed: f.changed, Fate: f.fate, Drop: f.freed, Duplicate: f.duplicate, ReplyLost: f.replyLost, Astray: f.astray,
 		Became: f.became, Related: f.relatedID(), Gaps: f.gaps + losses - f.losses,
 	}

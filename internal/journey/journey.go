@@ -75,6 +75,8 @@ type Journey struct {
 	Changed *event.Packet
 	// Steps are the sightings in order of time. The end (freed, left) is not a step.
 	Steps []Step
+	// Events is the number of its sightings, also of those that are no step.
+	Events uint64
 	// More is the number of sightings that were left out behind Steps: a packet that loops is seen without end.
 	More int
 	Fate Fate

@@ -22,6 +22,17 @@ var ErrTruncated = errors.New("the recording ends in the middle of a line")
 // ErrNewer says that a recording was made by a newer ipiptrace, in a format that this one does not know.
 var ErrNewer = errors.New("recorded by a newer ipiptrace")
 
+// Compressed is the error of a file whose recording, if it is one, can't be read before it is unpacked.
+type Compressed struct {
+	// Form is zstd or gzip, Unpack the program that unpacks such a file to standard output.
+	Form, Unpack string
+}
+
+func (c Compressed) Error() string { return "it is compressed (" + c.Form + ")" }
+
+// compressions are the first bytes of compressed files (RFC 8878, RFC 1952).
+var compressions = map[string]Compressed{"\x28\xb5\x2f\xfd": {"zstd", "zstdcat"}, "\x1f\x8b": {"gzip", "zcat"}}
+
 // recordingHeader is the first line.
 type recordingHeader struct {
 	Type    string `json:"type"`
@@ -73,9 +84,15 @@ type Reader struct {
 	buffer []byte
 }
 
-// NewReader reads the first line. It returns ErrNewer if the recording's version is not known.
+// NewReader reads the first line. It returns ErrNewer if the recording's version is not known, and a Compressed if it has
+// to be unpacked first.
 func NewReader(r io.Reader) (*Reader, error) {
 	in := &Reader{r: bufio.NewReader(r)}
+	for magic, c := range compressions {
+		if head, _ := in.r.Peek(len(magic)); string(head) == magic { // an error comes again
+			return nil, c
+		}
+	}
 	line, err := in.next()
 	if errors.Is(err, io.EOF) {
 		return nil, errors.New("read recording: it is empty")
@@ -113,6 +130,16 @@ func NewReader(r io.Reader) (*Reader, error) {
 	in.run = header.Run
 	findPlaces(in.run.Probes)
 	return in, nil
+}
+
+// recordingStart is how every recording of any version begins.
+const recordingStart = `{"type":"recording",`
+
+// IsRecording reports whether what is read begins as a recording does, of any version.
+func IsRecording(r io.Reader) bool {
+	head := make([]byte, len(recordingStart))
+	n, _ := io.ReadFull(r, head) // what is shorter is none
+	return string(head[:n]) == recordingStart
 }
 
 // findPlaces finds the place of each probe by its name.
