@@ -36,6 +36,7 @@ func TestAPlaceInAModuleThatIsNotThereSaysSo(t *testing.T) {
 		errors.Join(notLoaded{"ip_vs"}, os.ErrNotExist): "module ip_vs is not loaded",
 		os.ErrNotExist:   "not in this kernel", // loaded, and without such a function
 		os.ErrPermission: "refused by the kernel",
+		errors.Join(os.ErrPermission, errors.New("checking trace event x: neither debugfs nor tracefs are mounted")): "tracefs is not mounted",
 		cameLate{"ipip"}: "module ipip came after the privileges to watch it were given up",
 	} {
 		if row := (watching{candidate: at, err: err}).row(); row.Why != want {

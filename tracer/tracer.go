@@ -28,6 +28,8 @@ var (
 	ErrNoBTF = errors.New("no BTF")
 	// ErrNoBackend: a required place can't be watched, or the back-end that was asked for could attach nothing.
 	ErrNoBackend = errors.New("no usable back-end")
+	// ErrNoTracefs: kprobes can't be attached here, since the kernel makes them through a file system that is not mounted.
+	ErrNoTracefs = errors.New("tracefs is not mounted")
 	// ErrTooMany: the filter has more addresses or ports than the kernel half compares.
 	ErrTooMany = errors.New("filter too long")
 )
@@ -203,7 +205,7 @@ func (t *Tracer) attach(ctx context.Context, candidates []candidate, opts Option
 		return nil
 	}
 	if functions == 0 && len(backends[opts.Backend]) > 0 && opts.Backend != "auto" {
-		return fmt.Errorf("%w: %s can attach to no function of this kernel: %s", ErrNoBackend, opts.Backend, t.firstWhy())
+		return fmt.Errorf("%w: %s can attach to no function of this kernel: %w", ErrNoBackend, opts.Backend, t.firstWhy())
 	}
 	return nil
 }
@@ -235,13 +237,17 @@ func (t *Tracer) try(ctx context.Context, candidates []candidate, results []watc
 	wg.Wait()
 }
 
-func (t *Tracer) firstWhy() string {
-	for _, p := range t.rows() {
-		if !p.Attached() {
-			return p.Why
+func (t *Tracer) firstWhy() error {
+	for _, w := range t.watching {
+		switch {
+		case len(w.attached) > 0:
+		case lacksTracefs(w.err):
+			return ErrNoTracefs
+		default:
+			return errors.New(w.row().Why)
 		}
 	}
-	return "no reason known"
+	return errors.New("no reason known")
 }
 
 // Run describes what is traced and where.
@@ -319,7 +325,7 @@ func Now() time.Duration {
 // notPermitted marks an error that more privileges would avoid.
 func notPermitted(err error) error {
 	if errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("%w: %w", ErrNotPermitted, err)
+		return fmt.Errorf("%w: to make BPF's maps: %w", ErrNotPermitted, unix.EPERM) // which of them is no matter
 	}
 	return err
 }

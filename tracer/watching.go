@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -109,6 +110,11 @@ func isAbsent(err error) bool {
 	return errors.Is(err, os.ErrNotExist) || errors.Is(err, ebpf.ErrNotSupported)
 }
 
+// lacksTracefs reports whether a kprobe was tried and there is no tracefs: the library has no error of its own for that.
+func lacksTracefs(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "neither debugfs nor tracefs are mounted")
+}
+
 // reason is why a place can't be watched, in a few words.
 func reason(err error) string {
 	var missing notLoaded
@@ -120,6 +126,8 @@ func reason(err error) string {
 		return missing.Error()
 	case errors.As(err, &late):
 		return late.Error()
+	case lacksTracefs(err):
+		return ErrNoTracefs.Error()
 	case errors.Is(err, os.ErrPermission):
 		return "refused by the kernel"
 	case isAbsent(err):

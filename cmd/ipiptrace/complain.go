@@ -18,11 +18,14 @@ var hints = []struct {
 }{
 	{tracer.ErrNotPermitted, func() string { return securityHere().hint() }},
 	{tracer.ErrNoBTF, always("it needs a kernel with CONFIG_DEBUG_INFO_BTF=y, which has /sys/kernel/btf/vmlinux, and /sys mounted")},
+	{tracer.ErrNoTracefs, always(mountTracefs)},
 	{tracer.ErrNoBackend, func() string { return securityHere().backendHint() }},
 	{tracer.ErrTooFewFiles, always("raise it first: ulimit -n 1024, or LimitNOFILE=1024 in a unit of systemd")},
 	{tracer.ErrNoProc, always("mount -t proc proc /proc")},
 	{errNetnsNotPermitted, always("run it as root (sudo), or with CAP_SYS_PTRACE")},
 }
+
+const mountTracefs = "mount -t tracefs tracefs /sys/kernel/tracing"
 
 func always(hint string) func() string { return func() string { return hint } }
 

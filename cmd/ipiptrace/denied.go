@@ -33,7 +33,7 @@ func (s security) backendHint() string {
 	if s.isLocked() {
 		return unlock
 	}
-	return "try --backend auto or --backend tracepoint, and -v for the reasons; kernels from 5.10 on are supported"
+	return "try --backend auto or --backend tracepoint, and -v for the reasons"
 }
 
 // allUsers is the uid_map of the initial user namespace: every user by the number that it has.

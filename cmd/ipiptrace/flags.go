@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -194,7 +195,7 @@ func (t *talking) log(w io.Writer) *slog.Logger {
 	if !t.verbose {
 		return nil
 	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return slog.New(verbose{&sync.Mutex{}, w})
 }
 
 // progress is a line for the person who waits.

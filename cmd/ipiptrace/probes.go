@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/olekukonko/tablewriter"
@@ -112,6 +113,9 @@ func probesTable(w io.Writer, probes []event.Probe) error {
 		}
 	}
 	_, err := fmt.Fprintf(w, "%d of %d places can be watched\n", attached, len(probes))
+	if err == nil && slices.ContainsFunc(probes, func(p event.Probe) bool { return p.Why == tracer.ErrNoTracefs.Error() }) {
+		_, err = fmt.Fprintf(w, "more once kprobes can be made: %s\n", mountTracefs)
+	}
 	return err
 }
 
