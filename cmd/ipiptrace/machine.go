@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"slices"
 	"time"
 
@@ -37,6 +38,13 @@ func (x *explaining) before(filter event.Filter) *machine {
 	}
 	m.count(filter.Netns)
 	return m
+}
+
+// start says at the start of a run what its causes will lack.
+func (x *explaining) start(talk *talking, w io.Writer) {
+	if lacks := stateLacks(permitted()); lacks != "" && !x.noDiagnose {
+		talk.progress(w, "%s", lacks)
+	}
 }
 
 // source is a live run's, with the machine's state if losses are to be explained. The process keeps the

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -114,4 +115,32 @@ func watching(r event.Run) string {
 		what += " port " + join(r.Filter.Ports)
 	}
 	return fmt.Sprintf("watching %s at %d of %d places; Ctrl-C ends", strings.ReplaceAll(what, ",", ", "), attached, len(r.Probes))
+}
+
+// tells are the places that alone tell of a kind of loss, or of what its cause is known by.
+var tells = []struct {
+	place event.Place
+	what  string
+}{
+	{event.TCPDrop, "what TCP drops"},
+	{event.NftRule, "the very rule of nftables that drops (rules are evaluated instead)"},
+	{event.TCPConnRequest, "SYNs that a listener refuses"},
+	{event.IPRouteOutput, "answers that find no route"},
+}
+
+// untold says which losses can't be told of, since their places can't be watched; empty if all can. What is in a module
+// that is not loaded does not happen.
+func untold(probes []event.Probe) string {
+	var what []string
+	for _, t := range tells {
+		if slices.ContainsFunc(probes, func(p event.Probe) bool {
+			return p.Place == t.place && !p.Attached() && !strings.HasSuffix(p.Why, " is not loaded")
+		}) {
+			what = append(what, t.what)
+		}
+	}
+	if len(what) == 0 {
+		return ""
+	}
+	return "not seen, since their places can't be watched (ipiptrace probes says why): " + strings.Join(what, ", ")
 }

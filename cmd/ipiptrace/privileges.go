@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -28,6 +29,29 @@ const inspecting = capabilities(0 |
 	1<<unix.CAP_NET_ADMIN | // nftables, IPVS, xfrm, and the options of sockets
 	1<<unix.CAP_NET_RAW | // iptables-legacy-save's socket
 	1<<unix.CAP_BPF | 1<<unix.CAP_PERFMON) // programs for a module's functions
+
+// names are those of the capabilities in inspecting without which a part of the state is not read.
+var names = []struct {
+	number uint
+	name   string
+}{
+	{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"}, {unix.CAP_SYS_PTRACE, "CAP_SYS_PTRACE"}, {unix.CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"},
+	{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}, {unix.CAP_NET_RAW, "CAP_NET_RAW"},
+}
+
+// stateLacks says what keeps the causes from having their state, with these capabilities; empty if nothing does.
+func stateLacks(given capabilities) string {
+	var missing []string
+	for _, c := range names {
+		if given&(1<<c.number) == 0 {
+			missing = append(missing, c.name)
+		}
+	}
+	if len(missing) == 0 {
+		return ""
+	}
+	return "causes will lack what is not read of the machine's state without " + strings.Join(missing, ", ") + ": run it as root (sudo), or add them"
+}
 
 // effective makes those capabilities effective that are in wanted, of the ones that the process may have.
 // Files and settings are opened with everything, all else happens without.

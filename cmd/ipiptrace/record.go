@@ -86,6 +86,7 @@ func (r *recordCommand) run(ctx context.Context, name string) error {
 		return errors.Join(err, file.discard())
 	}
 	defer live.Close() // behind the account: the kernel takes up to seconds to detach
+	r.explaining.start(&r.talking, r.err)
 	from, inquiry := state.source(live)
 	assembler := journey.New(r.assembling.options(live.Run(), "auto"))
 	if file.pipe != nil {

@@ -59,6 +59,7 @@ func (t *traceCommand) run(ctx context.Context) error {
 		return err
 	}
 	defer live.Close() // behind the account: the kernel takes up to seconds to detach
+	t.explaining.start(&t.talking, t.err)
 	from, inquiry := state.source(live)
 	assembler := journey.New(t.assembling.options(live.Run(), t.role.word))
 	show := t.newShow(live.ctx, t.out, true, t.netnsNames(), live.stop)
@@ -132,6 +133,9 @@ func attach(ctx context.Context, opts tracer.Options, f *following, talk *talkin
 		return nil, err
 	}
 	talk.progress(stderr, "%s", watching(opened.Run()))
+	if losses := untold(opened.Run().Probes); losses != "" {
+		talk.progress(stderr, "%s", losses)
+	}
 	return live, nil
 }
 

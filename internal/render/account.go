@@ -95,7 +95,14 @@ func probesLine(probes []event.Probe) string {
 
 // instead says what was seen instead of the service's packets.
 func instead(p *screen.Page, a journey.Account) {
-	p.Linef("no packet for this service was seen; instead: IPIP packets %d", a.Totals.IPIP)
+	ipip := "no IPIP packet"
+	if a.Totals.IPIP > 0 {
+		ipip = fmt.Sprintf("IPIP packets %d", a.Totals.IPIP)
+	}
+	if a.Filter.Netns != 0 { // the kernel half counts before it looks where a packet is
+		ipip += ", in all network namespaces"
+	}
+	p.Linef("no packet for this service was seen; instead: %s", ipip)
 	list := func(title string, of func(event.Destination) bool) {
 		var words []string
 		for _, d := range a.Totals.Destinations() {
@@ -118,7 +125,11 @@ func destination(d event.Destination) string {
 	if d.Port != 0 {
 		s += ":" + strconv.Itoa(int(d.Port))
 	}
-	s += fmt.Sprintf(" %s ×%d", protocol(d.Protocol), d.Count)
+	name := protocol(d.Protocol)
+	if _, known := protocols[d.Protocol]; !known {
+		name = "protocol " + name
+	}
+	s += fmt.Sprintf(" %s ×%d", name, d.Count)
 	if !d.Tunnelled {
 		s += " (not in IPIP)"
 	}

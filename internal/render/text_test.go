@@ -1,6 +1,7 @@
 package render
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -143,6 +144,10 @@ no packet for this service was seen; instead: IPIP packets 120
     inner destinations: 10.99.0.2:80 tcp ×100
     other destinations: 10.0.1.5 icmp ×4 (not in IPIP)
 `},
+		"a run in one namespace without a packet": {emptyNamespace(), `journeys 0 (0 arrived, 0 lost, 0 open, 0 unknown) · events 0 · lost events 0 · missed: unknown · probes 0/0 attached
+no packet for this service was seen; instead: no IPIP packet, in all network namespaces
+    other destinations: 10.0.1.5 protocol 47 ×4 (not in IPIP)
+`},
 	} {
 		t.Run(what, func(t *testing.T) {
 			var b strings.Builder
@@ -153,5 +158,13 @@ no packet for this service was seen; instead: IPIP packets 120
 				t.Errorf("got\n%swant\n%s", b.String(), test.want)
 			}
 		})
+	}
+}
+
+// emptyNamespace is the account of a run that looked into one namespace.
+func emptyNamespace() journey.Account {
+	return journey.Account{
+		Filter: event.Filter{Netns: 7},
+		Totals: &event.Totals{Inner: []event.Destination{{Addr: netip.MustParseAddr("10.0.1.5"), Protocol: 47, Count: 4}}},
 	}
 }

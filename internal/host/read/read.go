@@ -153,13 +153,19 @@ const netnsDir = "/run/netns"
 // errNoWay says that nothing leads into a namespace: no name, no process, no open file.
 var errNoWay = errors.New("no process and no name leads to it")
 
+// errNoRight says that something may lead into a namespace that this process may not look at.
+var errNoRight = errors.New("no name leads to it, nor a process that may be looked at: CAP_SYS_PTRACE is missing")
+
 // Netns finds a way into the namespace with that inode number.
 func Netns(inode uint32) (Namespace, error) { return machine.netns(inode) }
 
 func (files root) netns(inode uint32) (Namespace, error) {
+	denied := false
 	is := func(path string) bool {
 		var stat unix.Stat_t
-		return unix.Stat(path, &stat) == nil && uint32(stat.Ino) == inode
+		err := unix.Stat(path, &stat)
+		denied = denied || errors.Is(err, os.ErrPermission)
+		return err == nil && uint32(stat.Ino) == inode
 	}
 	if path := files.path("/proc/self/ns/net"); is(path) {
 		return Namespace{files: files, inode: inode, path: path}, nil
@@ -171,6 +177,9 @@ func (files root) netns(inode uint32) (Namespace, error) {
 	}
 	if path := files.throughProcesses(is, inode); path != "" {
 		return Namespace{files: files, inode: inode, path: path}, nil
+	}
+	if denied {
+		return Namespace{}, fmt.Errorf("network namespace %d: %w", inode, errNoRight)
 	}
 	return Namespace{}, fmt.Errorf("network namespace %d: %w", inode, errNoWay)
 }
