@@ -31,9 +31,14 @@ func TestARecordingIsWrittenWhereItsNameIs(t *testing.T) {
 	}{
 		"nothing is there": {func(*testing.T, string) {}, ""},
 		"an older one that everybody can read is there": {func(t *testing.T, path string) {
-			check(t, os.WriteFile(path, []byte("old"), 0o644))
+			check(t, os.WriteFile(path, []byte(`{"type":"recording","version":9}`), 0o644))
 			check(t, os.Chmod(path, 0o666))
 		}, ""},
+		"an empty file": {func(t *testing.T, path string) { check(t, os.WriteFile(path, nil, 0o644)) }, ""},
+		"something else": {func(t *testing.T, path string) {
+			check(t, os.WriteFile(path, []byte("precious"), 0o644))
+			check(t, os.Symlink(path, path+".other"))
+		}, "is something else than a recording"},
 		"a link to a file": {func(t *testing.T, path string) {
 			check(t, os.WriteFile(path+".other", []byte("precious"), 0o644))
 			check(t, os.Symlink(path+".other", path))

@@ -37,7 +37,8 @@ func newRecord(s streams) *cobra.Command {
 		Use:   "record FILE",
 		Short: "Keep what is seen, to look at it again elsewhere; FILE - is standard output",
 		Long: `record keeps what is seen, with the state of the machine that explains it, for ipiptrace replay. A new FILE belongs
-to who runs it, and nobody else may read it.
+to who runs it, and nobody else may read it. A recording that is there already is overwritten; what is something
+else is not.
 
 ` + tracingRights + "\n\n" + exitStatus,
 		Example: "  ipiptrace record --vip 192.0.2.10 --port 80 --duration 10s seen.jsonl",
@@ -140,7 +141,11 @@ func createRecording(ctx context.Context, name string, stdout io.Writer) (*recor
 		return nil, err
 	}
 	r := &recording{Writer: file, file: file, created: created}
-	if err := r.mayReplace(); err != nil {
+	err = r.mayReplace()
+	if err == nil && !r.isReplaceable() {
+		err = errors.New("is something else than a recording, and would be overwritten: remove it first")
+	}
+	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return r, nil
@@ -202,6 +207,20 @@ func (r *recording) mayReplace() error {
 		return errors.New("has another name, too: remove it first")
 	}
 	return nil
+}
+
+// isReplaceable reports whether a file holds nothing, or a recording as far as its first line tells, perhaps of a version
+// to come, or one that is cut off. What is no regular file holds nothing.
+func (r *recording) isReplaceable() bool {
+	if info, err := r.file.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return true // an error comes again
+	}
+	file, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", r.file.Fd())) // its name may lead elsewhere by now
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	return event.IsRecording(file)
 }
 
 // lastWrites is how long somebody who reads a FIFO may take for what is left at the end of a run.
