@@ -52,7 +52,7 @@ func newHelp(root *cobra.Command) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			cmd, rest, err := root.Find(args)
 			if err != nil || len(rest) > 0 {
-				return usageError{fmt.Errorf("help %s: no such command: see %s --help", screen.Quote(strings.Join(args, " ")), root.Name())}
+				return usageError{fmt.Errorf("help %s: no such command%s: see %s --help", screen.Quote(strings.Join(args, " ")), like(args[0], "", commandNames(root)), root.Name())}
 			}
 			return cmd.Help()
 		},
@@ -67,11 +67,25 @@ func refuseArguments(root *cobra.Command) {
 		return
 	}
 	completion.Args = noArgs
-	completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	completion.Use = "completion SHELL"
+	completion.Short = "Print what has a shell complete commands and flags"
+	completion.Long = "completion prints the script by which a shell completes ipiptrace's commands, flags and values: bash, zsh or fish. make\ninstall puts it where the shell finds it."
+	completion.Example = "  source <(ipiptrace completion bash)"
+	completion.RunE = func(*cobra.Command, []string) error { return errNoShell }
+	completion.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usageError{fmt.Errorf("completion %s: there is none for it; give bash, zsh or fish", screen.Quote(args[0]))}
+		}
+		return usageError{errNoShell}
+	}
 	for _, shell := range completion.Commands() {
 		shell.Args = noArgs
+		shell.Long, shell.Short = "", "Print the script for "+shell.Name()
+		shell.Hidden = shell.Name() == "powershell" // not on Linux
 	}
 }
+
+var errNoShell = errors.New("completion needs a SHELL: give bash, zsh or fish")
 
 // flagError names the flag and the value before it says what is wrong.
 func flagError(cmd *cobra.Command, err error) error {
@@ -92,7 +106,15 @@ func flagError(cmd *cobra.Command, err error) error {
 		if letters := unknown.GetSpecifiedShortnames(); letters != "" {
 			name = "-" + letters
 		}
-		err = fmt.Errorf("unknown flag: %s", screen.Short(name))
+		var flags []string
+		if len(name) > 2 {
+			cmd.Flags().VisitAll(func(f *pflag.Flag) {
+				if !f.Hidden {
+					flags = append(flags, f.Name)
+				}
+			})
+		}
+		return usageError{fmt.Errorf("unknown flag: %s%s: see %s --help", screen.Short(name), like(strings.TrimLeft(name, "-"), "--", flags), cmd.CommandPath())}
 	case errors.As(err, &syntax):
 		err = fmt.Errorf("no flag can be called %s", screen.Quote(syntax.GetSpecifiedFlag()))
 	}
@@ -101,8 +123,21 @@ func flagError(cmd *cobra.Command, err error) error {
 
 // noArgs refuses arguments: all that trace is told comes in flags.
 func noArgs(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return usageError{fmt.Errorf("%s is neither a command nor a flag: see %s --help", screen.Quote(args[0]), cmd.Root().Name())}
+	switch root := cmd.Root(); {
+	case len(args) == 0:
+		return nil
+	case cmd != root:
+		return usageError{fmt.Errorf("%s is neither a command nor a flag: see %s --help", screen.Quote(args[0]), root.Name())}
+	case args[0] == "version":
+		return usageError{fmt.Errorf(`"version" is no command: %s --version says which one this is`, root.Name())}
+	default:
+		return usageError{fmt.Errorf("%s is neither a command nor a flag%s: see %s --help", screen.Quote(args[0]), like(args[0], "", commandNames(root)), root.Name())}
 	}
-	return nil
+}
+
+func commandNames(root *cobra.Command) (names []string) {
+	for _, cmd := range root.Commands() {
+		names = append(names, cmd.Name())
+	}
+	return names
 }

@@ -33,7 +33,10 @@ func newExplain(s streams) *cobra.Command {
 			return oneArg("CODE")(cmd, args)
 		},
 		RunE: func(_ *cobra.Command, args []string) error { return e.run(args) },
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
 			return codes(), cobra.ShellCompDirectiveNoFileComp
 		},
 	}
@@ -56,7 +59,7 @@ func (e *explainCommand) run(args []string) error {
 		code := args[0]
 		docs = slices.DeleteFunc(docs, func(d diagnose.Doc) bool { return d.Code != code })
 		if len(docs) == 0 {
-			return usageError{fmt.Errorf("explain %s: there is no such code%s; ipiptrace explain --list has all", screen.Quote(code), like(code, codes()))}
+			return usageError{fmt.Errorf("explain %s: there is no such code%s; ipiptrace explain --list has all", screen.Quote(code), like(code, "", codes()))}
 		}
 	}
 	return printed(e.out, func(w io.Writer) error { return e.write(w, docs) })
@@ -142,8 +145,9 @@ func hang(text string, column int) string {
 	return b.String()
 }
 
-// like is what somebody may have meant who typed a word that is none of those known.
-func like(word string, all []string) string {
+// like asks whether the most similar of those known was meant by somebody who typed a word that is none of them; it says
+// nothing if none is similar. prefix is what stands before such a word.
+func like(word, prefix string, all []string) string {
 	best, distance := "", max(len(word)/2, 3)
 	for _, known := range all {
 		if d := edits(word, known); d < distance || strings.Contains(known, word) && best == "" && word != "" {
@@ -153,7 +157,7 @@ func like(word string, all []string) string {
 	if best == "" {
 		return ""
 	}
-	return fmt.Sprintf(": did you mean %s", best)
+	return fmt.Sprintf(" (did you mean %s%s?)", prefix, best)
 }
 
 // edits is how many letters make one word of the other (Levenshtein).

@@ -53,7 +53,7 @@ func labArgs(args []string, dash int) (name string, argv []string, err error) {
 		return "", nil, fmt.Errorf("lab: unexpected %s: put -- before the command", screen.Quote(before[1]))
 	}
 	if _, ok := fault.Named(before[0]); !ok {
-		return "", nil, fmt.Errorf("lab %s: there is no such scenario%s; ipiptrace lab --help has all", screen.Quote(before[0]), like(before[0], scenarioNames()))
+		return "", nil, fmt.Errorf("lab %s: there is no such scenario%s; ipiptrace lab --help has all", screen.Quote(before[0]), like(before[0], "", scenarioNames()))
 	}
 	return before[0], argv, nil
 }

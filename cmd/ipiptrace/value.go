@@ -45,6 +45,8 @@ func (a *addrs) Set(s string) error {
 func parseAddr(s string) (netip.Addr, error) {
 	addr, err := netip.ParseAddr(s)
 	switch {
+	case err != nil && strings.Trim(s, "0123456789.") == "":
+		return addr, errors.New("not an IPv4 address: give it like 192.0.2.10")
 	case err != nil:
 		return addr, errors.New("not an IPv4 address; names are not resolved: give it like 192.0.2.10")
 	case !addr.Is4():
@@ -186,7 +188,10 @@ func (d *span) String() string {
 
 func (d *span) Set(s string) error {
 	parsed, err := time.ParseDuration(s)
-	if err != nil || parsed <= 0 {
+	if err == nil && parsed <= 0 || s == "0" {
+		return errors.New("too short: give more than 0, like 10s or 2m")
+	}
+	if err != nil {
 		return errors.New("not a duration: give a number with a unit, like 10s or 2m, up to 292 years")
 	}
 	*d = span(parsed)
