@@ -49,7 +49,7 @@ func filterRows() []row {
 				},
 				Fix: []Line{
 					{Command: "nft delete rule FAMILY TABLE CHAIN handle HANDLE"},
-					{Command: "nft insert rule FAMILY TABLE CHAIN ip daddr VIP tcp dport PORT accept", Says: "or, if it is the chain's policy", Lab: "firewall-policy"},
+					{Command: "nft insert rule FAMILY TABLE CHAIN ip daddr VIP tcp dport PORT accept", Says: "or, if it is the chain's policy, or a rule that drops whatever comes", Lab: "firewall-policy"},
 					{Command: "iptables -nL CHAIN --line-numbers; iptables -D CHAIN NUMBER", Says: "or, for a rule of iptables: look at its number first", Lab: "firewall-iptables-nft"},
 				},
 				Prevent: "Accept IPIP from the director (ip protocol 4), and the service on tunl0, not on eth0: the decapsulated packet comes by tunl0.",

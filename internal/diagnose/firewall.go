@@ -162,7 +162,7 @@ func doubted(o ruleset.Outcome) (all []string) {
 // inner one, too, both are let pass. In forward the packet keeps its outer header.
 func letPass(s Subject, st *State, r ruleset.Rule, p ruleset.Packet) (fix command.Fix, mend func(*State)) {
 	fix, mend = ruleset.Fix(r, p), func(st *State) { ruleset.Mend(st.whole, r, p) }
-	if r.Policy == "" || p.Proto != protoIPIP || p.Hook == "forward" {
+	if r.Policy == "" && !r.Broad || p.Proto != protoIPIP || p.Hook == "forward" {
 		return fix, mend
 	}
 	inner := headers(s.Now)

@@ -106,3 +106,38 @@ func TestRulesOfABridgeSeeItsPorts(t *testing.T) {
 		}
 	}
 }
+
+// TestARuleThatDropsWhateverComesStays: it does what a policy does, and others are behind it, too.
+func TestARuleThatDropsWhateverComesStays(t *testing.T) {
+	everything := func(s *host.Snapshot) {
+		stateful(t, "accept", `[{"counter":{"packets":3,"bytes":180}},{"log":{"prefix":"gone "}},{"drop":null}]`)(s)
+		s.Nft[0].Chains[0].Rules = s.Nft[0].Chains[0].Rules[2:]
+	}
+	rejects := func(s *host.Snapshot) {
+		s.IPTables = []host.IPTables{{Backend: "iptables-legacy", Table: "filter", Chains: []host.IPTablesChain{
+			{Name: "INPUT", Policy: "ACCEPT", Rules: []host.IPTablesRule{{Args: []string{"-j", "REJECT", "--reject-with", "icmp-host-prohibited"}}}},
+		}}}
+	}
+	at := func(outer bool, dev string) journey.Journey {
+		j := dropped("nft_do_chain", "NETFILTER_DROP", dev, outer)
+		j.Drop.NfHook = "input"
+		return j
+	}
+	const inner, outer = "nft insert rule inet f input ip daddr 10.99.0.1 tcp dport 80 accept", "nft insert rule inet f input ip saddr 10.0.0.2 ip protocol 4 accept"
+	const legacy = "iptables-legacy -t filter -I INPUT -s 10.0.0.2 -p 4 -j ACCEPT; iptables-legacy -t filter -I INPUT -d 10.99.0.1 -p tcp --dport 80 -j ACCEPT"
+	old := rejected(at(true, "eth0"), journey.ByICMP, 3, 10)
+	old.Drop.Function = "nf_hook_slow"
+	for what, test := range map[string]loss{
+		"of nft":                {at(false, "tunl0"), realServer(everything), "firewall-drop", Observed, inner},
+		"of nft, in a tunnel":   {at(true, "eth0"), realServer(everything), "firewall-drop", Observed, outer + "; " + inner},
+		"iptables' last reject": {old, realServer(rejects), "firewall-reject", Observed, legacy},
+	} {
+		t.Run(what, func(t *testing.T) {
+			v := Explain(test.j, test.s)
+			found(t, v, test.code, test.certainty, test.fix)
+			if v.Cause.Untried || len(v.Cause.Next) > 0 {
+				t.Errorf("untried %v, then %+v", v.Cause.Untried, v.Cause.Next)
+			}
+		})
+	}
+}

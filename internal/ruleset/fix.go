@@ -1,13 +1,19 @@
 package ruleset
 
 import (
+	"bytes"
+	"encoding/json"
 	"slices"
 
 	"ipiptrace/internal/command"
 )
 
-// Fix is the command that undoes what the rule does to this packet, and changes as little else as it can.
+// Fix is the command that undoes what the rule does to this packet, and changes as little else as it can: a rule that drops
+// whatever comes to it keeps what is behind it closed, and stays.
 func Fix(r Rule, p Packet) command.Fix {
+	if r.Broad {
+		return Spare(r, p)
+	}
 	if r.Backend != "nft" {
 		return iptablesFix(r, p)
 	}
@@ -20,6 +26,31 @@ func Fix(r Rule, p Packet) command.Fix {
 		return command.Of("nft delete element % % % '{ % }'", family, table, command.Identifier("set", r.Set), command.Element(r.Element))
 	}
 	return command.Of("nft delete rule % % % handle %", family, table, chain, command.Number(r.Handle))
+}
+
+// broad reports whether expressions of a rule drop every packet.
+func broad(exprs []json.RawMessage) bool {
+	is := func(e json.RawMessage, keys ...string) bool {
+		return slices.ContainsFunc(keys, func(key string) bool { return bytes.HasPrefix(e, []byte(`{"`+key+`"`)) })
+	}
+	ends := false
+	for _, e := range exprs {
+		switch {
+		case is(e, "drop", "reject"):
+			ends = true
+		case !is(e, "counter", "log"):
+			return false
+		}
+	}
+	return ends
+}
+
+// broadArgs is broad of a rule of iptables.
+func broadArgs(args []string) bool {
+	for len(args) >= 4 && args[0] == "-m" && args[1] == "comment" && args[2] == "--comment" {
+		args = args[4:]
+	}
+	return len(args) >= 2 && args[0] == "-j" && (args[1] == "DROP" || args[1] == "REJECT")
 }
 
 // readBack are the matches and targets that iptables reads back as it has saved them. A rule that has no others is deleted by

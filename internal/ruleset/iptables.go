@@ -87,7 +87,7 @@ func ruleOf(t *host.IPTables, c *host.IPTablesChain, i int) Rule {
 	r := c.Rules[i]
 	return Rule{
 		Backend: t.Backend, Family: "ip", Table: t.Table, Chain: c.Name, Number: i + 1, Args: r.Args, Line: r.Saved(c.Name),
-		Text: "-A " + c.Name + " " + command.Quote(r.Args),
+		Text: "-A " + c.Name + " " + command.Quote(r.Args), Broad: broadArgs(r.Args),
 	}
 }
 

@@ -12,6 +12,10 @@ import (
 // Mend does to a state what [Fix] does to the machine. The state's tables are copied before they are changed: others
 // read them.
 func Mend(s *host.Snapshot, r Rule, p Packet) {
+	if r.Broad {
+		MendSpared(s, r, p)
+		return
+	}
 	if r.Backend != "nft" {
 		s.IPTables = mendIPTables(s.IPTables, r, p)
 	}
@@ -29,7 +33,7 @@ func Mend(s *host.Snapshot, r Rule, p Packet) {
 
 // MendSpared is Mend of what [Spare] does.
 func MendSpared(s *host.Snapshot, r Rule, p Packet) {
-	r.Policy = "accept"
+	r.Policy, r.Broad = "accept", false
 	Mend(s, r, p)
 }
 

@@ -28,7 +28,7 @@ func (e *evaluation) translatesSource() {
 
 // Spare is the command that exempts the packet's service from a rule of NAT, and leaves the rule to other traffic.
 func Spare(r Rule, p Packet) command.Fix {
-	r.Policy = "accept"
+	r.Policy, r.Broad = "accept", false
 	return Fix(r, p)
 }
 

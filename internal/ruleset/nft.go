@@ -135,7 +135,7 @@ var translating = []string{"dnat", "snat", "redirect", "masquerade"}
 // nftRuleOf is rule i of a chain.
 func nftRuleOf(t *host.NftTable, c *host.NftChain, i int) Rule {
 	r := &c.Rules[i]
-	return Rule{Backend: "nft", Family: t.Family, Table: t.Name, Chain: c.Name, Handle: r.Handle, Number: i + 1, Text: r.Text}
+	return Rule{Backend: "nft", Family: t.Family, Table: t.Name, Chain: c.Name, Handle: r.Handle, Number: i + 1, Text: r.Text, Broad: broad(r.Exprs)}
 }
 
 // verdicts are the statements that end a rule.

@@ -56,6 +56,8 @@ type Rule struct {
 	Policy string
 	// Rejects: the rule answers the packet.
 	Rejects bool
+	// Broad: it drops whatever comes to it, as a policy does.
+	Broad bool
 	// Unread: no more than its place was read.
 	Unread bool
 	// Args are the arguments of an iptables rule behind -A CHAIN, Line is the whole as iptables-save writes it.
