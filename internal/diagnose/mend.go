@@ -131,7 +131,8 @@ func dropRule(r host.Rule) func(*State) {
 func dropFilter(f host.Filter) func(*State) {
 	return func(st *State) {
 		st.whole.Filters = slices.DeleteFunc(slices.Clone(st.whole.Filters), func(x host.Filter) bool {
-			return x.Link == f.Link && x.Side == f.Side && x.Pref == f.Pref && x.Chain == f.Chain && x.Handle == f.Handle
+			same := x.Link == f.Link && x.Side == f.Side || f.Block != 0 && x.Block == f.Block
+			return same && x.Pref == f.Pref && x.Chain == f.Chain && x.Handle == f.Handle
 		})
 	}
 }

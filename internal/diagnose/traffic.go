@@ -99,6 +99,9 @@ func filtersAt(l *host.Link, side string, at command.Part, all []host.Filter, ma
 		}
 		f.evidence = append(f.evidence, by(host.PartFilters, "tc -s filter show dev %s %s: pref %d %s %s", command.Device(l.Name), at, x.Pref, x.Kind, what))
 	}
+	if len(found) == 1 && found[0].Block != 0 {
+		f.evidence = append(f.evidence, by(host.PartFilters, "tc qdisc show dev %s: block %d, whose filters all have that share it", command.Device(l.Name), found[0].Block))
+	}
 	if len(found) == 1 && found[0].Pref != 0 { // 0 would be all of them
 		f.fix, f.mend = withoutFilter(l, at, found[0], here), dropFilter(found[0])
 	}
@@ -107,7 +110,10 @@ func filtersAt(l *host.Link, side string, at command.Part, all []host.Filter, ma
 
 // withoutFilter deletes one filter by its handle: others of its preference stay.
 func withoutFilter(l *host.Link, at command.Part, f host.Filter, here []host.Filter) command.Fix {
-	dev, pref := command.Device(l.Name), command.Number(f.Pref)
+	from, pref := command.Say("dev").And(command.Device(l.Name), at), command.Number(f.Pref)
+	if f.Block != 0 {
+		from = command.Say("block").And(command.Number(f.Block))
+	}
 	alike := 0
 	for _, x := range here {
 		if x.Pref == f.Pref {
@@ -119,9 +125,9 @@ func withoutFilter(l *host.Link, at command.Part, f host.Filter, here []host.Fil
 		chain = command.Say("chain").And(command.Number(f.Chain))
 	}
 	if alike == 1 {
-		return command.Of("tc filter del dev % % % pref %", dev, at, chain, pref)
+		return command.Of("tc filter del % % pref %", from, chain, pref)
 	}
-	return command.Of("tc filter del dev % % % pref % %", dev, at, chain, pref, command.FilterHandle(f.Kind, f.Handle))
+	return command.Of("tc filter del % % pref % %", from, chain, pref, command.FilterHandle(f.Kind, f.Handle))
 }
 
 // qdiscState: a discipline also counts what one inside it drops; the innermost that counted is the one that dropped.

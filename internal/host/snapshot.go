@@ -487,6 +487,8 @@ type Filter struct {
 	Protocol uint16 `json:"protocol,omitempty"`
 	Handle   string `json:"handle,omitempty"`
 	Chain    uint32 `json:"chain,omitempty"`
+	// Block is the block of filters that the side shares with others, 0 if none: the kernel changes such filters by it alone.
+	Block uint32 `json:"block,omitempty"`
 	// Actions are the kinds and verdicts in order, "gact drop", "mirred redirect"; of a policer what it does with what is
 	// too much, "police drop".
 	Actions []string `json:"actions,omitempty"`

@@ -128,12 +128,18 @@ func (r *reader) filtersOf(index int, sides map[string]uint32) error {
 // verdicts are TC_ACT_* (linux/pkt_cls.h).
 var verdicts = map[netlink.TcAct]string{0: "ok", 1: "reclassify", 2: "drop", 3: "pipe", 4: "drop", 5: "drop", 7: "redirect"}
 
+// magicBlock is TCM_IFINDEX_MAGIC_BLOCK: the filter's parent is the number of a block (tcf_fill_node).
+const magicBlock = -1
+
 // filterOf reads a filter; ok is false for the head of a list, which the kernel shows like one.
 func filterOf(f netlink.Filter) (to host.Filter, ok bool) {
 	a := f.Attrs()
 	to = host.Filter{Kind: f.Type(), Pref: a.Priority, Protocol: a.Protocol, Handle: fmt.Sprintf("%#x", a.Handle)}
 	if a.Chain != nil {
 		to.Chain = *a.Chain
+	}
+	if a.LinkIndex == magicBlock {
+		to.Block = a.Parent
 	}
 	var actions []netlink.Action
 	switch f := f.(type) {
@@ -152,12 +158,21 @@ func filterOf(f netlink.Filter) (to host.Filter, ok bool) {
 		to.Program, to.ProgramID = f.Name, uint32(f.Id)
 	}
 	for _, action := range actions {
-		to.Actions = append(to.Actions, action.Type()+" "+verdicts[verdictOf(action)])
+		to.Actions = append(to.Actions, action.Type()+" "+wordOf(action))
 		if st := action.Attrs().Statistics; st != nil && st.Queue != nil {
 			to.Dropped += uint64(st.Queue.Drops)
 		}
 	}
 	return to, a.Handle != 0
+}
+
+// wordOf says what an action does with a packet. What is redirected ends here as if it were dropped (TC_ACT_STOLEN), and goes
+// on at another device.
+func wordOf(action netlink.Action) string {
+	if m, ok := action.(*netlink.MirredAction); ok && m.Attrs().Action == netlink.TC_ACT_STOLEN {
+		return "redirect"
+	}
+	return verdicts[verdictOf(action)]
 }
 
 // verdictOf is what an action does with a packet, a policer with one that is too much.

@@ -92,6 +92,18 @@ func trafficFaults(answers func(Scenario) Scenario) []Scenario {
 			Traffic: expect(lab.TimedOut),
 			Losses:  both(Loss{Fate: "dropped", Functions: atIngress, Reasons: []string{"TC_INGRESS"}, Dev: "eth0"}),
 		},
+		{
+			Name:    "tc-shared-block",
+			Summary: "A tc filter of a block that the ingress of eth0 shares with others drops IPIP packets.",
+			Code:    "tc-drop",
+			Inject: []lab.Step{
+				noClsact(lab.RealServer, "eth0"), tc("qdisc", "add", "dev", "eth0", "ingress_block", "7", "clsact"),
+				tc("filter", "add", "block", "7", "protocol", "ip", "u32", "match", "ip", "protocol", "4", "0xff", "action", "drop"),
+			},
+			Undo:    []lab.Step{noClsact(lab.RealServer, "eth0")},
+			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Fate: "dropped", Functions: atIngress, Reasons: []string{"TC_INGRESS"}, Dev: "eth0"}),
+		},
 		answers(Scenario{
 			Name: "tc-classifier", Summary: "A filter that a queueing discipline asks for the class drops the reply.", Code: "tc-drop",
 			Inject:  append(neighbours(), append(classes, add([]string{"parent", "1:"}, "action", "drop"))...),
