@@ -1,11 +1,14 @@
 package diagnose
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
+	"ipiptrace/internal/ruleset"
 )
 
 // arpRows are the causes in what this host says of the VIP on its wire. No packet is lost by them here.
@@ -61,4 +64,48 @@ func arpState(s Subject, st *State) *finding {
 		f.fix, f.mend = command.Of("sysctl -w net.ipv4.conf.%.arp_ignore=1", command.DeviceSetting(l.Name)), setSysctl(dev, 1)
 	}
 	return f
+}
+
+// arpDroppers are the rules and policies of the family arp that may drop a question or an answer (arp_xmit, arp_rcv): what
+// they ask for is not read.
+func arpDroppers(s *host.Snapshot) (all []ruleset.Rule) {
+	for _, t := range s.Nft {
+		for _, c := range t.Chains {
+			if t.Family != "arp" || t.Dormant {
+				continue
+			}
+			here := ruleset.Rule{Backend: "nft", Family: t.Family, Table: t.Name, Chain: c.Name}
+			for i, r := range c.Rules {
+				if !slices.ContainsFunc(r.Exprs, mayDrop) {
+					continue
+				}
+				rule := here
+				rule.Handle, rule.Number, rule.Text = r.Handle, i+1, r.Text
+				all = append(all, rule)
+			}
+			if c.Policy == "drop" {
+				here.Policy = c.Policy
+				all = append(all, here)
+			}
+		}
+	}
+	return all
+}
+
+// mayDrop reports whether an expression may end a packet: it is a verdict, one of a map, or iptables' extension.
+func mayDrop(expression json.RawMessage) bool {
+	return slices.ContainsFunc([]string{`"drop"`, `"vmap"`, `"xt"`}, func(word string) bool { return bytes.Contains(expression, []byte(word)) })
+}
+
+// blameARP says that rules of this host may be why nobody answers.
+func (f *finding) blameARP(rules []ruleset.Rule) {
+	f.doubtful = true
+	if len(rules) > 1 {
+		f.summary += fmt.Sprintf(", or one of %d rules of the family arp drops the question or the answer here", len(rules))
+		return
+	}
+	f.summary += ", or " + where(rules[0]) + " drops the question or the answer"
+	if rules[0].Policy == "" {
+		f.evidence = append(f.evidence, evidenceOf(rules[0])...)
+	}
 }

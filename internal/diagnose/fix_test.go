@@ -151,14 +151,15 @@ func repairable(t *testing.T) map[string]loss {
 		"tc": {j: dropped("sch_handle_ingress", "TC_INGRESS", "eth0", true), s: realServer(func(s *host.Snapshot) {
 			s.Filters = []host.Filter{{Link: 2, Side: "ingress", Kind: "bpf", Pref: 49152}}
 		}), fix: "tc filter del dev eth0 ingress pref 49152"},
-		"tcx, which has no preference": {j: dropped("sch_handle_ingress", "TC_INGRESS", "eth0", true), s: realServer(func(s *host.Snapshot) { s.Filters = []host.Filter{{Link: 2, Side: "ingress", Kind: "tcx"}} })},
-		"backlog":                      {j: dropped("enqueue_to_backlog", "CPU_BACKLOG", "eth0", true), s: realServer(set("net/core/netdev_max_backlog", "1000")), fix: "nsenter -t 1 -n sysctl -w net.core.netdev_max_backlog=2000"},
-		"another mode":                 {j: rejected(dropped("tunnel4_rcv", "NOT_SPECIFIED", "eth0", true), journey.ByICMP, 3, 3), s: realServer(mode), fix: "ip link del lvs0; ip link add lvs0 type ipip mode ipip local 10.0.0.11 remote 10.0.0.2; ip link set lvs0 up; ip addr add 10.99.0.1/32 dev lvs0"},
-		"no module":                    {j: rejected(dropped("tunnel4_rcv", "NOT_SPECIFIED", "eth0", true), journey.ByICMP, 3, 3), s: realServer(noModule), fix: "modprobe ipip; ip link set tunl0 up; ip addr add 10.99.0.1/32 dev tunl0"},
-		"a rule of routing":            {j: reply("__ip_queue_xmit", "IP_OUTNOROUTES", ""), s: realServer(refusedByRule), fix: "ip rule del pref 10 from 10.99.0.1/32 to 10.0.0.7/32 prohibit"},
-		"a route that refuses":         {j: reply("__ip_queue_xmit", "IP_OUTNOROUTES", ""), s: realServer(refusedByRoute), fix: "ip route del blackhole 10.0.0.7/32 table main metric 7"},
-		"a prefix":                     {j: reply("ip_tunnel_xmit", "NOT_SPECIFIED", "tunl0"), s: realServer(wide), fix: "ip addr del 10.99.0.1/8 dev tunl0; ip addr add 10.99.0.1/32 dev tunl0"},
-		"a neighbour":                  {j: reply("neigh_invalidate", "NEIGH_FAILED", "eth0"), s: realServer(viaGateway), fix: "ip route del 10.0.0.7/32 table main"},
+		"tcx, which has no preference":  {j: dropped("sch_handle_ingress", "TC_INGRESS", "eth0", true), s: realServer(func(s *host.Snapshot) { s.Filters = []host.Filter{{Link: 2, Side: "ingress", Kind: "tcx"}} })},
+		"backlog":                       {j: dropped("enqueue_to_backlog", "CPU_BACKLOG", "eth0", true), s: realServer(set("net/core/netdev_max_backlog", "1000")), fix: "nsenter -t 1 -n sysctl -w net.core.netdev_max_backlog=2000"},
+		"another mode":                  {j: rejected(dropped("tunnel4_rcv", "NOT_SPECIFIED", "eth0", true), journey.ByICMP, 3, 3), s: realServer(mode), fix: "ip link del lvs0; ip link add lvs0 type ipip mode ipip local 10.0.0.11 remote 10.0.0.2; ip link set lvs0 up; ip addr add 10.99.0.1/32 dev lvs0"},
+		"no module":                     {j: rejected(dropped("tunnel4_rcv", "NOT_SPECIFIED", "eth0", true), journey.ByICMP, 3, 3), s: realServer(noModule), fix: "modprobe ipip; ip link set tunl0 up; ip addr add 10.99.0.1/32 dev tunl0"},
+		"a rule of routing":             {j: reply("__ip_queue_xmit", "IP_OUTNOROUTES", ""), s: realServer(refusedByRule), fix: "ip rule del pref 10 from 10.99.0.1/32 to 10.0.0.7/32 prohibit"},
+		"a route that refuses":          {j: reply("__ip_queue_xmit", "IP_OUTNOROUTES", ""), s: realServer(refusedByRoute), fix: "ip route del blackhole 10.0.0.7/32 table main metric 7"},
+		"a prefix":                      {j: reply("ip_tunnel_xmit", "NOT_SPECIFIED", "tunl0"), s: realServer(wide), fix: "ip addr del 10.99.0.1/8 dev tunl0; ip addr add 10.99.0.1/32 dev tunl0"},
+		"a neighbour":                   {j: reply("neigh_invalidate", "NEIGH_FAILED", "eth0"), s: realServer(viaGateway), fix: "ip route del 10.0.0.7/32 table main"},
+		"a neighbour, or a rule of ARP": {j: reply("neigh_invalidate", "NEIGH_FAILED", "eth0"), s: realServer(viaGateway, filtersARP)},
 		"a queue": {j: reply("__dev_queue_xmit", "QDISC_DROP", "eth0"), s: realServer(func(s *host.Snapshot) {
 			s.Qdiscs = []host.Qdisc{{Link: 2, Kind: "netem", Handle: "8001:", Parent: "root", Dropped: 3}}
 		}), fix: "tc qdisc del dev eth0 root"},
@@ -168,6 +169,9 @@ func repairable(t *testing.T) map[string]loss {
 				{Link: 2, Side: "ingress", Kind: "u32", Pref: 7, Handle: "0x80000801", Chain: 3, Actions: []string{"police drop"}, Dropped: 2},
 			}
 		}), fix: "tc filter del dev eth0 ingress chain 3 pref 7 handle 800::801 u32"},
+		"a filter of a shared block": {j: dropped("__netif_receive_skb_core", "TC_INGRESS", "eth0", true), s: realServer(func(s *host.Snapshot) {
+			s.Filters = []host.Filter{{Link: 2, Side: "ingress", Block: 5, Kind: "u32", Pref: 7, Handle: "0x80000800", Actions: []string{"gact drop"}, Dropped: 2}}
+		}), fix: "tc filter del block 5 pref 7"},
 		"a filter of a queue": {j: dropped("__dev_queue_xmit", "QDISC_DROP", "eth0", false), s: realServer(classes, func(s *host.Snapshot) {
 			s.Filters = []host.Filter{{Link: 2, Side: "1:", Kind: "u32", Pref: 7, Handle: "0x80000800", Actions: []string{"gact drop"}, Dropped: 2}}
 		}), fix: "tc filter del dev eth0 parent 1: pref 7"},

@@ -104,7 +104,7 @@ func replyRows() []row {
 			check: astrayState,
 		},
 		{
-			code: "neighbour-failed", stage: replying, needs: append([]host.Part{host.PartNeighbours}, lookups...), looks: answersBy,
+			code: "neighbour-failed", stage: replying, needs: append([]host.Part{host.PartNeighbours}, lookups...), minds: []host.Part{host.PartNft}, looks: answersBy,
 			doubted: replySide,
 			at:      sure(site.Neighbour),
 			check:   neighbourState,
@@ -391,7 +391,10 @@ func neighbourState(s Subject, st *State) *finding {
 			out.summary += ", which has no carrier"
 			out.evidence = append(out.evidence, by(host.PartRoutes, "ip route show: %s dev %s linkdown", a.Route.Dst, command.Device(l.Name)))
 		}
-		if a.Route != nil && hop != to && reachesWithout(st.Snapshot, *a.Route, f) {
+		switch rules := arpDroppers(st.Snapshot); {
+		case len(rules) > 0:
+			out.blameARP(rules)
+		case a.Route != nil && hop != to && reachesWithout(st.Snapshot, *a.Route, f):
 			out.fix, out.mend = st.deleteRoute(*a.Route)
 		}
 		return out

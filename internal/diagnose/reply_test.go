@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"encoding/json"
 	"net/netip"
 	"strings"
 	"testing"
@@ -100,6 +101,36 @@ func TestASocketIsBlamedOnlyIfNoRouteIs(t *testing.T) {
 	} {
 		if got := strings.Contains(Explain(astray(), test.host).Cause.Summary, "is bound to"); got != test.blamed {
 			t.Errorf("%s: blamed %v", what, got)
+		}
+	}
+}
+
+// filtersARP is a rule of the family arp, as arptables makes none, that may drop what a neighbour answers.
+func filtersARP(s *host.Snapshot) {
+	rule := host.NftRule{Handle: 4, Text: "arp operation reply drop", Exprs: []json.RawMessage{[]byte(`{"drop":null}`)}}
+	s.Nft = append(s.Nft, host.NftTable{Family: "arp", Name: "t", Chains: []host.NftChain{{Name: "in", Hook: "input", Policy: "accept", Rules: []host.NftRule{rule}}}})
+}
+
+func TestRulesOfARPMayBeWhyNobodyAnswers(t *testing.T) {
+	silent := func(s *host.Snapshot) {
+		s.Neighbours = []host.Neighbour{{Link: 2, Addr: client, State: "failed"}}
+	}
+	for what, test := range map[string]struct {
+		s         *host.Snapshot
+		certainty Certainty
+		says      string
+	}{
+		"none is there": {realServer(silent), Observed, "does not answer ARP on eth0"},
+		"one drops":     {realServer(silent, filtersARP), Inferred, "does not answer ARP on eth0, or the rule with handle 4 in chain in of nft table arp t drops the question or the answer"},
+		"a policy does": {realServer(silent, filtersARP, func(s *host.Snapshot) { s.Nft[0].Chains[0].Policy = "drop" }), Inferred, "or one of 2 rules of the family arp"},
+		"it sleeps":     {realServer(silent, filtersARP, func(s *host.Snapshot) { s.Nft[0].Dormant = true }), Observed, "does not answer ARP on eth0"},
+		"unread":        {realServer(silent, func(s *host.Snapshot) { s.Unread = []host.Unread{{Part: host.PartNft, Why: "no nft"}} }), Inferred, "does not answer ARP on eth0"},
+	} {
+		j := dropped("neigh_invalidate", "NEIGH_FAILED", "eth0", false)
+		j.Direction, j.Outer, j.Packet = journey.Reply, nil, strayed().Packet
+		c := Explain(j, test.s).Cause
+		if c.Code != "neighbour-failed" || c.Certainty != test.certainty || !strings.HasSuffix(c.Summary, test.says) && !strings.Contains(c.Summary, test.says+" ") {
+			t.Errorf("%s: %s %s: %s", what, c.Code, c.Certainty, c.Summary)
 		}
 	}
 }

@@ -117,14 +117,34 @@ func replyFaults() []Scenario {
 			Losses:  both(Loss{Reply: true, Fate: "rejected", Functions: neighbour, Reasons: []string{"NEIGH_FAILED"}, Dev: "eth0", Reject: "icmp 3/1", Answerless: true}),
 			Counts:  []Count{{lab.RealServer, "Icmp:", "OutDestUnreachs"}},
 		},
+		{
+			Name:    "neighbour-filtered",
+			Summary: "A rule of nftables in the family arp drops what the client answers to ARP.",
+			Code:    "neighbour-failed",
+			Inject: []lab.Step{
+				askQuickly(lab.RealServer), unresolve(lab.RealServer, lab.ClientAddr),
+				nftIn(lab.RealServer, "arp", `
+				chain input {
+					type filter hook input priority 0; policy accept;
+					arp operation reply drop
+				}`),
+			},
+			Undo:    []lab.Step{nftGone(lab.RealServer, "arp"), unresolve(lab.RealServer, lab.ClientAddr), askSlowly(lab.RealServer), stopListening(), listen()},
+			Traffic: expect(lab.TimedOut),
+			Losses:  both(Loss{Reply: true, Fate: "rejected", Functions: neighbour, Reasons: []string{"NEIGH_FAILED"}, Dev: "eth0", Reject: "icmp 3/1", Answerless: true}),
+			Counts:  []Count{{lab.RealServer, "Icmp:", "OutDestUnreachs"}},
+		},
 	}
 }
 
-// bySilentGateway routes a node's packets to a gateway that nobody is. Three requests for its address, one each 0.2 s
-// instead of 1 s.
+// askQuickly has a node send its three requests for a neighbour's address each 0.2 s instead of 1 s, askSlowly as before.
+func askQuickly(r lab.Role) lab.Step { return sysctl(r, "net/ipv4/neigh/eth0/retrans_time_ms", "200") }
+func askSlowly(r lab.Role) lab.Step  { return sysctl(r, "net/ipv4/neigh/eth0/retrans_time_ms", "1000") }
+
+// bySilentGateway routes a node's packets to a gateway that nobody is.
 func bySilentGateway(r lab.Role, to netip.Addr) []lab.Step {
 	return []lab.Step{
-		sysctl(r, "net/ipv4/neigh/eth0/retrans_time_ms", "200"),
+		askQuickly(r),
 		run(r, "ip", "route", "replace", to.String(), "via", silentGateway, "dev", "eth0"),
 	}
 }
@@ -133,7 +153,7 @@ func notBySilentGateway(r lab.Role, to netip.Addr) []lab.Step {
 	return []lab.Step{
 		unless("No such process", run(r, "ip", "route", "del", to.String(), "via", silentGateway)),
 		unless("No such file", run(r, "ip", "neigh", "del", silentGateway, "dev", "eth0")),
-		sysctl(r, "net/ipv4/neigh/eth0/retrans_time_ms", "1000"),
+		askSlowly(r),
 	}
 }
 
