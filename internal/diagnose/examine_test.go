@@ -95,6 +95,9 @@ func supposedStates() map[string]struct {
 			s.Filters = []host.Filter{{Link: 2, Side: "ingress", Kind: kind, Pref: 10, Protocol: 3, Actions: []string{"gact drop"}}}
 		}
 	}
+	redirect := func(s *host.Snapshot) {
+		s.Filters = []host.Filter{{Link: 2, Side: "ingress", Kind: "matchall", Pref: 10, Protocol: 0x0800, Actions: []string{"mirred redirect"}}}
+	}
 	upFix := "ip link set tunl0 up"
 	director := func(changes ...func(*host.Snapshot)) *host.Snapshot {
 		v := host.Service{Proto: 6, Addr: netip.AddrPortFrom(vip, 80), Scheduler: "rr", Destinations: []host.Destination{{Addr: netip.AddrPortFrom(rip, 80), Method: "tunnel", Weight: 1}}}
@@ -129,6 +132,7 @@ func supposedStates() map[string]struct {
 		"a policy drops answers":          {request(), supposedServer(onPolicy("output", "drop")), []string{"fault firewall-drop: nft insert rule ip lab output ip saddr 10.99.0.1 tcp sport 80 accept"}},
 		"a program may drop it":           {request(), supposedServer(withXDP), []string{"note xdp-drop"}},
 		"a filter may drop it":            {request(), supposedServer(tc("u32")), []string{"note tc-drop"}},
+		"a filter sends it elsewhere":     {request(), supposedServer(redirect), nil},
 		"a filter drops all":              {request(), supposedServer(tc("matchall")), []string{"fault tc-drop: tc filter del dev eth0 ingress pref 10"}},
 		"a rule queues it":                {request(), supposedServer(toQueue), []string{"fault queue-drop: nft delete rule ip lab input handle 4"}},
 		"a program decides":               {request(), supposedServer(toQueue, func(s *host.Snapshot) { s.Queues = []host.Queue{{Number: 0, Reader: 7}} }), []string{"note queue-drop"}},
@@ -183,5 +187,15 @@ func TestDoctorSaysNothingOfWhatWasNotRead(t *testing.T) {
 				t.Errorf("%s: that %s was not read is not said", what, part)
 			}
 		}
+	}
+}
+
+func TestWhatIsSentElsewhereIsNotFollowed(t *testing.T) {
+	s := supposedServer(func(s *host.Snapshot) {
+		s.Filters = []host.Filter{{Link: 2, Side: "ingress", Kind: "matchall", Pref: 10, Protocol: 0x0800, Actions: []string{"mirred redirect"}}}
+	})
+	_, checks := examined1(request(), s)
+	if !slices.ContainsFunc(checks, func(c Check) bool { return c.Code == "tc-drop" && len(c.Unread) > 0 }) {
+		t.Errorf("%+v", checks)
 	}
 }

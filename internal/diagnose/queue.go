@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/ruleset"
@@ -71,6 +72,14 @@ func queueOf(q ruleset.Queue) string {
 	return fmt.Sprintf("queue %d", q.From)
 }
 
+// noQueue says that it is not there.
+func noQueue(q ruleset.Queue) string {
+	if of, several := strings.CutPrefix(queueOf(q), "one "); several {
+		return "none " + of
+	}
+	return "no " + strings.TrimPrefix(queueOf(q), "a ")
+}
+
 // untaken is why no program takes what a rule hands to one; nil if one does.
 func untaken(st *State, r ruleset.Rule, p ruleset.Packet) *finding {
 	q, queue := r.Queue, queueOf(*r.Queue)
@@ -84,7 +93,7 @@ func untaken(st *State, r ruleset.Rule, p ruleset.Packet) *finding {
 		f.consistent, f.doubtful = true, true
 	case len(readers) == 0:
 		f.summary += ", and no program reads it: start the program, or let the rule bypass it (queue bypass)"
-		f.evidence = append(f.evidence, by(host.PartQueues, "/proc/net/netfilter/nfnetlink_queue: no %s", queue))
+		f.evidence = append(f.evidence, by(host.PartQueues, "/proc/net/netfilter/nfnetlink_queue: %s", noQueue(*q)))
 		f.fix, f.mend = ruleset.Fix(r, p), func(st *State) { ruleset.Mend(st.whole, r, p) }
 		f.doubtful = !q.Known
 	case full >= 0:

@@ -7,6 +7,7 @@ import (
 
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/journey"
+	"ipiptrace/internal/ruleset"
 	"ipiptrace/tracer/event"
 )
 
@@ -45,6 +46,16 @@ func TestTheRuleThatQueuesIsNamed(t *testing.T) {
 		}
 		if c.Code != "queue-drop" || c.Certainty != test.certainty || !strings.Contains(c.Summary, test.says) || fix != test.fix {
 			t.Errorf("%s: %s %s: %s; fix %q", what, c.Code, c.Certainty, c.Summary, fix)
+		}
+	}
+}
+
+func TestAQueueThatIsNotThereIsNamed(t *testing.T) {
+	for want, q := range map[string]ruleset.Queue{
+		"no queue 7": {From: 7, To: 7, Known: true}, "none of the queues 1 to 3": {From: 1, To: 3, Known: true}, "no queue": {},
+	} {
+		if got := noQueue(q); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }

@@ -20,6 +20,9 @@ func tcState(s Subject, st *State) *finding {
 		return nil
 	}
 	f := filtersAt(l, side, at, st.Filters, dropsOrRuns)
+	if f == nil && s.Supposed && slices.ContainsFunc(st.Filters, func(x host.Filter) bool { return x.Link == l.Index && x.Side == side && redirects(x) && seesIPv4(x) }) {
+		return &finding{undecided: fmt.Sprintf("filters: what a tc filter at the %s of %s sends to another device (mirred) is not followed there", side, l.Name)}
+	}
 	if f != nil {
 		f.summary = fmt.Sprintf("a tc filter at the %s of %s drops the packet", side, l.Name)
 		f.consistent = s.Supposed && !dropsAll(l, side, st.Filters)
@@ -52,6 +55,9 @@ func dropsAll(l *host.Link, side string, all []host.Filter) bool {
 
 // dropsOrRuns reports whether a filter may drop a packet: by an action, or as its program says.
 func dropsOrRuns(f host.Filter) bool { return drops(f) || f.Kind == "bpf" || f.Kind == "tcx" }
+
+// redirects reports whether a filter sends packets to another device, from which they may come back (an ifb).
+func redirects(f host.Filter) bool { return slices.Contains(f.Actions, "mirred redirect") }
 
 func drops(f host.Filter) bool {
 	return slices.ContainsFunc(f.Actions, func(a string) bool { return strings.HasSuffix(a, " drop") })
