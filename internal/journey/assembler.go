@@ -59,6 +59,8 @@ type Assembler struct {
 	gone    *recent[key, goneBy]
 	roles   *recent[uint32, Role]
 	tunnels *recent[tunnelTo, struct{}]
+	// exits are the devices by which packets leave their tunnel.
+	exits *recent[exit, struct{}]
 	// behind are the namespaces to which a VIP's answers come, and that VIP.
 	behind    *recent[tunnelTo, struct{}]
 	answers   *recent[answerSite, given]
@@ -97,6 +99,7 @@ func New(opts Options) *Assembler {
 		gone:      newRecent[key, goneBy](maxGone),
 		roles:     newRecent[uint32, Role](maxNetns),
 		tunnels:   newRecent[tunnelTo, struct{}](maxNetns),
+		exits:     newRecent[exit, struct{}](maxNetns),
 		behind:    newRecent[tunnelTo, struct{}](maxNetns),
 		answers:   newRecent[answerSite, given](maxNetns),
 		fragments: map[datagram][]*flight{},

@@ -56,6 +56,22 @@ type tunnelTo struct {
 	vip   netip.Addr
 }
 
+// exit is a device in a network namespace, by which packets that came in IPIP leave their tunnel.
+type exit struct {
+	netns uint32
+	dev   string
+}
+
+// exit is where the packet left its tunnel; ok is false if that was not seen.
+func (f *flight) exit() (x exit, ok bool) {
+	for i, s := range f.steps {
+		if i > 0 && f.steps[i-1].Tunnelled && !s.Tunnelled {
+			return exit{s.Netns, s.Dev}, s.Dev != "" && s.Dev != f.steps[i-1].Dev
+		}
+	}
+	return x, false
+}
+
 // notices are what a journey that has ended tells beyond its own fate.
 func (a *Assembler) notices(f *flight) []Notice {
 	var ns []Notice
@@ -104,6 +120,9 @@ func (a *Assembler) replyUnanswered(f *flight) (Notice, bool) {
 func (a *Assembler) arrivedTunnelled(f *flight) {
 	if f.decapped && f.cameIPIP && !f.reply && f.netns != 0 {
 		a.tunnels.put(tunnelTo{f.netns, f.packet.Inner.Dst}, struct{}{})
+		if x, ok := f.exit(); ok {
+			a.exits.put(x, struct{}{})
+		}
 	}
 }
 
@@ -126,6 +145,12 @@ func (a *Assembler) arpConflict(f *flight) (Notice, bool) {
 	}
 	if f.freed != nil && f.freed.Function == "ip_rcv_core" {
 		return Notice{}, false // for another host, or damaged
+	}
+	if len(f.steps) > 0 {
+		// Put together of segments that had been put together of fragments, it is first seen behind the tunnel.
+		if _, exits := a.exits.get(exit{f.steps[0].Netns, f.steps[0].Dev}); exits {
+			return Notice{}, false
+		}
 	}
 	if _, tunnelled := a.tunnels.get(tunnelTo{f.netns, f.packet.Inner.Dst}); !tunnelled {
 		return Notice{}, false

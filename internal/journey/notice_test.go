@@ -110,6 +110,10 @@ func TestPlainPacketsAtARealServerAreNoticed(t *testing.T) {
 			plain(k, nsRealServer).at(event.TCPRcv).returns(event.TCPRcv, 0)
 			tunnelled(k)
 		}},
+		"never what is first seen behind the tunnel, merged": {does: func(k *kernel) {
+			tunnelled(k)
+			k.packet(9, syn()).on("tunl0", nsRealServer).at(event.NetifReceiveSkb, event.IPRcv, event.TCPRcv).returns(event.TCPRcv, 0)
+		}},
 		"never at the director": {does: func(k *kernel) {
 			tunnelled(k)
 			plain(k, nsDirector).scheduled(event.MethodTunnel).in(ipip()).at(event.IPLocalOut, event.NetDevQueue, event.NetDevStartXmit)

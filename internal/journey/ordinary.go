@@ -179,6 +179,19 @@ var ordinaryFrees = []ordinary{
 		fate:      Consumed,
 	},
 	{
+		why:       "it was merged into another packet, unseen, and is freed with that one's data, whatever became of it (skb_release_data, frag_list)",
+		functions: []string{"skb_release_data"},
+		reasons:   []string{notSpecified, noReason},
+		fate:      Consumed,
+	},
+	{
+		why:       "the same, where kfree_skb_list is a function of its own, which queueing disciplines use, too: what waited for its fragments is in no queue",
+		functions: []string{"kfree_skb_list", "kfree_skb_list_reason"},
+		reasons:   []string{notSpecified, noReason},
+		evidence:  func(f *flight) bool { return f.fragment != nil && f.leaving == staying },
+		fate:      Consumed,
+	},
+	{
 		why:       "a driver that frees what it has sent in an interrupt: before 6.4 that looks like a drop",
 		functions: []string{"net_tx_action", "__dev_kfree_skb_any", "dev_kfree_skb_any_reason"},
 		reasons:   []string{notSpecified, noReason},

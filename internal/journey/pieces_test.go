@@ -48,6 +48,12 @@ func TestADatagramInPiecesGetsTheFateItHad(t *testing.T) {
 		"two pieces overlap, and the kernel calls that consumed": {does: func(k *kernel) {
 			outerFragment(k).returns(event.IPDefrag, inProgress).consumed("inet_frag_rbtree_purge")
 		}, fate: Dropped, drop: "inet_frag_rbtree_purge"},
+		"whole again, and merged behind the tunnel into another": {does: func(k *kernel) {
+			outerFragment(k).returns(event.IPDefrag, inProgress).kfree("skb_release_data", "NOT_SPECIFIED")
+		}, fate: Consumed},
+		"the same, before 5.17": {does: func(k *kernel) {
+			outerFragment(k).returns(event.IPDefrag, inProgress).kfree("kfree_skb_list", "")
+		}, fate: Consumed},
 		"the kernel consumes a piece elsewhere": {does: func(k *kernel) {
 			outerFragment(k).returns(event.IPDefrag, inProgress).consumed("ip_defrag")
 		}, fate: Consumed},
