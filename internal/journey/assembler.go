@@ -60,9 +60,7 @@ type Assembler struct {
 	roles   *recent[uint32, Role]
 	tunnels *recent[tunnelTo, struct{}]
 	// exits are the devices by which packets leave their tunnel.
-	exits *recent[exit, struct{}]
-	// behind are the namespaces to which a VIP's answers come, and that VIP.
-	behind    *recent[tunnelTo, struct{}]
+	exits     *recent[exit, struct{}]
 	answers   *recent[answerSite, given]
 	fragments map[datagram][]*flight
 
@@ -100,7 +98,6 @@ func New(opts Options) *Assembler {
 		roles:     newRecent[uint32, Role](maxNetns),
 		tunnels:   newRecent[tunnelTo, struct{}](maxNetns),
 		exits:     newRecent[exit, struct{}](maxNetns),
-		behind:    newRecent[tunnelTo, struct{}](maxNetns),
 		answers:   newRecent[answerSite, given](maxNetns),
 		fragments: map[datagram][]*flight{},
 	}

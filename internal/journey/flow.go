@@ -80,6 +80,8 @@ type flow struct {
 	// request is the request that was seen last, delivered the id of the last one known to be delivered.
 	request   *flight
 	delivered uint64
+	// behind is the network namespace to which an answer came from elsewhere, 0 if none did.
+	behind uint32
 }
 
 // way is one direction of a flow.

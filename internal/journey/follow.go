@@ -22,7 +22,7 @@ func (a *Assembler) follow(f *flight, e event.Event) {
 	}
 	a.settleRole(f)
 	a.arrivedTunnelled(f)
-	a.answeredBehind(f)
+	f.answeredBehind()
 	if m.meets == nil {
 		a.unfragment(f)
 	} else if m.meets(a, f, e) {

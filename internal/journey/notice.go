@@ -84,7 +84,7 @@ func (a *Assembler) notices(f *flight) []Notice {
 	if n, ok := f.wrongMethod(); ok {
 		ns = append(ns, n)
 	}
-	if n, ok := a.sentOn(f); ok {
+	if n, ok := f.sentOn(); ok {
 		ns = append(ns, n)
 	}
 	return ns
@@ -126,10 +126,10 @@ func (a *Assembler) arrivedTunnelled(f *flight) {
 	}
 }
 
-// answeredBehind notes that answers of a VIP come to this host, from a container or a virtual machine that has the VIP.
-func (a *Assembler) answeredBehind(f *flight) {
-	if f.reply && f.arrived && !f.cameIPIP && !f.decapped && f.netns != 0 && !f.local() {
-		a.behind.put(tunnelTo{f.netns, f.packet.Inner.Src}, struct{}{})
+// answeredBehind notes that the flow's answers come to this host, from a container or a virtual machine that has the VIP.
+func (f *flight) answeredBehind() {
+	if f.flow != nil && f.reply && f.arrived && !f.cameIPIP && !f.decapped && f.netns != 0 && !f.local() {
+		f.flow.behind = f.netns
 	}
 }
 
@@ -173,15 +173,14 @@ func (f *flight) wrongMethod() (Notice, bool) {
 
 // sentOn goes with a request that came to this host in IPIP and left it again. A real server keeps it, or has it answered by
 // somebody behind it.
-func (a *Assembler) sentOn(f *flight) (Notice, bool) {
+func (f *flight) sentOn() (Notice, bool) {
 	vip := f.packet.Inner.Dst
-	_, behind := a.behind.get(tunnelTo{f.netns, vip})
 	switch {
 	case f.reply || f.fate != Forwarded || !f.cameIPIP || !f.decapped:
 		return Notice{}, false
 	case f.director.sent():
 		return Notice{IPVSLoop, fmt.Sprintf("a packet for %s came to this host in IPIP, and its own IPVS sent it on: a real server with the same service takes nothing itself", vip)}, true
-	case f.changed == nil && !behind:
+	case f.changed == nil && (f.flow == nil || f.flow.behind != f.netns):
 		return Notice{VIPMissing, fmt.Sprintf("a packet for %s came to this host in IPIP and was forwarded: the VIP is no address of this host", vip)}, true
 	}
 	return Notice{}, false

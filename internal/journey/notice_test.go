@@ -164,6 +164,12 @@ func TestARealServerThatSendsOnWhatCameTunnelledIsNoticed(t *testing.T) {
 			leaves(k.packet(1, syn()).tunnelled().at(event.IPForward))
 			leaves(k.packet(2, reply(event.SYN|event.ACK, 9, 1, 60)).on("cont0", nsRealServer).at(event.NetifReceiveSkb, event.IPRcv, event.IPForward))
 		}},
+		"though another connection was answered from behind": {does: func(k *kernel) {
+			leaves(k.packet(1, syn()).tunnelled().at(event.IPForward))
+			p := reply(event.SYN|event.ACK, 9, 1, 60)
+			p.DstPort++
+			leaves(k.packet(2, p).on("cont0", nsRealServer).at(event.NetifReceiveSkb, event.IPRcv, event.IPForward))
+		}, want: VIPMissing},
 		"never what NAT gives to another": {does: func(k *kernel) {
 			s := k.packet(1, syn()).tunnelled()
 			s.packet.Inner.Dst, s.changed = client, true
