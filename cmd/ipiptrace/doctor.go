@@ -37,6 +37,7 @@ type doctorCommand struct {
 	only     checks
 	skip     checks
 	watch    span
+	probeARP bool
 	peer     string
 	format   *choice
 }
@@ -51,7 +52,7 @@ what each of them would meet: tunnels, rules of netfilter, routes and settings, 
 director IPVS. A fault loses packets now, a risk under a condition that is named, a note is worth knowing.
 What can't be read, or can't be told from the state, is said.
 
-It changes nothing and needs no privileges for what everybody may read: ` + "`?`" + ` marks the rest.
+It changes nothing, sends nothing (but with --probe-arp) and needs no privileges for what everybody may read: ` + "`?`" + ` marks the rest.
 
 Steps of --only and --skip: ` + stepWords() + `.
 
@@ -72,6 +73,7 @@ Exit status: 0 no fault was found; 1 one was; 2 wrong usage; 3 nothing could be 
 	flags.Var(&d.only, "only", "only these steps (numbers or names) and codes")
 	flags.Var(&d.skip, "skip", "not these steps and codes")
 	flags.Var(&d.watch, "watch", "trace the services for so long (10s), and join what is seen: it needs trace's rights")
+	flags.BoolVar(&d.probeARP, "probe-arp", false, "ask, on the devices that face clients, who has the VIPs: it sends ARP probes, and says so")
 	flags.StringVar(&d.peer, "peer", "", "the other end's doctor -o json, in `FILE`: what only both ends together show")
 	flags.VarP(d.format, "output", "o", "text: for people; json: one object a line")
 	complete(cmd, "proto", d.proto.words)
@@ -157,6 +159,7 @@ func (d *doctorCommand) run(ctx context.Context) error {
 		}
 	}
 	elsewhere := others(reading, s, o.VIPs)
+	asked := d.askARP(reading, ns, s, o.VIPs)
 	effective(0)
 	if !slices.ContainsFunc(host.Parts(), s.Knows) {
 		return fmt.Errorf("nothing of this machine's state could be read: %s", s.Unread[0].Why)
@@ -165,7 +168,7 @@ func (d *doctorCommand) run(ctx context.Context) error {
 		return usageError{errors.New("--vip is missing, and no address here looks like a service's (on a tunnel, on lo or a dummy as /32, or in IPVS): say which, like --vip 192.0.2.10")}
 	}
 	options := d.options(o.VIPs)
-	options.Peer, options.Elsewhere = peer, elsewhere
+	options.Peer, options.Elsewhere, options.Asked = peer, elsewhere, asked
 	began := time.Now()
 	options.Late = func() bool { return ctx.Err() != nil || time.Since(began) > doctorThink }
 	if options.Asks(9) {
@@ -180,6 +183,27 @@ func (d *doctorCommand) run(ctx context.Context) error {
 		r.Join(seen, options)
 	}
 	return d.report(r)
+}
+
+// maxQuestions bounds the devices and VIPs that are asked about by ARP.
+const maxQuestions = 16
+
+// askARP asks who has the VIPs, if that is wanted, and says what is sent.
+func (d *doctorCommand) askARP(ctx context.Context, ns read.Namespace, s *host.Snapshot, vips []netip.Addr) (all []doctor.Asked) {
+	if !d.probeARP {
+		return nil
+	}
+	questions := doctor.Questions(s, d.options(vips))
+	for _, q := range questions[:min(len(questions), maxQuestions)] {
+		fmt.Fprintf(d.err, "sending %d ARP probes for %s by %s (RFC 5227: they change nobody's table)\n", read.ARPProbes, q.VIP, screen.Clean(q.Dev))
+		a := doctor.Asked{VIP: q.VIP, Dev: q.Dev}
+		macs, err := ns.WhoHas(ctx, q.Dev, q.VIP)
+		if a.MACs = macs; err != nil {
+			a.Why = err.Error()
+		}
+		all = append(all, a)
+	}
+	return all
 }
 
 // maxOthers bounds the namespaces in which a VIP is looked for.

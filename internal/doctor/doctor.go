@@ -37,6 +37,8 @@ type Options struct {
 	Late func() bool
 	// Places are those of the kernel that a trace could watch; nil: nobody has looked.
 	Places *Places
+	// Asked is who has answered ARP for the VIPs, if that was asked.
+	Asked []Asked
 	// Elsewhere are other network namespaces of the machine that have one of the VIPs.
 	Elsewhere []Elsewhere
 	// Peer are the other end's; nil if they are not known.
@@ -140,6 +142,7 @@ func Examine(s *host.Snapshot, o Options) Report {
 	}
 	r.mixed(s)
 	r.tracking(s)
+	r.asked(s, o.Asked)
 	r.places(o.Places)
 	r.choose(o)
 	r.sort()
@@ -160,7 +163,7 @@ func (x service) whole(rules *ruleset.Ruleset) (one Report) {
 	if len(kinds) == 0 {
 		code, nobody := "no-listener", "nothing here listens for it"
 		if x.role == Director {
-			code, nobody = "ipvs-no-service", "no service of IPVS is for it"
+			code, nobody = "ipvs-no-service", "no service of IPVS has it"
 		}
 		one.check(diagnose.Check{Code: code, Unread: []string{fmt.Sprintf("%s: %s, and no port was given: say which with --port", x.vip, nobody)}}, nil)
 	}

@@ -103,14 +103,18 @@ func ofNft(exprs []json.RawMessage) (t target, mark uint32) {
 }
 
 func (t *target) take(protocol, field string, right json.RawMessage) {
-	switch protos := map[string]uint8{"tcp": protoTCP, "udp": protoUDP}; {
+	switch protos := map[string]uint8{"tcp": protoTCP, "udp": protoUDP, "th": 0}; {
 	case protocol == "ip" && field == "daddr":
 		var text string
 		if json.Unmarshal(right, &text) == nil {
 			t.addr, _ = netip.ParseAddr(text)
 		}
-	case field == "dport" && protos[protocol] != 0:
-		t.proto = protos[protocol]
+	case field == "dport":
+		proto, known := protos[protocol]
+		if !known {
+			return
+		}
+		t.proto = proto
 		_ = json.Unmarshal(right, &t.port)
 	}
 }

@@ -39,7 +39,9 @@ func (r *Report) tracking(s *host.Snapshot) {
 	}
 	r.say(stepConntrack, trackingCode, tableLine(c))
 	for _, vip := range r.VIPs {
-		r.say(stepConntrack, trackingCode, entriesOf(c, vip))
+		if c.Count > 0 {
+			r.say(stepConntrack, trackingCode, entriesOf(c, vip))
+		}
 	}
 	r.say(stepConntrack, trackingCode, countsOf(c)...)
 	r.say(stepConntrack, trackingCode, trackingSettings(s)...)

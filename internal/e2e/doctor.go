@@ -53,6 +53,9 @@ func (o options) doctors(ctx context.Context, r *report, l *lab.Lab, only *regex
 		injected := time.Now()
 		if err == nil {
 			r.check("doctor/"+s.Name, o.doctor(ctx, l, s))
+			if s.Name == "vip-arp-conflict" {
+				r.check("doctor/probe-arp", o.doctorAsks(ctx, l))
+			}
 		}
 		r.note("%s: injected in %v, doctor took %v", s.Name, injected.Sub(began).Round(time.Millisecond), time.Since(injected).Round(time.Millisecond))
 		if err := errors.Join(err, fault.Undo(ctx, l, s)); err != nil {
@@ -136,6 +139,22 @@ func (o options) examine(ctx context.Context, l *lab.Lab, s fault.Scenario) ([]f
 		return all, fmt.Errorf("status %d, %d faults: %s%s", status, faults, out.String(), errs.String())
 	}
 	return all, nil
+}
+
+// doctorAsks checks that a director is told who else answers ARP for its VIP, and that what is sent is said.
+func (o options) doctorAsks(ctx context.Context, l *lab.Lab) error {
+	var out, errs bytes.Buffer
+	err := l.Outside(func() error {
+		cmd := exec.CommandContext(ctx, o.ipiptrace, "doctor", "--netns", l.Node(lab.Director).Path(), "--vip", lab.VIP.String(), "--port", fmt.Sprint(lab.Port),
+			"--probe-arp", "--only", "vip-arp-conflict", "-o", "json")
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		return cmd.Run()
+	})
+	found := strings.Contains(out.String(), `"code":"vip-arp-conflict","severity":"risk","certainty":"observed"`)
+	if said := strings.Contains(errs.String(), "sending 3 ARP probes for "+lab.VIP.String()+" by eth0"); err != nil || !found || !said {
+		return fmt.Errorf("%v: %s%s", err, out.String(), errs.String())
+	}
+	return nil
 }
 
 // client is that of a scenario's traffic: of one it has another address.
