@@ -131,8 +131,8 @@ func (c *checks) Set(s string) error {
 
 // The times of reading for doctor: as a whole, and a part of the state.
 const (
-	doctorTime = 20 * time.Second
-	doctorPart = 5 * time.Second
+	doctorTime = 2 * time.Minute
+	doctorPart = 20 * time.Second
 	// doctorThink bounds what the asking takes once all was read.
 	doctorThink = 20 * time.Second
 )

@@ -58,7 +58,20 @@ func (q Supposition) Examine(s *host.Snapshot, rules *ruleset.Ruleset) ([]Findin
 	if e.q.late() {
 		e.unasked()
 	}
+	if n := q.unsent(e.first); n > 0 && !q.Open {
+		e.left(fmt.Sprintf("what is sent to %d of the real servers was not asked about: to no more than %d", n, maxSupposed))
+	}
 	return e.findings, e.checks
+}
+
+// left says of the rows that are asked about what leaves that they were not asked about all of it.
+func (e *examination) left(why string) {
+	for i := range e.checks {
+		c := &e.checks[i]
+		if slices.ContainsFunc(examined, func(r row) bool { return r.code == c.Code && leaving(r) && (r.asked|r.doubted)&replySide != 0 }) {
+			c.Unread = append(c.Unread, why)
+		}
+	}
 }
 
 func (q Supposition) late() bool { return q.Late != nil && q.Late() }

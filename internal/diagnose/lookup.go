@@ -83,7 +83,9 @@ func (st *State) wayOf(s Subject, unknown host.Field) (a host.Answer, f host.Flo
 }
 
 // exempts reports whether a rule may keep packets from connection tracking.
-func (st *State) exempts() bool {
+func (st *State) exempts() bool { return st.once("exempts", st.exempting) }
+
+func (st *State) exempting() bool {
 	s := st.whole
 	for _, t := range s.Nft {
 		for _, c := range t.Chains {

@@ -13,13 +13,23 @@ import (
 // unmarked reports whether no rule of netfilter or of tc on the machine gives packets a mark: then a packet that comes in has
 // none.
 func (st *State) unmarked() bool {
-	s := st.whole
-	if !followed(s) {
-		return false
+	return followed(st.whole) && !st.once("marks", st.marking)
+}
+
+// once is the answer to a question about all rules of netfilter.
+func (st *State) once(question string, ask func() bool) bool {
+	if st.rules == nil {
+		return ask()
 	}
+	return st.rules.Once(question, ask)
+}
+
+// marking reports whether a rule of netfilter may give packets a mark.
+func (st *State) marking() bool {
+	s := st.whole
 	for _, t := range s.Nft {
 		if marksIn(t) {
-			return false
+			return true
 		}
 	}
 	for _, t := range s.IPTables {
@@ -27,11 +37,11 @@ func (st *State) unmarked() bool {
 			if slices.ContainsFunc(c.Rules, func(r host.IPTablesRule) bool {
 				return slices.ContainsFunc(r.Args, func(word string) bool { return strings.Contains(word, "MARK") || strings.HasSuffix(word, "QUEUE") })
 			}) {
-				return false
+				return true
 			}
 		}
 	}
-	return true
+	return false
 }
 
 // followed reports whether all that may give packets a mark was read: rules of netfilter, and there are none of tc, whose

@@ -236,6 +236,19 @@ func (q Supposition) directed(s Subject, st *State) (all []point) {
 	return append(all, q.sentOn(s, st)...)
 }
 
+// maxSupposed bounds the real servers to which packets are supposed to be sent.
+const maxSupposed = 64
+
+// unsent is how many real servers are not supposed to be sent anything.
+func (q Supposition) unsent(st *State) int {
+	s := q.packet(event.SYN)
+	whole := &State{Snapshot: st.whole}
+	if v := whole.virtual(s); s.Outer == nil && v != nil {
+		return max(0, len(whole.chosen(v, s))-maxSupposed)
+	}
+	return 0
+}
+
 // sentOn are the packets to the real servers that IPVS may choose.
 func (q Supposition) sentOn(s Subject, st *State) (all []point) {
 	whole := st.entire()
@@ -243,7 +256,8 @@ func (q Supposition) sentOn(s Subject, st *State) (all []point) {
 	if v == nil {
 		return nil
 	}
-	for _, d := range whole.chosen(v, s) {
+	chosen := whole.chosen(v, s)
+	for _, d := range chosen[:min(len(chosen), maxSupposed)] {
 		a := st.whole.Output(host.Flow{Dst: d.Addr.Addr()})
 		if d.Method != "tunnel" || a.Refused() || a.Type != "unicast" {
 			continue

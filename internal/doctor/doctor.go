@@ -131,6 +131,7 @@ func Examine(s *host.Snapshot, o Options) Report {
 	if len(r.VIPs) == 0 {
 		r.VIPs = VIPs(s)
 	}
+	s.Index()
 	rules := ruleset.Of(s)
 	r.Facts = FactsOf(s, r.VIPs)
 	for _, vip := range r.VIPs {

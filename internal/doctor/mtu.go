@@ -112,6 +112,7 @@ func (x service) towardsServers() (lines []string) {
 	if x.s.IPVS == nil {
 		return nil
 	}
+	known := map[string]bool{}
 	for _, v := range x.s.IPVS.Services {
 		if v.Mark == 0 && v.Addr.Addr() != x.vip {
 			continue
@@ -127,7 +128,8 @@ func (x service) towardsServers() (lines []string) {
 				how = ", learned by ICMP"
 			}
 			line := fmt.Sprintf("to %s by %s in %s: mtu %d%s, so that clients' packets of up to %d bytes fit", d.Addr.Addr(), a.Dev, kind, mtu, how, mtu-min(mtu, overhead[kind]))
-			if !slices.Contains(lines, line) {
+			if !known[line] {
+				known[line] = true
 				lines = append(lines, line)
 			}
 		}

@@ -17,6 +17,9 @@ func (s *Snapshot) Link(index uint32) *Link {
 
 // LinkNamed is the device with that name; nil if there is none, or links were not read.
 func (s *Snapshot) LinkNamed(name string) *Link {
+	if name == "" {
+		return nil
+	}
 	for i := range s.Links {
 		if s.Links[i].Name == name {
 			return &s.Links[i]

@@ -66,15 +66,11 @@ func (l *lookup) vrfName() string {
 	return l.vrf.Name
 }
 
-// pick finds the best route of each table, and the one before it that is not used. Each route is looked at once.
+// pick finds the best route of each table, and the one before it that is not used. Each route is looked at once, or found by the index.
 func (l *lookup) pick() {
 	l.best, l.unused = map[uint32]*Route{}, map[uint32]*Route{}
 	out := l.s.LinkNamed(l.f.OIF)
-	for i := range l.s.Routes {
-		r := &l.s.Routes[i]
-		if !r.Dst.Contains(l.f.Dst) {
-			continue
-		}
+	for r := range l.s.routesTo(l.f.Dst) {
 		if r.TOS != 0 && l.f.Unknown&FieldTOS != 0 {
 			l.vague = append(l.vague, r.Table)
 		}

@@ -29,7 +29,7 @@ func Parts() []Part { return slices.Sorted(maps.Keys(takes)) }
 var takes = map[Part]func(to, from *Snapshot){
 	PartLinks:      func(to, from *Snapshot) { to.Links = from.Links },
 	PartAddrs:      func(to, from *Snapshot) { to.Addrs = from.Addrs },
-	PartRoutes:     func(to, from *Snapshot) { to.Routes = from.Routes },
+	PartRoutes:     func(to, from *Snapshot) { to.Routes, to.index = from.Routes, from.index },
 	PartRules:      func(to, from *Snapshot) { to.Rules = from.Rules },
 	PartNeighbours: func(to, from *Snapshot) { to.Neighbours = from.Neighbours },
 	PartExceptions: func(to, from *Snapshot) { to.Exceptions = from.Exceptions },

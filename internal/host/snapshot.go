@@ -98,6 +98,8 @@ type Snapshot struct {
 	Risen    map[string]uint64 `json:"risen,omitempty"`
 
 	Unread []Unread `json:"unread,omitempty"`
+
+	index *routeIndex
 }
 
 // Unread is a part that could not be read, or only partly.

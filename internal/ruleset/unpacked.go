@@ -17,6 +17,8 @@ type Ruleset struct {
 	writes map[*host.NftTable]map[string]bool
 	// altered is what rules of any hook may do to a packet's header; nil: they were not looked through yet.
 	altered *effects
+	// told are answers about all rules.
+	told map[string]bool
 	// room is the memory that may still be used, in bytes: a forged state could have a rule for each of its bytes.
 	room int
 }
@@ -42,6 +44,19 @@ func Of(s *host.Snapshot) *Ruleset {
 		host: s, room: maxKept,
 		statements: map[*host.NftRule][]statement{}, sets: map[setOf]*set{}, writes: map[*host.NftTable]map[string]bool{},
 	}
+}
+
+// Once is the answer to a question about all rules, which costs a look at each: it is asked once.
+func (r *Ruleset) Once(question string, ask func() bool) bool {
+	answer, known := r.told[question]
+	if !known {
+		if r.told == nil {
+			r.told = map[string]bool{}
+		}
+		answer = ask()
+		r.told[question] = answer
+	}
+	return answer
 }
 
 // keep reports whether there is room for that many more bytes, and takes it.

@@ -22,7 +22,8 @@ func (r *reader) timed(p part) error {
 // apart reads a part on a thread of its own and into a state of its own: a kernel or a program that does not answer keeps that
 // thread, and nobody waits for it. What has come by the end of the time is taken.
 func (r *reader) apart(p part) error {
-	ctx, cancel := context.WithTimeout(r.ctx, r.options.PartTime)
+	limit := r.options.PartTime * max(1, p.slow)
+	ctx, cancel := context.WithTimeout(r.ctx, limit)
 	defer cancel()
 	own := *r
 	state := *r.s
@@ -33,14 +34,14 @@ func (r *reader) apart(p part) error {
 		runtime.LockOSThread() // for good: nobody else is to run in this namespace
 		done <- r.ns.enter(func() error { return own.alone(p) })
 	}()
-	late := time.NewTimer(r.options.PartTime + grace)
+	late := time.NewTimer(limit + grace)
 	defer late.Stop()
 	select {
 	case err := <-done:
 		*r.s, r.bpf = *own.s, own.bpf
 		return err
 	case <-late.C:
-		return fmt.Errorf("nothing came in %v", r.options.PartTime)
+		return fmt.Errorf("nothing came in %v", limit)
 	}
 }
 

@@ -23,15 +23,15 @@ func TestAPartThatDoesNotAnswerIsUnread(t *testing.T) {
 	s := &host.Snapshot{Sysctls: map[string]string{}}
 	r := &reader{ns: Namespace{inode: uint32(stat.Ino), path: "/proc/self/ns/net"}, ctx: context.Background(), options: Options{PartTime: 10 * time.Millisecond}, s: s}
 	r.read([]part{
-		{host.PartLinks, func(r *reader) error { r.s.Links = []host.Link{{Name: "eth0"}}; return nil }},
-		{host.PartSysctls, func(r *reader) error {
+		{name: host.PartLinks, read: func(r *reader) error { r.s.Links = []host.Link{{Name: "eth0"}}; return nil }},
+		{name: host.PartSysctls, read: func(r *reader) error {
 			<-wake
 			r.s.Sysctls["net/ipv4/ip_forward"], r.s.Links = "1", nil
 			close(written)
 			return nil
 		}},
-		{host.PartRoutes, func(r *reader) error { return errors.New("not permitted here") }},
-		{host.PartRules, func(r *reader) error { r.s.Rules = []host.Rule{{Priority: uint32(len(r.s.Links))}}; return nil }},
+		{name: host.PartRoutes, read: func(r *reader) error { return errors.New("not permitted here") }},
+		{name: host.PartRules, read: func(r *reader) error { r.s.Rules = []host.Rule{{Priority: uint32(len(r.s.Links))}}; return nil }},
 	})
 	close(wake)
 	<-written

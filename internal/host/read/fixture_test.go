@@ -42,13 +42,13 @@ const (
 
 // stored are the parts that a fixture covers.
 var stored = []part{
-	{host.PartCounters, (*reader).counters},
-	{host.PartSockets, (*reader).sockets},
-	{host.PartConntrack, (*reader).conntrack},
-	{host.PartSysctls, (*reader).sysctls},
-	{host.PartIPVS, (*reader).ipvs},
-	{host.PartNft, (*reader).nft},
-	{host.PartIPTables, (*reader).iptables},
+	{name: host.PartCounters, read: (*reader).counters},
+	{name: host.PartSockets, read: (*reader).sockets},
+	{name: host.PartConntrack, read: (*reader).conntrack},
+	{name: host.PartSysctls, read: (*reader).sysctls},
+	{name: host.PartIPVS, read: (*reader).ipvs},
+	{name: host.PartNft, read: (*reader).nft},
+	{name: host.PartIPTables, read: (*reader).iptables},
 }
 
 // ofLab are the options of somebody who looks at the lab's service.

@@ -43,7 +43,7 @@ func TestFOUPortsAreRead(t *testing.T) {
 func TestFOUIsAskedOnlyIfItIsThere(t *testing.T) {
 	asked := false
 	r := &reader{ctx: t.Context(), s: &host.Snapshot{}, kernel: kernel{fou: func() ([][]byte, error) { asked = true; return nil, unix.EPERM }}}
-	part := []part{{host.PartFOU, (*reader).fou}}
+	part := []part{{name: host.PartFOU, read: (*reader).fou}}
 	if r.read(part); asked || !r.s.Knows(host.PartFOU) {
 		t.Errorf("without the module: asked %v, unread %v", asked, r.s.Unread)
 	}

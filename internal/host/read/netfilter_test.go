@@ -44,7 +44,7 @@ func ruled(t *testing.T, run runner, sets ...nftSet) *reader {
 	}
 }
 
-var rulesParts = []part{{host.PartNft, (*reader).nft}, {host.PartIPTables, (*reader).iptables}}
+var rulesParts = []part{{name: host.PartNft, read: (*reader).nft}, {name: host.PartIPTables, read: (*reader).iptables}}
 
 // TestRulesThatWereNotReadAreSaid has programs be absent, fail and take too long.
 func TestRulesThatWereNotReadAreSaid(t *testing.T) {

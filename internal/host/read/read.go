@@ -51,29 +51,34 @@ type reader struct {
 type part struct {
 	name host.Part
 	read func(*reader) error
+	// slow parts are rendered by programs, and may take that many times as long.
+	slow time.Duration
 }
+
+// slowly is how many times as long as others the rules of netfilter may take: fifty thousand keep nft for seconds.
+const slowly = 3
 
 // parts are in the order of reading: what changes fastest comes first, what may take all the time there is comes last.
 var parts = []part{
-	{host.PartCounters, (*reader).counters},
-	{host.PartSockets, (*reader).sockets},
-	{host.PartConntrack, (*reader).conntrack},
-	{host.PartNeighbours, (*reader).neighbours},
-	{host.PartLinks, (*reader).links},
-	{host.PartAddrs, (*reader).addrs},
-	{host.PartRoutes, (*reader).routes},
-	{host.PartRules, (*reader).rules},
-	{host.PartExceptions, (*reader).exceptions},
-	{host.PartSysctls, (*reader).sysctls},
-	{host.PartIPVS, (*reader).ipvs},
-	{host.PartFOU, (*reader).fou},
-	{host.PartQueues, (*reader).queues},
-	{host.PartXFRM, (*reader).xfrm},
-	{host.PartFilters, (*reader).filters},
-	{host.PartCgroups, (*reader).cgroups},
-	{host.PartLookups, (*reader).lookups},
-	{host.PartNft, (*reader).nft},
-	{host.PartIPTables, (*reader).iptables},
+	{name: host.PartCounters, read: (*reader).counters},
+	{name: host.PartSockets, read: (*reader).sockets},
+	{name: host.PartConntrack, read: (*reader).conntrack},
+	{name: host.PartNeighbours, read: (*reader).neighbours},
+	{name: host.PartLinks, read: (*reader).links},
+	{name: host.PartAddrs, read: (*reader).addrs},
+	{name: host.PartRoutes, read: (*reader).routes},
+	{name: host.PartRules, read: (*reader).rules},
+	{name: host.PartExceptions, read: (*reader).exceptions},
+	{name: host.PartSysctls, read: (*reader).sysctls},
+	{name: host.PartIPVS, read: (*reader).ipvs},
+	{name: host.PartFOU, read: (*reader).fou},
+	{name: host.PartQueues, read: (*reader).queues},
+	{name: host.PartXFRM, read: (*reader).xfrm},
+	{name: host.PartFilters, read: (*reader).filters},
+	{name: host.PartCgroups, read: (*reader).cgroups},
+	{name: host.PartLookups, read: (*reader).lookups},
+	{name: host.PartNft, read: (*reader).nft, slow: slowly},
+	{name: host.PartIPTables, read: (*reader).iptables, slow: slowly},
 }
 
 // Snapshot reads a namespace. What can't be read is said in the snapshot; with a ctx that is done, all that was left.
@@ -94,6 +99,9 @@ func read(ctx context.Context, s *host.Snapshot, ns Namespace, o Options, parts 
 	}
 	defer rt.Close()
 	r := &reader{ns: ns, ctx: ctx, options: o, files: ns.files, run: execute(runTime), kernel: running(), rt: rt, s: s}
+	if o.PartTime > 0 {
+		r.run = execute(patientTime)
+	}
 	if r.modules, err = ns.files.modules(); err != nil {
 		s.Unread = append(s.Unread, host.Unread{Part: host.PartModules, Why: plain(err)})
 	}
@@ -276,7 +284,7 @@ func (n Namespace) Telling() (map[string]uint64, error) {
 // Addresses are the devices and addresses of a namespace, and nothing else of it.
 func (n Namespace) Addresses(ctx context.Context) *host.Snapshot {
 	s := &host.Snapshot{Netns: n.inode, Initial: n.initial(), Name: n.name, Path: n.path, Sysctls: map[string]string{}}
-	some := []part{{host.PartLinks, (*reader).links}, {host.PartAddrs, (*reader).addrs}}
+	some := []part{{name: host.PartLinks, read: (*reader).links}, {name: host.PartAddrs, read: (*reader).addrs}}
 	if err := n.on(func() error { return read(ctx, s, n, Options{}, some) }); err != nil {
 		s.Unread = append(s.Unread, host.Unread{Part: host.PartAll, Why: plain(err)})
 	}
