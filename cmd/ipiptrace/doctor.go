@@ -64,7 +64,7 @@ Exit status: 0 no fault was found; 1 one was; 2 wrong usage; 3 nothing could be 
 	}
 	flags := cmd.Flags()
 	flags.Var(&d.vips, "vip", "virtual IPs (IPv4); without it those that this machine has")
-	flags.Var(&d.ports, "port", "service ports of TCP and UDP; without it those that are served")
+	flags.Var(&d.ports, "port", "service ports of TCP and UDP; without it those that are served, and where none is only what no port decides is asked")
 	flags.Var(d.proto, "proto", "only this protocol; any: TCP and UDP, as far as they are served")
 	flags.Var(&d.client, "client", "where clients are, a network or an address; without it samples are taken")
 	flags.StringVar(&d.netns, "netns", "", "the network namespace to look at, `NAME|PATH|PID`; without it one's own")
@@ -323,7 +323,10 @@ func (d *doctorCommand) report(r doctor.Report) error {
 		}
 		return render.DoctorText(w, r, render.TextOptions{Color: lookOf(d.out).colour})
 	})
-	if err == nil && r.Faults() > 0 {
+	switch {
+	case err == nil && len(r.Checks) == 0:
+		return fmt.Errorf("nothing was asked: what --only and --skip leave has no check for a %s here", strings.ReplaceAll(r.Role, "-", " "))
+	case err == nil && r.Faults() > 0:
 		return errLost
 	}
 	return err

@@ -37,6 +37,8 @@ type Check struct {
 	Answer Answer
 	// Unread is why it could not be told on a part of the way.
 	Unread []string
+	// Behind: a packet comes there only once what is found before it is repaired, and the answer is of the state as it is then.
+	Behind bool
 }
 
 // maxRepairs bounds how many findings are repaired in the model one behind the other.
@@ -164,7 +166,7 @@ func (e *examination) note(r row, p point, st *State, answer Answer, f *finding)
 	i := slices.IndexFunc(e.checks, func(c Check) bool { return c.Code == r.code })
 	if i < 0 {
 		i = len(e.checks)
-		e.checks = append(e.checks, Check{Code: r.code, Answer: Clear})
+		e.checks = append(e.checks, Check{Code: r.code, Answer: Clear, Behind: st.whole != e.first.whole})
 	}
 	c := &e.checks[i]
 	for _, why := range e.untold(r, p, st, answer, f) {
@@ -211,7 +213,8 @@ func (e *examination) found(h hit, st *State) *State {
 		if original := e.before(h); original != nil {
 			said.Evidence = texts(e.host, original.evidence)
 		} else {
-			said.Behind = true
+			// That nobody listens is so whether the packet comes there or not.
+			said.Behind = h.row.code != "no-listener" || !sameSlice(st.whole.Sockets, e.first.whole.Sockets)
 		}
 	}
 	said.Untried = f.mend == nil && len(said.Fix) > 0

@@ -60,6 +60,8 @@ type Mark uint8
 // The marks, worst last.
 const (
 	Passed Mark = iota
+	// Behind: packets come there only once what fails before it is repaired; then nothing of it is wrong.
+	Behind
 	// Noted: something is to be known.
 	Noted
 	// Unread: it could not be told, or not for all of the way.
@@ -75,6 +77,8 @@ type Check struct {
 	Mark Mark
 	// Why it could not be told.
 	Why []string
+	// behind: nobody has come there in the state as it is.
+	behind bool
 	// Says are what the state says of it, where that is worth a line whatever is found.
 	Says []string
 }
@@ -83,6 +87,8 @@ type Check struct {
 type Report struct {
 	VIPs []netip.Addr
 	Role string
+	// Guessed: nothing here speaks for the role, neither the VIP nor a tunnel nor IPVS.
+	Guessed bool
 	// Services are summaries of each VIP.
 	Services []Summary
 	// Findings are worst first, then in the order in which packets meet them; Checks are in the order of the steps.
@@ -131,6 +137,10 @@ func Examine(s *host.Snapshot, o Options) Report {
 	if len(r.VIPs) == 0 {
 		r.VIPs = VIPs(s)
 	}
+	if o.Role == Director && s.IPVS == nil && s.Knows(host.PartIPVS) {
+		own := *s
+		own.IPVS, s = &host.IPVS{}, &own // no ip_vs, no service
+	}
 	s.Index()
 	rules := ruleset.Of(s)
 	r.Facts = FactsOf(s, r.VIPs)
@@ -138,6 +148,7 @@ func Examine(s *host.Snapshot, o Options) Report {
 		x := service{s: s, o: o, vip: vip, role: role(s, o, vip)}
 		one := x.whole(rules)
 		r.Role = x.role
+		r.Guessed = r.Guessed || x.guessed()
 		r.Services = append(r.Services, Summary{vip, x.role, one.Faults(), one.Count(diagnose.AtRisk), one.Count(diagnose.Noted), len(one.Unread())})
 		r.take(one)
 	}
@@ -162,17 +173,36 @@ func (x service) whole(rules *ruleset.Ruleset) (one Report) {
 		x.examine(kind, rules, &one)
 	}
 	if len(kinds) == 0 {
-		code, nobody := "no-listener", "nothing here listens for it"
-		if x.role == Director {
-			code, nobody = "ipvs-no-service", "no service of IPVS has it"
-		}
-		one.check(diagnose.Check{Code: code, Unread: []string{fmt.Sprintf("%s: %s, and no port was given: say which with --port", x.vip, nobody)}}, nil)
+		x.portless(rules, &one)
 	}
 	if x.o.Asks(stepMTU) {
 		x.mtu(rules, &one)
 	}
+	for i := range one.Checks {
+		if c := &one.Checks[i]; c.behind && c.Mark == Passed {
+			c.Mark = Behind
+		}
+	}
 	one.choose(x.o)
 	return one
+}
+
+// portless asks what no port decides, of a VIP of which none is served or was given: the tunnel, the routes and the settings.
+func (x service) portless(rules *ruleset.Ruleset, one *Report) {
+	x.examine(kind{protoTCP, 0}, rules, one)
+	ported := func(code string) bool {
+		return step(code) != stepTunnel && step(code) != stepSettings && code != "vip-missing" && code != "vip-wrong-prefix"
+	}
+	one.Findings = slices.DeleteFunc(one.Findings, func(f Finding) bool { return ported(f.Code) })
+	one.Checks = slices.DeleteFunc(one.Checks, func(c Check) bool { return ported(c.Code) })
+	code, nobody := "no-listener", "nothing here listens for it"
+	if x.role == Director {
+		code, nobody = "ipvs-no-service", "no service of IPVS has it"
+	}
+	why := fmt.Sprintf("%s: %s, and no port was given: say which with --port", x.vip, nobody)
+	for _, code := range []string{code, "firewall-drop", "firewall-reject"} {
+		one.check(diagnose.Check{Code: code, Unread: []string{why}}, nil)
+	}
 }
 
 // take adds the report of one VIP.
@@ -234,9 +264,10 @@ func (r *Report) check(c diagnose.Check, found []diagnose.Finding) {
 	i := slices.IndexFunc(r.Checks, func(x Check) bool { return x.Code == c.Code })
 	if i < 0 {
 		i = len(r.Checks)
-		r.Checks = append(r.Checks, Check{Step: step(c.Code), Code: c.Code})
+		r.Checks = append(r.Checks, Check{Step: step(c.Code), Code: c.Code, behind: true})
 	}
 	to := &r.Checks[i]
+	to.behind = to.behind && c.Behind
 	for _, f := range found {
 		if f.Code == c.Code {
 			to.Mark = max(to.Mark, map[diagnose.Severity]Mark{diagnose.Lost: Failed, diagnose.AtRisk: AtRisk, diagnose.Noted: Noted}[f.Severity])

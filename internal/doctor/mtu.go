@@ -101,8 +101,12 @@ func (x service) announced() (lines []string) {
 		if learned {
 			how = ", which was learned by ICMP"
 		}
+		who := client.String()
+		if !x.knowsClients() {
+			who = fmt.Sprintf("clients such as %s (a sample)", client)
+		}
 		lines = append(lines, fmt.Sprintf("answers to %s leave by %s, mtu %d%s: without clamping the service announces an MSS of %d, and a client's full segment is %d bytes long in IPIP (GUE: %d)",
-			client, a.Dev, mtu, how, mss, mss+headers+overhead["ipip"], mss+headers+overhead["gue"]))
+			who, a.Dev, mtu, how, mss, mss+headers+overhead["ipip"], mss+headers+overhead["gue"]))
 	}
 	return lines
 }

@@ -77,6 +77,12 @@ func role(s *host.Snapshot, o Options, vip netip.Addr) string {
 	return RealServer
 }
 
+// guessed reports whether a real server is what a machine is taken for, without anything that speaks for it.
+func (x service) guessed() bool {
+	tunnels := slices.ContainsFunc(x.s.Links, func(l host.Link) bool { return l.Up && l.Tunnel != nil })
+	return x.role == RealServer && x.o.Role == "" && !tunnels && len(x.s.AddrOn(x.vip)) == 0
+}
+
 // listens reports whether a socket takes what begins a connection, on one of the ports if there are any.
 func listens(ports []uint16) func(host.Socket) bool {
 	return func(sock host.Socket) bool {
@@ -197,7 +203,7 @@ func (x service) examine(k kind, rules *ruleset.Ruleset, r *Report) {
 	}
 	for _, a := range all {
 		found, checks := x.merged(a, all)
-		r.add(x.vip, found, checks)
+		r.add(x.vip, x.sampled(found, a, told), checks)
 	}
 	x.open(k, rules, r)
 	x.join(k, r)

@@ -26,6 +26,8 @@ var steps = []struct {
 
 // The numbers of steps that describe more than they ask.
 const (
+	stepTunnel    = 1
+	stepSettings  = 4
 	stepConntrack = 6
 	stepMTU       = 7
 	stepKernel    = 9

@@ -136,6 +136,9 @@ func examined(r doctor.Report) string {
 	if slices.ContainsFunc(r.Services, func(s doctor.Summary) bool { return s.Role != r.Role }) {
 		role = "machine"
 	}
+	if r.Guessed {
+		return strings.Join(vips, ", ") + " on this machine, taken for a real server (--role says otherwise)"
+	}
 	return strings.Join(vips, ", ") + " on this " + role
 }
 
@@ -162,7 +165,7 @@ func finding(p *screen.Page, f doctor.Finding) {
 	p.Paint(colours[f.Severity], fmt.Sprintf("%-6s", f.Severity))
 	p.Linef(" %s: %s", f.Code, f.Summary)
 	if f.Behind {
-		p.Linef("%sas it will be once what stands above is repaired", underHeading)
+		p.Linef("%sas it will be once the faults that a packet meets before it are repaired", underHeading)
 	}
 	for _, line := range f.Evidence {
 		p.Linef("%s%s", underHeading, line)
@@ -178,10 +181,10 @@ func finding(p *screen.Page, f doctor.Finding) {
 }
 
 // marks are how a check ended.
-var marks = map[doctor.Mark]string{doctor.Passed: "✓", doctor.Noted: "✓", doctor.Unread: "?", doctor.AtRisk: "!", doctor.Failed: "✗"}
+var marks = map[doctor.Mark]string{doctor.Passed: "✓", doctor.Behind: "–", doctor.Noted: "✓", doctor.Unread: "?", doctor.AtRisk: "!", doctor.Failed: "✗"}
 
 // markWords are the marks in JSON.
-var markWords = map[doctor.Mark]string{doctor.Passed: "passed", doctor.Noted: "noted", doctor.Unread: "unread", doctor.AtRisk: "risk", doctor.Failed: "fault"}
+var markWords = map[doctor.Mark]string{doctor.Passed: "passed", doctor.Behind: "behind", doctor.Noted: "noted", doctor.Unread: "unread", doctor.AtRisk: "risk", doctor.Failed: "fault"}
 
 // checks are a step's, a line each; nothing if it has none.
 func checks(p *screen.Page, n int, name string, r doctor.Report) {
@@ -192,7 +195,10 @@ func checks(p *screen.Page, n int, name string, r doctor.Report) {
 		}
 		p.Printf("  %s %s", marks[c.Mark], c.Code)
 		if len(c.Why) > 0 {
-			p.Printf(": not read, or not told: %s", strings.Join(c.Why, "; "))
+			p.Printf(": %s", strings.Join(c.Why, "; "))
+		}
+		if c.Mark == doctor.Behind {
+			p.Printf(": packets come there only once what fails before it is repaired")
 		}
 		p.Linef("")
 		for _, line := range c.Says {

@@ -49,7 +49,7 @@ note   xdp-drop: a program \x1b[31mis there
   ✗ tunnel-device-down
 2 firewall
   ✓ xdp-drop
-  ? firewall-drop: not read, or not told: nftables: not permitted
+  ? firewall-drop: nftables: not permitted
 5 service
   ✓ no-listener
 
