@@ -23,7 +23,7 @@ func arpRows() []row {
 				Means:  "Packets for the VIP come without a tunnel: this host has answered ARP for the VIP in the director's place.",
 				Kernel: "No drop: the packets are delivered, and the director does not know of them.",
 				Confirm: []Line{
-					{Command: "sysctl net.ipv4.conf.all.arp_ignore net.ipv4.conf.eth0.arp_ignore", Says: "the greater counts", Shows: `all.arp_ignore = 0`},
+					{Command: "sysctl net.ipv4.conf.all.arp_ignore net.ipv4.conf.eth0.arp_ignore", Says: "the higher of the two is in effect", Shows: `all.arp_ignore = 0`},
 					{Command: "arping -D -I eth0 VIP", On: "on another host", Says: "whose Ethernet address answers"},
 				},
 				Fix: []Line{

@@ -56,7 +56,7 @@ func routingRows() []row {
 				Means:  "The reverse-path filter drops the packet: the way back to its source leaves by another device, or there is none.",
 				Kernel: "ip_rcv_finish_core, IP_RPFILTER. What counts is max(conf.all, conf.DEVICE); conf.default does nothing for devices that are there. Connections that were there before survive (early demux).",
 				Confirm: []Line{
-					{Command: "sysctl net.ipv4.conf.all.rp_filter net.ipv4.conf.tunl0.rp_filter", Says: "the greater counts: 1 is strict, 2 is loose", Shows: `rp_filter = [12]`},
+					{Command: "sysctl net.ipv4.conf.all.rp_filter net.ipv4.conf.tunl0.rp_filter", Says: "the higher of the two is in effect: 1 is strict, 2 is loose", Shows: `rp_filter = [12]`},
 					{Command: "ip route get CLIENT", Says: "another device than tunl0", Shows: `dev eth0`},
 					{Command: "ip route get VIP from CLIENT iif tunl0", Says: "Invalid cross-device link; newer kernels: Invalid argument", Shows: `Invalid (cross-device link|argument)`, Fails: true},
 					{Command: "nstat -az TcpExtIPReversePathFilter", Says: "rises with each packet", Shows: `IPReversePathFilter +[1-9]`},

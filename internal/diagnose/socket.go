@@ -229,7 +229,7 @@ func socketRows() []row {
 					{Command: "ss -tn dst CLIENT", Says: "an old connection from the same port"},
 				},
 				Fix: []Line{
-					{Says: "Nothing here: old connections end by themselves."},
+					{Says: "No command here repairs it: the old connection times out, and the next one is answered."},
 				},
 				Prevent: "Keep the director from moving a connection to a real server that still has an old one of the same port.",
 			},

@@ -87,7 +87,7 @@ func (t *Text) journey(p *screen.Page, v diagnose.Verdict) {
 	}
 	t.cause(p, v)
 	for _, n := range j.Notices {
-		p.Linef("%snote %s (%s)", indent, n.Summary, n.Code)
+		p.Linef("%snote   %s (%s)", indent, n.Summary, n.Code)
 	}
 }
 
