@@ -13,11 +13,12 @@ import (
 
 // exitStatus is a contract.
 const exitStatus = `Exit status: 0 nothing was seen lost, also if nothing was seen; 1 something was lost; 2 wrong usage; 3 could
-not run. Results are on stdout, everything else on stderr; the last line says what was not seen.`
+not run. Results are on stdout, everything else on stderr, which ends with the account: what was seen, what was not,
+and the losses by where they happened.`
 
-const tracingRights = `It needs root, or CAP_BPF, CAP_PERFMON and CAP_SYSLOG (before kernel 5.11 also CAP_SYS_RESOURCE), and for the
-causes those by which it reads the state of the machine: CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH,
-CAP_NET_ADMIN, CAP_NET_RAW.`
+const tracingRights = `It needs root, or these capabilities: CAP_BPF, CAP_PERFMON and CAP_SYSLOG to trace (before kernel 5.11 also
+CAP_SYS_RESOURCE); CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, CAP_NET_ADMIN and CAP_NET_RAW to read the
+state of the machine, which explains a loss.`
 
 func newRoot(s streams) *cobra.Command {
 	root := newTrace(s)
@@ -40,8 +41,17 @@ Without a command it is ` + "`ipiptrace trace`" + `.
 	root.AddCommand(newTrace(s), newRecord(s), newReplay(s), newDoctor(s), newExplain(s), newProbes(s), newSchema(s), newLab(s))
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.Flags().SortFlags = false
+		cmd.SetUsageTemplate(inColumns(cmd.UsageTemplate()))
 	}
 	return root
+}
+
+// helpColumns is how long a line of help may be.
+const helpColumns = 120
+
+// inColumns is a template of cobra's whose flags are broken into lines.
+func inColumns(usage string) string {
+	return strings.ReplaceAll(usage, "Flags.FlagUsages ", fmt.Sprintf("Flags.FlagUsagesWrapped %d ", helpColumns))
 }
 
 // newHelp is cobra's help but for what does not exist: that is wrong usage.

@@ -86,13 +86,8 @@ func (e *explainCommand) write(w io.Writer, docs []diagnose.Doc) error {
 }
 
 func listCodes(w io.Writer, docs []diagnose.Doc) error {
-	where := ""
 	for _, d := range docs {
-		if d.Where != where {
-			where = d.Where
-			fmt.Fprintf(w, "%s\n", where)
-		}
-		if _, err := fmt.Fprintf(w, "  %-26s%s\n", d.Code, hang(d.Means, 28)); err != nil {
+		if _, err := fmt.Fprintf(w, "%-26s  %s: %s\n", d.Code, d.Where, d.Means); err != nil {
 			return err
 		}
 	}

@@ -38,7 +38,7 @@ type following struct {
 	ringBytes ringBytes
 }
 
-const backendUsage = "the `MEANS` of looking into the kernel: auto, fentry, kprobe-multi, kprobe, tracepoint"
+const backendUsage = "how to look into the kernel, `MEANS` is auto, fentry, kprobe-multi, kprobe or tracepoint"
 
 // backendChoice is the value of --backend.
 func backendChoice() *choice { return oneOf("auto", "fentry", "kprobe-multi", "kprobe", "tracepoint") }
@@ -52,7 +52,7 @@ func (f *following) define(cmd *cobra.Command) {
 	flags.Var(&f.ports, "port", "service ports of TCP and UDP; without it every port")
 	flags.Var(&f.client, "client", "only packets from or to these peers, a network or an address")
 	flags.Var(f.proto, "proto", "only this protocol")
-	flags.StringVar(&f.netns, "netns", "all", "the network namespace to watch, `NAME|PATH|PID`, or all")
+	flags.StringVar(&f.netns, "netns", "all", "all, or the network namespace `NAME|PATH|PID`: with a slash it is a path, all digits are a process")
 	flags.Var(f.backend, "backend", backendUsage)
 	flags.Var(f.detail, "detail", "path: the places that decide a fate; full: every place")
 	flags.Var(&f.duration, "duration", "stop this long (10s, 2m) after everything was attached")
@@ -168,7 +168,7 @@ type assembling struct{ patience patience }
 
 func (a *assembling) define(cmd *cobra.Command) {
 	a.patience = patience{span(journey.DefaultPatience)}
-	cmd.Flags().Var(&a.patience, "patience", "how long (5s) a packet may be silent before it has vanished")
+	cmd.Flags().Var(&a.patience, "patience", "how long a packet may be silent before it has vanished")
 }
 
 func (a *assembling) options(r event.Run, role string) journey.Options {

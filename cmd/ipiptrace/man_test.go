@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
@@ -26,10 +30,11 @@ func TestEveryCommandHasAManualPage(t *testing.T) {
 	}
 	root := newRoot(streams{})
 	root.DisableAutoGenTag = true
+	root.InitDefaultVersionFlag()
 	for _, cmd := range append(root.Commands(), root) {
 		cmd.Flags().VisitAll(sayValue)
 		if cmd.Name() == "lab" {
-			cmd.Long += "\n\n" + scenarioTable() // help has it at its end
+			cmd.Long += "\n\n```\n" + scenarioTable() + "\n```" // help has it at its end
 		}
 	}
 	if err := doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "ipiptrace " + version, Manual: "ipiptrace"}, dir); err != nil {
@@ -41,6 +46,10 @@ func TestEveryCommandHasAManualPage(t *testing.T) {
 		}
 		name := strings.ReplaceAll(cmd.CommandPath(), " ", "-") + ".1"
 		page, err := os.ReadFile(filepath.Join(dir, name))
+		if err == nil {
+			page = forGroff(page)
+			err = os.WriteFile(filepath.Join(dir, name), page, 0o644)
+		}
 		if err != nil {
 			t.Error(err)
 			continue
@@ -49,16 +58,39 @@ func TestEveryCommandHasAManualPage(t *testing.T) {
 	}
 }
 
-// sayValue puts before a flag's meaning what help shows behind its name: the values that it takes.
+// sayValue puts behind a flag's name the values that it takes, as help does, and its default behind what it means.
 func sayValue(f *pflag.Flag) {
 	value, usage := pflag.UnquoteUsage(f)
-	if f.Usage = usage; value != "" {
-		f.Usage = value + ": " + usage
+	if f.Usage = usage; value == "" {
+		return
 	}
+	if f.DefValue != "" && f.DefValue != "0" && f.DefValue != "[]" {
+		f.Usage += " (default " + f.DefValue + ")"
+	}
+	f.DefValue = value
+}
+
+// quotedValue is what cobra writes of a flag whose value is a string.
+var quotedValue = regexp.MustCompile(`(--[a-z-]+\\fP)="([^"]*)"`)
+
+// forGroff is a page without quotes around the values of flags, and in ASCII: groff takes no other characters by itself.
+func forGroff(page []byte) []byte {
+	var b bytes.Buffer
+	for _, r := range string(quotedValue.ReplaceAll(page, []byte("$1=$2"))) {
+		if r > unicode.MaxASCII {
+			fmt.Fprintf(&b, `\[u%04X]`, r)
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.Bytes()
 }
 
 func manHas(t *testing.T, name, page string, cmd *cobra.Command) {
 	t.Helper()
+	if strings.ContainsFunc(page, func(r rune) bool { return r > unicode.MaxASCII }) {
+		t.Errorf("%s has characters that groff does not take", name)
+	}
 	if strings.Contains(page, "Auto generated") {
 		t.Errorf("%s says when it was made", name)
 	}
