@@ -96,7 +96,7 @@ $(LABS): lab-%: build guest-tools
 		timeout --foreground $(GUESTTIME) $(call IN_GUEST,$*) </dev/null || status=$$?; \
 		echo "==> the lab in a $* guest: status $$status after $$((SECONDS - began)) s"; exit $$status
 
-test-modules: $(if $(filter file,$(origin KERNEL)),$(MODULES),modules-$(KERNEL)) ## modules that come and go under a run, in a guest of each kernel, or of KERNEL=6.1
+test-modules: $(if $(filter file,$(origin KERNEL)),$(MODULES),modules-$(KERNEL)) ## modules that are loaded and unloaded during a run, in a guest of each kernel, or of KERNEL=6.1
 
 $(sort $(MODULES) modules-$(KERNEL)): modules-%: build guest-tools
 	$(call say,modules in a $* guest)
@@ -144,7 +144,7 @@ guest-tools: go
 bench: go ## what a packet costs, in instructions: KERNEL=6.1
 	@go run ./internal/bench --kernel $(KERNEL)
 
-bench-check: go ## that against the parent commit
+bench-check: go ## what a packet costs, compared with the parent commit
 	@if git rev-parse --quiet --verify HEAD^ >/dev/null; then \
 		go run ./internal/bench --kernel $(KERNEL) --against HEAD^ --backends fentry --packets 500 --warm-up 100; \
 	else \
@@ -190,6 +190,7 @@ define DEMO
 show() { printf '\n$$ %s\n' "$$1"; bash -c "$$1" || true; }
 show "ipiptrace lab rp-filter -- sh -c 'ipiptrace --netns \$$IPIPTRACE_REAL_SERVER --vip 10.99.0.1 --port 80 --only lost --count 1'"
 show "ipiptrace lab healthy -- sh -c 'ipiptrace --netns \$$IPIPTRACE_REAL_SERVER --vip 10.99.0.1 --port 80 --count 3'"
+printf '\nThe same without the fault: requests are delivered, answers leave. make vm gives a shell to try more.\n'
 endef
 export DEMO
 
@@ -197,7 +198,7 @@ demo: build ## a guest, the lab, a fault and what ipiptrace says of it; then wit
 	@$(BUILD) -o bin/boot ./internal/vm/boot
 	@bin/boot --kernel $(KERNEL) --file bin/ipiptrace:/bin/ipiptrace -- bash -c "$$DEMO"
 
-fuzz: go ## every fuzz target for FUZZTIME, and the tests that put hostile text wherever text is
+fuzz: go ## every fuzz target for FUZZTIME, and the tests with hostile text in every field of a recording
 	@go test -count 1 -timeout 1h ./internal/diagnose -run '^TestNoNameBecomesMoreThanAName$$' -long
 	@go test -count 1 -timeout 1h ./cmd/ipiptrace -run '^TestNo(Damage|Text)' -long
 	@go list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r package dir; do \

@@ -10,7 +10,7 @@ import (
 func (vm *guest) describe() string {
 	how := "emulated"
 	if vm.kvm {
-		how = "KVM"
+		how = "trying KVM"
 	}
 	return fmt.Sprintf("%s, CPUs: %d, memory: %d MiB", how, vm.cpus(), vm.memory())
 }
