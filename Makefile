@@ -26,7 +26,7 @@ MODULES     := $(LAB_KERNELS:%=modules-%)
 FUZZTIME ?= 60s
 say = @echo "==> $(1)" >&2
 
-.PHONY: build guest-tools record generate fmt lint generated test test-unit test-native test-guests test-lab kernels $(LABS) test-modules $(MODULES) modules-$(KERNEL) test-ends test-hooks test-rules test-oracle test-explain test-matrix test-vm vm btf sessions fixtures bench bench-check demo fuzz tools go bare docs install test-install clean help
+.PHONY: build guest-tools record generate fmt lint generated test test-unit test-native test-guests test-lab kernels $(LABS) test-modules $(MODULES) modules-$(KERNEL) test-ends test-hooks test-rules test-oracle test-explain doctor-large test-matrix test-vm vm btf sessions fixtures bench bench-check demo fuzz tools go bare docs install test-install clean help
 
 build: go ## bin/ipiptrace, one static binary
 	@mkdir -p bin
@@ -133,6 +133,11 @@ test-oracle: build guest-tools ## generated rulesets, by the model and by the ke
 	@go test -c -tags native -o bin/rules.test ./internal/ruleset
 	$(call say,generated rulesets in a $(KERNEL) guest)
 	@bin/boot --kernel $(KERNEL) --file bin/rules.test:/rules.test -- sh -c 'modprobe -a tun nfnetlink_hook 2>/dev/null; /rules.test -test.v -test.timeout 2h -test.run ^TestNativeTheModel $(ORACLE)'
+
+# Rules, routes, devices, real servers and sockets are made by the ten thousand: that alone takes minutes.
+doctor-large: build guest-tools ## time and memory of doctor on a machine with 50,000 rules and routes, in a KERNEL=6.1 guest
+	$(call say,doctor on a large machine in a $(KERNEL) guest)
+	@bin/boot --kernel $(KERNEL) --memory 2048 --file bin/ipiptrace:/bin/ipiptrace --file bin/e2e:/bin/e2e -- e2e -ipiptrace /bin/ipiptrace -doctor-large
 
 test-matrix: ## the long run before a release: every fault, kernel and back-end
 	@$(MAKE) --no-print-directory test-lab LAB_KERNELS="5.10 6.1 6.12 newest" GUESTTIME=4h E2EFLAGS="-set full"

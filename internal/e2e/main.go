@@ -31,6 +31,7 @@ func main() {
 	flag.StringVar(&o.sessionDir, "sessions", "", "write session.txt of each scenario below this directory, and test nothing else")
 	flag.StringVar(&o.record, "record", "", "record each scenario, with states, below this directory, and do nothing else")
 	flag.BoolVar(&o.doctorOnly, "doctor", false, "ask doctor of each scenario, without any traffic, and do nothing else")
+	flag.BoolVar(&o.doctorLarge, "doctor-large", false, "measure doctor on a machine with very much of everything, and do nothing else")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -48,6 +49,8 @@ type options struct {
 	reasons bool
 	// examines: doctor is asked of some scenarios, too; doctorOnly: of each, and nothing else is done.
 	examines, doctorOnly bool
+	// doctorLarge: doctor is measured, and nothing else is done.
+	doctorLarge bool
 }
 
 func (o options) test(ctx context.Context, r *report) error {
@@ -57,6 +60,9 @@ func (o options) test(ctx context.Context, r *report) error {
 	}
 	if _, ok := sets[o.set]; !ok {
 		return fmt.Errorf("-set %s: want quick or full", o.set)
+	}
+	if o.doctorLarge {
+		return o.large(ctx, r)
 	}
 	if o.reasons, err = hasReasons(); err != nil {
 		return err
