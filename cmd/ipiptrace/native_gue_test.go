@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/binary"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -63,5 +64,43 @@ func TestNativeTunnelsOverUDPAreKnownByTheirShape(t *testing.T) {
 				ended.dump(t, func(seen) bool { return true })
 			}
 		})
+	}
+}
+
+// TestNativeAProgramMayTakeWhatIsTunnelled has one listen behind the port of GUE.
+func TestNativeAProgramMayTakeWhatIsTunnelled(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Fatal("needs root: it makes network namespaces and traces packets")
+	}
+	n := newNetwork(t)
+	in(t, n.server, func() error {
+		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(serverAddr), Port: 5555})
+		if err == nil {
+			t.Cleanup(func() { c.Close() })
+			go io.Copy(io.Discard, c)
+		}
+		return err
+	})
+	tr := startTrace(t, build(t), n)
+	udp := make([]byte, 8)
+	binary.BigEndian.PutUint16(udp, 40000)
+	binary.BigEndian.PutUint16(udp[2:], port)
+	binary.BigEndian.PutUint16(udp[4:], 8)
+	in(t, n.client, func() error {
+		c, err := net.DialUDP("udp4", nil, &net.UDPAddr{IP: net.ParseIP(serverAddr), Port: 5555})
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_, err = c.Write(append([]byte{0, unix.IPPROTO_IPIP, 0, 0}, ipv4(farClient, vip, unix.IPPROTO_UDP, udp)...))
+		return err
+	})
+	ended := tr.end(t, syscall.SIGINT)
+	taken := func(j seen) bool {
+		return j.is("request", "udp", "delivered") && strings.Contains(j.line, `"notice":[{"code":"tunnel-mode-mismatch","summary":"a program has UDP port 5555, to which `+clientAddr+` sends`)
+	}
+	if ended.count(taken) != 1 || ended.account.Journeys != 1 {
+		t.Errorf("%d journeys that are right, of %d; want 1", ended.count(taken), ended.account.Journeys)
+		ended.dump(t, func(seen) bool { return true })
 	}
 }

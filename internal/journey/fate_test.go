@@ -46,17 +46,18 @@ func TestEveryPacketGetsTheFateItHad(t *testing.T) {
 		"a datagram in the socket's queue is delivered": {does: func(k *kernel) {
 			k.packet(1, datagramTo(53, 9)).tunnelled().at(event.UDPRcv, event.UDPQueueRcv).returns(event.UDPQueueRcv, 0)
 		}, fate: Delivered},
+		"what a program takes with its outer header is delivered, and said": {does: func(k *kernel) {
+			overUDP(k, 0)
+			k.silence(2 * time.Second)
+		}, fate: Delivered, is: func(j Journey) bool { return len(j.Notices) == 1 && j.Notices[0].Code == ModeMismatch }},
 		"what a tunnel over UDP has unpacked is in no socket": {does: func(k *kernel) {
-			s := overUDP(k)
+			s := overUDP(k, 4).at(event.Tunnel4Rcv)
 			reuse(k, s)
 		}, fate: Unknown},
 		"what was unpacked as something else is dropped by IP": {does: func(k *kernel) {
-			s := overUDP(k)
+			s := overUDP(k, 4).at(event.Tunnel4Rcv)
 			again := s.copy().on("tunl0", nsRealServer) // nothing was known by that address any more
 			again.addr = s.addr
-			byUDP := *again.packet.Outer
-			byUDP.Protocol = protoUDP
-			again.packet.Outer = &byUDP
 			again.kfree("ip_rcv_core", "IP_INHDR")
 		}, fate: Dropped, is: func(j Journey) bool {
 			return j.Drop != nil && j.Drop.Dev == "tunl0" && j.Drop.Tunnelled && j.Outer != nil
@@ -269,10 +270,12 @@ func TestEveryPacketGetsTheFateItHad(t *testing.T) {
 	}
 }
 
-// overUDP is a SYN that a tunnel over UDP has unpacked.
-func overUDP(k *kernel) *skb {
-	s := k.packet(1, syn()).in(ipip()).on("eth0", nsRealServer).at(event.NetifReceiveSkb, event.IPRcv).returns(event.IPRouteInput, 0)
-	return s.at(event.UDPQueueRcv).returns(event.UDPQueueRcv, 4).at(event.Tunnel4Rcv)
+// overUDP is a SYN that came in a datagram, with what udp_queue_rcv_one_skb said of that.
+func overUDP(k *kernel, taken int32) *skb {
+	outer := ipip()
+	outer.Protocol, outer.DstPort = protoUDP, 5555
+	s := k.packet(1, syn()).in(outer).on("eth0", nsRealServer).at(event.NetifReceiveSkb, event.IPRcv).returns(event.IPRouteInput, 0)
+	return s.at(event.UDPQueueRcv).returns(event.UDPQueueRcv, taken)
 }
 
 // reuse lets another packet, which nobody follows up, have the memory of one.

@@ -15,6 +15,7 @@ const (
 	IPVSWrongMethod = "ipvs-wrong-method"
 	VIPMissing      = "vip-missing"
 	IPVSLoop        = "ipvs-loop"
+	ModeMismatch    = "tunnel-mode-mismatch"
 )
 
 // SYN/ACKs count as unanswered once three have left, the first one nearly three seconds ago: Linux sends the second and third one
@@ -85,6 +86,9 @@ func (a *Assembler) notices(f *flight) []Notice {
 		ns = append(ns, n)
 	}
 	if n, ok := f.sentOn(); ok {
+		ns = append(ns, n)
+	}
+	if n, ok := a.takenTunnelled(f); ok {
 		ns = append(ns, n)
 	}
 	return ns
@@ -184,6 +188,16 @@ func (f *flight) sentOn() (Notice, bool) {
 		return Notice{VIPMissing, fmt.Sprintf("a packet for %s came to this host in IPIP and was forwarded: the VIP is no address of this host", vip)}, true
 	}
 	return Notice{}, false
+}
+
+// takenTunnelled goes with a packet that a program has taken in its outer header, as a datagram: the kernel unpacks nothing
+// behind a port that a program has.
+func (a *Assembler) takenTunnelled(f *flight) (Notice, bool) {
+	if f.fate != Delivered || !f.tunnelled || f.outer == nil || f.outer.Protocol != protoUDP || f.outer.DstPort == 0 || a.gaps(f) > 0 {
+		return Notice{}, false
+	}
+	return Notice{ModeMismatch, fmt.Sprintf("a program has UDP port %d, to which %s sends, and took the packet as it came: unless it unpacks GUE or FOU itself, the service never gets it",
+		f.outer.DstPort, f.outer.Src)}, true
 }
 
 // local reports whether a packet was sent in the network namespace in which it arrived.
