@@ -20,12 +20,38 @@ func tcState(s Subject, st *State) *finding {
 		return nil
 	}
 	f := filtersAt(l, side, at, st.Filters, dropsOrRuns)
+	if f == nil && !s.Supposed {
+		return st.redirectedDown(l, side, at)
+	}
 	if f == nil && s.Supposed && slices.ContainsFunc(st.Filters, func(x host.Filter) bool { return x.Link == l.Index && x.Side == side && redirects(x) && seesIPv4(x) }) {
 		return &finding{undecided: fmt.Sprintf("filters: what a tc filter at the %s of %s sends to another device (mirred) is not followed there", side, l.Name)}
 	}
 	if f != nil {
 		f.summary = fmt.Sprintf("a tc filter at the %s of %s drops the packet", side, l.Name)
 		f.consistent = s.Supposed && !dropsAll(l, side, st.Filters)
+	}
+	return f
+}
+
+// redirectedDown finds the filter that sends packets to a device that is down, which drops them (tcf_mirred_act), as a shaper's
+// ifb may be after a restart: the device is what is repaired, and not the filter taken away. Nil if it is not one.
+func (st *State) redirectedDown(l *host.Link, side string, at command.Part) (f *finding) {
+	for _, x := range st.Filters {
+		to := st.Link(x.Target)
+		if x.Link != l.Index || x.Side != side || x.Target == 0 || !seesIPv4(x) || to == nil || to.Up {
+			continue
+		}
+		if f != nil && !strings.Contains(f.summary, to.Name) {
+			return nil // which of the two it was is not in the state
+		}
+		f = &finding{
+			summary: fmt.Sprintf("a tc filter at the %s of %s sends the packet to %s, which is down", side, l.Name, to.Name),
+			evidence: []evidence{
+				by(host.PartFilters, "tc -s filter show dev %s %s: pref %d %s mirred redirect to %s", command.Device(l.Name), at, x.Pref, x.Kind, to.Name),
+				by(host.PartLinks, "ip link show %s: state DOWN", command.Device(to.Name)),
+			},
+			fix: command.Of("ip link set % up", command.Device(to.Name)), mend: changeLink(to.Index, func(l *host.Link) { l.Up = true }),
+		}
 	}
 	return f
 }

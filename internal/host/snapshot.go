@@ -496,6 +496,8 @@ type Filter struct {
 	Actions []string `json:"actions,omitempty"`
 	// Dropped is how many packets its actions have dropped.
 	Dropped uint64 `json:"dropped,omitempty"`
+	// Target is the index of the device to which it redirects (mirred), 0 if it does not.
+	Target uint32 `json:"target,omitempty"`
 	// Program is the name of a bpf filter's, ProgramID its number.
 	Program   string `json:"program,omitempty"`
 	ProgramID uint32 `json:"program_id,omitempty"`

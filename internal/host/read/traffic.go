@@ -159,6 +159,9 @@ func filterOf(f netlink.Filter) (to host.Filter, ok bool) {
 	}
 	for _, action := range actions {
 		to.Actions = append(to.Actions, action.Type()+" "+wordOf(action))
+		if m, ok := action.(*netlink.MirredAction); ok && wordOf(m) == "redirect" {
+			to.Target = uint32(m.Ifindex)
+		}
 		if st := action.Attrs().Statistics; st != nil && st.Queue != nil {
 			to.Dropped += uint64(st.Queue.Drops)
 		}
