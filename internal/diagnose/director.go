@@ -125,7 +125,7 @@ func directorRows() []row {
 			},
 		},
 		{
-			code: "ipvs-loop", stage: forwarding, needs: ipvs, looks: []host.Part{host.PartAddrs, host.PartLinks},
+			code: "ipvs-loop", stage: forwarding, needs: ipvs, looks: []host.Part{host.PartAddrs, host.PartLinks, host.PartSysctls},
 			at:    []spot{{site.TTL, likely}},
 			fits:  func(s Subject, _ *State) bool { return s.Circles },
 			check: loopState,
@@ -359,7 +359,7 @@ func backupState(s Subject, st *State) *finding {
 // loopState: a host with the VIP on a tunnel is a real server, and should have no IPVS service for it.
 func loopState(s Subject, st *State) *finding {
 	v := st.virtual(s)
-	if v == nil {
+	if v == nil || st.standsBy() {
 		return nil
 	}
 	f := &finding{summary: fmt.Sprintf("packets for %s come back to this director out of a tunnel: a real server runs IPVS with the same VIP", called(v))}
@@ -367,6 +367,9 @@ func loopState(s Subject, st *State) *finding {
 		f.summary = fmt.Sprintf("this real server runs IPVS with the same VIP, and sends packets for %s on instead of taking them: they go in a circle", called(v))
 		f.fix = command.Of("ipvsadm -D %", serviceName(*v))
 		f.mend = dropService(*v)
+		if st.IPVS.Backup { // it is to take over one day
+			f.fix, f.mend = command.Of("sysctl -w net.ipv4.vs.backup_only=1"), setSysctl(backupOnly, 1)
+		}
 	}
 	for _, d := range v.Destinations {
 		f.evidence = append(f.evidence, by(host.PartIPVS, "ipvsadm -Ln: %s -> %s %s", called(v), d.Addr, methodName[d.Method]))

@@ -94,6 +94,7 @@ func directed() map[string]loss {
 	}
 	return map[string]loss{
 		"a loop, on the real server":           {sentOn, balancer(onTunnel, other), "ipvs-loop", Observed, "ipvsadm -D -t 10.99.0.1:80"},
+		"a loop, on one that is to take over":  {sentOn, balancer(func(s *host.Snapshot) { onTunnel(s); s.IPVS.Backup = true }, other), "ipvs-loop", Observed, "sysctl -w net.ipv4.vs.backup_only=1"},
 		"a loop, on the director":              {sentOn, balancer(as, server(1, 0, 0)), "ipvs-loop", Observed, ""},
 		"full":                                 {byIPVS, balancer(as, server(2, 1, 1)), "ipvs-overloaded", Observed, "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 2 -x 0"},
 		"full, and some left since":            {byIPVS, balancer(as, server(1, 20, 15)), "ipvs-overloaded", Observed, "ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1 -x 0"},

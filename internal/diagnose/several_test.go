@@ -38,7 +38,10 @@ func TestOfSeveralThatMayHaveDroppedNoneIsRemoved(t *testing.T) {
 		}
 	}
 	for what, test := range map[string]loss{
-		"queues of two kinds":         {reply, realServer(queues("netem", "1:", "10:", "20:")), "qdisc-drop", Inferred, ""},
+		"queues of two kinds": {reply, realServer(queues("netem", "1:", "10:", "20:")), "qdisc-drop", Inferred, ""},
+		"a tree of classes": {reply, realServer(func(s *host.Snapshot) {
+			s.Qdiscs = []host.Qdisc{{Link: 2, Kind: "htb", Handle: "1:", Parent: "root", Dropped: 9}, {Link: 2, Kind: "pfifo", Handle: "10:", Parent: "1:10"}}
+		}), "qdisc-drop", Observed, ""},
 		"the kernel's own queues":     {reply, realServer(queues("fq_codel", "0:", "0:", "0:")), "qdisc-drop", Observed, ""},
 		"programs at cgroups":         {dropped("sk_filter_trim_cap", "SOCKET_FILTER", "tunl0", false), realServer(cgroups), "cgroup-drop", Inferred, ""},
 		"a filter that sees ARP":      {dropped("sch_handle_ingress", "TC_INGRESS", "eth0", true), realServer(arp), "tc-drop", Inferred, ""},
