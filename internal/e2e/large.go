@@ -27,7 +27,8 @@ const (
 	largeDoctor                        = 10 * time.Minute
 )
 
-// large makes this machine a large one, and measures doctor on it. It undoes nothing: a guest ends with it.
+// large makes this machine a large one, and measures doctor on it. It undoes nothing: a guest ends with it. What the programs take is
+// measured in the same guest, right before: an emulated one is ten times as slow as others, and more where it is not alone.
 func (o options) large(ctx context.Context, r *report) error {
 	var held []net.Listener // one that nobody holds is closed
 	defer func() { runtime.KeepAlive(held) }()
