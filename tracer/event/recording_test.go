@@ -262,3 +262,16 @@ func TestTheTextOfALargeStateIsNotKeptTwice(t *testing.T) {
 		t.Errorf("%v, a state of %d bytes, want %d; %d bytes are kept", err, len(e.Host), len(state), cap(r.buffer))
 	}
 }
+
+// TestWhatIsOverwrittenBeginsAsARecording holds NewWriter and IsRecording together.
+func TestWhatIsOverwrittenBeginsAsARecording(t *testing.T) {
+	var b bytes.Buffer
+	if _, err := NewWriter(&b, Run{}); err != nil || !IsRecording(&b) {
+		t.Errorf("what NewWriter begins is no recording: %v", err)
+	}
+	for _, other := range []string{"", "{", `{"type":"account"}`, "precious"} {
+		if IsRecording(strings.NewReader(other)) {
+			t.Errorf("%q is taken for a recording", other)
+		}
+	}
+}
