@@ -292,7 +292,7 @@ func (w *nftWriter) matchOf(kind int, l4 string) string {
 func (w *nftWriter) odd(l4 string) string {
 	all := []string{"meta pkttype host", "meta skuid 0", "meta cpu 0-64", "limit rate 1000/second", "limit rate over 1000/second", "meta iifkind tun", "meta priority 0", "meta day 1-3", "numgen inc mod 2 0"}
 	if w.tracked && w.family != "netdev" && w.hook != "ingress" {
-		all = append(all, "ct direction original", "ct status snat", "ct mark 0", "ct original ip saddr 10.1.0.2", "ct zone 0", "ct status confirmed", "ct protocol tcp")
+		all = append(all, "ct direction original", "ct status snat", "ct mark 0", "ct original ip saddr 10.1.0.2", "ct zone 0", "ct status confirmed", "ct protocol tcp ct direction original")
 	}
 	if l4 == "tcp" {
 		all = append(all, "tcp option maxseg exists", "tcp sequence 1000", "tcp doff 5", "tcp window > 1")
