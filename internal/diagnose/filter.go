@@ -251,12 +251,12 @@ func cgroupState(s Subject, st *State) *finding {
 	}
 	c := all[0]
 	path := command.Path("/sys/fs/cgroup", c.Path)
-	detach := command.Of("bpftool cgroup detach % cgroup_inet_% id %", path, command.OneOf("the side", side, "ingress", "egress"), command.Number(c.ID))
-	if c.Attach == "sendmsg4" {
-		detach = command.Fix{}
-	}
-	if c.Link != 0 {
+	var detach command.Fix
+	switch {
+	case c.Link != 0:
 		detach = command.Of("bpftool link detach id %", command.Number(c.Link))
+	case c.Attach != "sendmsg4":
+		detach = command.Of("bpftool cgroup detach % cgroup_inet_% id %", path, command.OneOf("the side", side, "ingress", "egress"), command.Number(c.ID))
 	}
 	return &finding{
 		summary:  fmt.Sprintf("a program at the cgroup %s drops the packet", c.Path),

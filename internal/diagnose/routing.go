@@ -171,7 +171,8 @@ func martianState(s Subject, st *State) *finding {
 		switch {
 		case src != s.vip() && st.lives(s, src):
 			f.summary += fmt.Sprintf(", and two hosts have it: this one works with it, on %s, so that the sender needs another", st.AddrOn(src)[0].Name)
-			f.fix = command.Fix{}
+			var none command.Fix
+			f.fix, mends = none, nil
 		case src == s.vip() && !s.Tunnelled:
 			f.summary = fmt.Sprintf("the packet goes from the VIP %s to the VIP: the director itself has sent it, and a connection from there can't work in tunnel mode; test from a client", src)
 		case src == s.vip():

@@ -186,7 +186,8 @@ func qdiscState(s Subject, st *State) *finding {
 	f.doubtful = s.Supposed && (d.Parent != "root" || d.Loss > 0 && d.Loss < 100)
 	if slices.ContainsFunc(st.Qdiscs, func(x host.Qdisc) bool { return x.Link == d.Link && within(x, d) }) {
 		f.summary += ", which has classes: with it all of them would go"
-		f.fix, f.mend = command.Fix{}, nil
+		var none command.Fix
+		f.fix, f.mend = none, nil
 	}
 	// Of several that have dropped packets it is not known which had this one. The kernel's own, one a queue, are all alike.
 	differ := slices.ContainsFunc(innermost, func(x host.Qdisc) bool { return x != d && (x.Kind != d.Kind || x.Handle != "0:" || d.Handle != "0:") })
