@@ -16,11 +16,11 @@ var beyond = []struct {
 	}},
 	{"a program decides, and what it does is in no state", []string{"queue-verdict"}},
 	{"it is in the director's state, which the real server's does not show", []string{
-		"outer-not-local", "wrong-mac", "tunnel-gre", "tunnel-gue", "tunnel-gue-port", "tunnel-gue-other-port", "tunnel-gue-local", "tunnel-gue-fou", "tunnel-fou", "martian-outer-vip", "ipvs-wrong-method-lost",
+		"outer-not-local", "wrong-mac", "tunnel-gre", "tunnel-gue", "tunnel-gue-port", "tunnel-gue-other-port", "tunnel-gue-local", "tunnel-gue-fou", "tunnel-gue-program", "tunnel-fou", "martian-outer-vip", "ipvs-wrong-method-lost",
 	}},
 	{"the tunnel has gone into another namespace, and the machine that is asked about is that one", []string{"tunnel-wrong-namespace"}},
 	{"a bridge is no end of the way", []string{"bridge-firewall", "bridge-filter", "bridge-filter-policy", "bridge-filter-postrouting"}},
-	{"the rules are not read: that is said", []string{"firewall-unread", "firewall-unread-legacy"}},
+	{"the rules are not read: that is said", []string{"firewall-unread", "firewall-unread-output", "firewall-unread-legacy"}},
 	{"/proc/net/tcp does not say whether a socket has keys, and no guest has loaded tcp_diag", []string{"tcp-auth"}},
 	{"which class a packet gets is not followed", []string{"tc-classifier"}},
 }

@@ -140,8 +140,16 @@ func unreadFaults() []Scenario {
 			ip daddr 10.99.0.1 drop
 		}`
 	legacy := both(Loss{Fate: "dropped", Functions: netfilter, Reasons: netfilterDrop, Dev: "tunl0", Hook: "input"})
+	output := nftFault("firewall-unread-output", "A rule of nftables drops the reply, and nft does not run.", lab.RealServer, "inet",
+		both(Loss{Reply: true, Fate: "dropped", Functions: nftables, Reasons: netfilterDrop, Hook: "output"}), `
+		chain output {
+			type filter hook output priority filter; policy accept;
+			ip saddr 10.99.0.1 drop
+		}`)
+	output.Undo = append(output.Undo, stopListening(), listen())
 	return []Scenario{
 		unread(nftFault("firewall-unread", "A rule of nftables drops the packet, and nft does not run.", lab.RealServer, "ip", filtered("tunl0", "input"), rules), "/usr/sbin/nft"),
+		unread(output, "/usr/sbin/nft"),
 		unread(iptablesFault("firewall-unread-legacy", "A legacy iptables rule drops the packet, and iptables does not run.", "iptables-legacy", legacy,
 			[]string{"-A", "INPUT", "-d", lab.VIP.String(), "-j", "DROP"}), "/usr/sbin/xtables-legacy-multi"),
 	}

@@ -3,9 +3,13 @@ package fault
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"os"
 	"slices"
 
 	"github.com/moby/ipvs"
+	"golang.org/x/sys/unix"
 
 	"ipiptrace/internal/lab"
 )
@@ -27,6 +31,12 @@ func gueFaults() []Scenario {
 		gueFault("tunnel-gue-down", "The director tunnels by GUE, the real server has the port, and tunl0 is down.", "tunnel-device-down", "6080",
 			both(Loss{Fate: "rejected", Functions: noTunnel, Reasons: unnamed, Dev: "eth0", Reject: "icmp 3/3"}), fouPort("6080", "gue"), linkDown(lab.RealServer, "tunl0")),
 		asFOU,
+		{
+			Name: "tunnel-gue-program", Summary: "The director tunnels by GUE, and behind that port of the real server a program listens, for something else.", Code: "tunnel-mode-mismatch", Notice: true, WholeMachine: true,
+			Inject:  append([]lab.Step{noFOU(other), program(5555)}, tunnelBy("--tun-type", "gue", "--tun-port", other)...),
+			Undo:    append([]lab.Step{sendBy(ipvs.ConnectionFlagTunnel)}, again()...),
+			Traffic: short(expect(lab.TimedOut)), Losses: both(Loss{Fate: "delivered", Notice: "tunnel-mode-mismatch"}),
+		},
 		{
 			Name: "tunnel-fou", Summary: "The director's own tunnel is one of FOU, and the real server has no port for that.", Code: "tunnel-mode-mismatch", WholeMachine: true,
 			Inject: append([]lab.Step{load("fou"), noFOU(other)}, sendByFOU(other)...), Undo: append(noFOUDevice(), noFOU(other), unloadAgain("fou")),
@@ -105,6 +115,22 @@ func short(all []lab.Traffic) []lab.Traffic {
 // fouPort gives the real server a port behind which the kernel unpacks tunnels.
 func fouPort(port string, words ...string) lab.Step {
 	return run(lab.RealServer, append([]string{"ip", "fou", "add", "port", port}, words...)...)
+}
+
+// program is one on the real server that reads what comes to a UDP port.
+func program(port int) lab.Step {
+	return held(lab.RealServer, fmt.Sprintf("a program on UDP port %d", port), func() (*os.File, error) {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			return nil, fmt.Errorf("open UDP socket: %w", err)
+		}
+		socket := os.NewFile(uintptr(fd), "program")
+		if err := unix.Bind(fd, &unix.SockaddrInet4{Port: port}); err != nil {
+			return socket, fmt.Errorf("bind it to port %d: %w", port, err)
+		}
+		go io.Copy(io.Discard, socket)
+		return socket, nil
+	})
 }
 
 // noFOU takes it away again, for whichever address it is.
