@@ -51,8 +51,7 @@ static __always_inline void fill_header(struct ip_header *to, const struct ipv4 
 	to->id = from->id;
 	to->len = from->tot_len;
 	to->frag = from->frag_off;
-	to->ttl = from->ttl;
-	to->protocol = from->protocol;
+	*(__u16 *)&to->ttl = *(const __u16 *)&from->ttl; /* and protocol */
 }
 
 static __always_inline void fill_packet(struct packet_section *s, struct sk_buff *skb,
@@ -60,7 +59,8 @@ static __always_inline void fill_packet(struct packet_section *s, struct sk_buff
 {
 	struct skb_shared_info *shared = (void *)(BPF_CORE_READ(skb, head) +
 						  BPF_CORE_READ(skb, end));
-	bool udp = p->inner.protocol == IPPROTO_UDP, tcp = p->inner.protocol == IPPROTO_TCP;
+	bool udp = p->inner.protocol == IPPROTO_UDP;
+	const __u8 *icmp; /* type and code */
 
 	s->section.type = SECTION_PACKET;
 	s->section.size = sizeof(*s);
@@ -70,18 +70,23 @@ static __always_inline void fill_packet(struct packet_section *s, struct sk_buff
 	fill_header(&s->inner, &p->inner);
 	s->sport = p->l4.tcp.sport;
 	s->dport = p->l4.tcp.dport;
-	s->seq = tcp ? p->l4.tcp.seq : 0;
-	s->ack = tcp ? p->l4.tcp.ack : 0;
-	s->tcp_flags = tcp ? p->l4.tcp.flags : 0;
-	s->icmp_type = p->flags & PACKET_QUOTED ? p->icmp_type : p->l4.icmp.type;
-	s->icmp_code = p->flags & PACKET_QUOTED ? p->icmp_code : p->l4.icmp.code;
+	if (p->inner.protocol == IPPROTO_TCP) {
+		s->seq = p->l4.tcp.seq;
+		s->ack = p->l4.tcp.ack;
+		s->tcp_flags = p->l4.tcp.flags;
+	} else {
+		s->seq = 0;
+		s->ack = 0;
+		s->tcp_flags = 0;
+	}
+	icmp = p->flags & PACKET_QUOTED ? &p->icmp_type : &p->l4.icmp.type;
+	s->icmp_type = icmp[0];
+	s->icmp_code = icmp[1];
 	s->pad = 0;
 	s->udp_len = udp ? p->l4.udp.len : 0;
 	s->segments = BPF_CORE_READ(shared, gso_segs);
 	s->skb_len = BPF_CORE_READ(skb, len);
-	s->outer_sport = p->outer_sport;
-	s->outer_dport = p->outer_dport;
-	s->zero = 0;
+	*(__u64 *)&s->outer_sport = *(const __u64 *)&p->outer_sport; /* outer_dport and zero, too */
 }
 
 /* The device that a packet is to leave by, before it is told so. */

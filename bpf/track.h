@@ -55,7 +55,8 @@ struct packet {
 	__u16 pad;
 	__u32 flags; /* enum packet_flag */
 	__be16 outer_sport, outer_dport; /* if outer is UDP's, and not PACKET_QUOTED */
-};
+	__u32 zero;
+} __attribute__((aligned(8)));
 
 /*
  * A UDP header, and what may be a tunnelled packet behind it. Of a GUE header `kind` is the first byte, and `tos` the
