@@ -4,10 +4,12 @@ package ruleset
 
 import (
 	"context"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -227,12 +229,16 @@ func deleteAll(t *testing.T, s *host.Snapshot, backend, table, chain string, n i
 		if r.Line != want[i] {
 			t.Errorf("read as %s\nlisted as %s", r.Line, want[i])
 		}
-		fix := Fix(r, Packet{})
+		fix := Fix(r, toService)
 		if len(fix.Commands()) != 1 {
 			t.Errorf("%s: no command: %s", r.Text, fix.Refused())
 			continue
 		}
 		text := fix.Commands()[0].String()
+		if r.Broad {
+			spare(t, backend, table, chain, text, want, i)
+			continue
+		}
 		if strings.Contains(text, " | grep -qxFe ") {
 			stale(t, backend, table, chain, text, want)
 		}
@@ -241,6 +247,22 @@ func deleteAll(t *testing.T, s *host.Snapshot, backend, table, chain string, n i
 		if got := listed(t, backend, table, chain); err != nil || !slices.Equal(got, want) {
 			t.Fatalf("%s: %v: %s\nhas left %q\nwant %q", text, err, out, got, want)
 		}
+	}
+}
+
+// toService is a packet for which a rule that drops whatever comes to it is passed by.
+var toService = Packet{Hook: "input", Dst: netip.MustParseAddr("10.99.0.1"), Proto: 6, HasPorts: true, Dport: 80}
+
+// spare runs a command that lets the packet pass before rule i, which stays as all others do.
+func spare(t *testing.T, backend, table, chain, text string, want []string, i int) {
+	out, err := exec.Command("sh", "-c", text).CombinedOutput()
+	got := listed(t, backend, table, chain)
+	at := slices.IndexFunc(got, func(line string) bool { return strings.HasSuffix(line, "-j ACCEPT") })
+	if err != nil || at < 0 || at > i || !slices.Equal(slices.Delete(slices.Clone(got), at, at+1), want) {
+		t.Fatalf("%s: %v: %s\nhas left %q\nwant %q and one before rule %d", text, err, out, got, want, i+1)
+	}
+	if out, err := exec.Command(backend, "-t", table, "-D", chain, strconv.Itoa(at+1)).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 }
 
