@@ -34,6 +34,7 @@ func TestAGapExcusesLessCertaintyAndNothingElse(t *testing.T) {
 		"one of them less certain, with a gap":   {[]line{said(t, "tcp", observed, 0), said(t, "tcp", inferred, 1)}, true},
 		"one of them unknown, with a gap":        {[]line{said(t, "tcp", observed, 0), said(t, "tcp", nothing, 1)}, true},
 		"all of them with a gap":                 {[]line{said(t, "tcp", inferred, 1), said(t, "tcp", nothing, 2), unclear}, true},
+		"two less certain, with a gap each":      {[]line{said(t, "tcp", inferred, 1), said(t, "tcp", inferred, 1)}, true},
 		"less certain, with no gap":              {[]line{said(t, "tcp", observed, 0), said(t, "tcp", inferred, 0)}, false},
 		"observed, with a gap":                   {[]line{said(t, "tcp", observed, 0), said(t, "tcp", observed, 1)}, false},
 		"another cause, with a gap":              {[]line{said(t, "tcp", observed, 0), said(t, "tcp", other, 1)}, false},

@@ -308,21 +308,44 @@ func (n Namespace) on(f func() error) error {
 }
 
 func (n Namespace) enter(f func() error) error {
-	handle, err := netns.GetFromPath(n.path)
+	handle, err := n.open()
 	if err != nil {
 		return fmt.Errorf("open namespace: %w", err)
 	}
 	defer handle.Close()
-	var stat unix.Stat_t
-	if err := unix.Fstat(int(handle), &stat); err != nil || uint32(stat.Ino) != n.inode {
-		return errors.New("the namespace has gone")
-	}
 	var own unix.Stat_t // to enter it anew would need CAP_SYS_ADMIN
-	if unix.Stat("/proc/thread-self/ns/net", &own) == nil && own.Ino == stat.Ino {
+	if unix.Stat("/proc/thread-self/ns/net", &own) == nil && uint32(own.Ino) == n.inode {
 		return f()
 	}
 	if err := netns.Set(handle); err != nil {
 		return fmt.Errorf("enter namespace: %w", err)
 	}
 	return f()
+}
+
+// maxWays bounds the ways into a namespace that are tried.
+const maxWays = 4
+
+// open opens the namespace. The way into it may have been a process that has ended since, or the file that it held open:
+// then another way is looked for, a few times.
+func (n Namespace) open() (netns.NsHandle, error) {
+	for range maxWays {
+		handle, err := netns.GetFromPath(n.path)
+		if err == nil {
+			var stat unix.Stat_t
+			if err = unix.Fstat(int(handle), &stat); err == nil && uint32(stat.Ino) == n.inode {
+				return handle, nil
+			}
+			handle.Close()
+		}
+		other, lost := n.files.netns(n.inode)
+		switch {
+		case lost != nil:
+			return -1, lost
+		case other.path == n.path && err != nil:
+			return -1, err
+		}
+		n.path = other.path
+	}
+	return -1, errNoWay
 }

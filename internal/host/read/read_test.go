@@ -3,6 +3,7 @@ package read
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -79,6 +80,22 @@ func TestThisMachine(t *testing.T) {
 func TestANamespaceThatIsNotThereIsAnError(t *testing.T) {
 	if ns, err := Netns(1); err == nil {
 		t.Errorf("found %+v", ns)
+	}
+}
+
+// TestAWayIntoANamespaceMayEnd: it was found through a process that has ended before the namespace was opened.
+func TestAWayIntoANamespaceMayEnd(t *testing.T) {
+	ns := own(t)
+	for what, path := range map[string]string{"a process that has ended": "/proc/0/ns/net", "another namespace by now": "/proc/self/ns/uts"} {
+		ns.path = path
+		entered := false
+		if err := ns.on(func() error { entered = true; return nil }); err != nil || !entered {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	ns.inode, ns.path = 1, "/proc/0/ns/net"
+	if err := ns.on(func() error { return nil }); !errors.Is(err, errNoWay) && !errors.Is(err, errNoRight) {
+		t.Errorf("a namespace that has gone: %v", err)
 	}
 }
 
