@@ -61,7 +61,7 @@ for backend in ${*:-auto kprobe}; do
 	ipvsadm -C
 	unload ip_vs_rr ip_vs
 	gone=$?
-	if grep -q 'a module came.*place=ip_vs_in mechanism=\(f\|kprobe-multi\)' said; then
+	if grep -q 'a module came, place ip_vs_in, mechanism \(f\|kprobe-multi\)' said; then
 		((gone != 0))
 		check "$backend/a module in which a probe sits stays" $?
 	else
@@ -78,7 +78,7 @@ for backend in ${*:-auto kprobe}; do
 	for _ in 1 2 3; do unload dummy; send 81; modprobe dummy; send 82; done
 	# Of two limits only the kernel knows which one rejects: the expression is in a module of its own.
 	nft 'add rule ip t i udp dport 84 limit rate over 9 mbytes/second reject; add rule ip t i udp dport 84 limit rate over 8 bytes/second burst 8 bytes reject'
-	for ((i = 0; i < 50; i++)); do grep -q 'a module came.*place=nft_rule functions=1' said && break; sleep 0.1; done
+	for ((i = 0; i < 50; i++)); do grep -q 'a module came, place nft_rule, functions 1' said && break; sleep 0.1; done
 	send 84
 	for ((i = 0; i < 50; i++)); do grep -q '"dport":84.*"fate"' seen.jsonl && break; sleep 0.1; done
 	end
