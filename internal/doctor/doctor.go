@@ -212,15 +212,29 @@ func (r *Report) take(one Report) {
 	}
 	for _, c := range one.Checks {
 		r.say(c.Step, c.Code, c.Says...)
-		i := slices.IndexFunc(r.Checks, func(x Check) bool { return x.Code == c.Code })
-		to := &r.Checks[i]
+		to := r.named(c.Code)
 		to.Mark = max(to.Mark, c.Mark)
-		for _, why := range c.Why {
-			if !slices.Contains(to.Why, why) {
-				to.Why = append(to.Why, why)
-			}
+		to.Why = withNew(to.Why, c.Why)
+	}
+}
+
+// named is the check with that code; nil if there is none yet.
+func (r *Report) named(code string) *Check {
+	i := slices.IndexFunc(r.Checks, func(x Check) bool { return x.Code == code })
+	if i < 0 {
+		return nil
+	}
+	return &r.Checks[i]
+}
+
+// withNew are lines, and behind them those of more that are not among them.
+func withNew(lines, more []string) []string {
+	for _, line := range more {
+		if !slices.Contains(lines, line) {
+			lines = append(lines, line)
 		}
 	}
+	return lines
 }
 
 // sort puts what is worst first, and the checks in the order of the steps.
@@ -261,51 +275,44 @@ func (r *Report) add(vip netip.Addr, found []diagnose.Finding, checks []diagnose
 
 // check marks a code by the worst that was found under it.
 func (r *Report) check(c diagnose.Check, found []diagnose.Finding) {
-	i := slices.IndexFunc(r.Checks, func(x Check) bool { return x.Code == c.Code })
-	if i < 0 {
-		i = len(r.Checks)
+	to := r.named(c.Code)
+	if to == nil {
 		r.Checks = append(r.Checks, Check{Step: step(c.Code), Code: c.Code, behind: true})
+		to = r.named(c.Code)
 	}
-	to := &r.Checks[i]
 	to.behind = to.behind && c.Behind
 	for _, f := range found {
 		if f.Code == c.Code {
 			to.Mark = max(to.Mark, map[diagnose.Severity]Mark{diagnose.Lost: Failed, diagnose.AtRisk: AtRisk, diagnose.Noted: Noted}[f.Severity])
 		}
 	}
-	for _, why := range c.Unread {
+	if len(c.Unread) > 0 {
 		to.Mark = max(to.Mark, Unread)
-		if !slices.Contains(to.Why, why) {
-			to.Why = append(to.Why, why)
-		}
 	}
+	to.Why = withNew(to.Why, c.Unread)
 }
 
 // noted marks a check as one of which something is to be known.
 func (r *Report) noted(code string) {
-	if i := slices.IndexFunc(r.Checks, func(x Check) bool { return x.Code == code }); i >= 0 {
-		r.Checks[i].Mark = max(r.Checks[i].Mark, Noted)
+	if c := r.named(code); c != nil {
+		c.Mark = max(c.Mark, Noted)
 	}
 }
 
 // open says why a check could not be told.
 func (r *Report) open(code, why string) {
-	if i := slices.IndexFunc(r.Checks, func(x Check) bool { return x.Code == code }); i >= 0 {
-		r.Checks[i].Mark = max(r.Checks[i].Mark, Unread)
-		r.Checks[i].Why = append(r.Checks[i].Why, why)
+	if c := r.named(code); c != nil {
+		c.Mark = max(c.Mark, Unread)
+		c.Why = append(c.Why, why)
 	}
 }
 
 // say adds a line to a check, which there need not be yet: what is not asked for a fault, but worth knowing.
 func (r *Report) say(step int, code string, lines ...string) {
-	i := slices.IndexFunc(r.Checks, func(x Check) bool { return x.Code == code })
-	if i < 0 {
-		i = len(r.Checks)
+	to := r.named(code)
+	if to == nil {
 		r.Checks = append(r.Checks, Check{Step: step, Code: code})
+		to = r.named(code)
 	}
-	for _, line := range lines {
-		if !slices.Contains(r.Checks[i].Says, line) {
-			r.Checks[i].Says = append(r.Checks[i].Says, line)
-		}
-	}
+	to.Says = withNew(to.Says, lines)
 }

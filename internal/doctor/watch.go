@@ -87,11 +87,8 @@ func (r *Report) Join(w *Watched, o Options) {
 
 // mark has a code's check failed.
 func (r *Report) mark(step int, code string) {
-	if i := slices.IndexFunc(r.Checks, func(c Check) bool { return c.Code == code }); i >= 0 {
-		r.Checks[i].Mark = Failed
-		return
-	}
-	r.Checks = append(r.Checks, Check{Step: step, Code: code, Mark: Failed})
+	r.say(step, code)
+	r.named(code).Mark = Failed
 }
 
 // vipOf is the service's address in a journey.
