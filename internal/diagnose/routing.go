@@ -160,19 +160,18 @@ func martianState(s Subject, st *State) *finding {
 			summary:  fmt.Sprintf("the packet's source %s is an address of this host: it is taken for forged", src),
 			evidence: []evidence{got(src, c.Back)},
 		}
+		lives := src != s.vip() && st.lives(s, src)
 		var mends []func(*State)
 		for _, l := range st.AddrOn(src) {
 			f.evidence = append(f.evidence, by(host.PartAddrs, "ip addr show %s: %s", command.Device(l.Name), src))
-			if src != s.vip() {
+			if src != s.vip() && !lives {
 				fix, mend := st.deleteAddress(netip.PrefixFrom(src, bits(st.Snapshot, l.Index, src)), l)
 				f.fix, mends = f.fix.And(fix), append(mends, mend)
 			}
 		}
 		switch {
-		case src != s.vip() && st.lives(s, src):
+		case lives:
 			f.summary += fmt.Sprintf(", and two hosts have it: this one works with it, on %s, so that the sender needs another", st.AddrOn(src)[0].Name)
-			var none command.Fix
-			f.fix, mends = none, nil
 		case src == s.vip() && !s.Tunnelled:
 			f.summary = fmt.Sprintf("the packet goes from the VIP %s to the VIP: the director itself has sent it, and a connection from there can't work in tunnel mode; test from a client", src)
 		case src == s.vip():
