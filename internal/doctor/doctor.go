@@ -4,6 +4,7 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -91,9 +92,13 @@ type Report struct {
 	Guessed bool
 	// Services are summaries of each VIP.
 	Services []Summary
-	// Findings are worst first, then in the order in which packets meet them; Checks are in the order of the steps.
+	// Findings are worst first, what packets meet now before what is behind that, then in the order of the steps; so are Checks.
 	Findings []Finding
 	Checks   []Check
+	// Unasked are the steps that have no check.
+	Unasked []Unasked
+	// Hidden: Only and Skip leave a fault out.
+	Hidden bool
 	// Watched is nil if nothing was.
 	Watched *Watched
 	// Facts are for the other end.
@@ -104,6 +109,8 @@ type Report struct {
 type Summary struct {
 	VIP  netip.Addr
 	Role string
+	// Asked are the protocols and ports that were asked about, like "tcp 80"; none if only what no port decides was.
+	Asked []string
 	// Faults, Risks and Notes count findings, Unread the checks that could not be told.
 	Faults, Risks, Notes, Unread int
 }
@@ -149,16 +156,22 @@ func Examine(s *host.Snapshot, o Options) Report {
 		one := x.whole(rules)
 		r.Role = x.role
 		r.Guessed = r.Guessed || x.guessed()
-		r.Services = append(r.Services, Summary{vip, x.role, one.Faults(), one.Count(diagnose.AtRisk), one.Count(diagnose.Noted), len(one.Unread())})
+		r.Services = append(r.Services, Summary{vip, x.role, x.asked(), one.Faults(), one.Count(diagnose.AtRisk), one.Count(diagnose.Noted), len(one.Unread())})
 		r.take(one)
 	}
 	r.mixed(s)
 	r.tracking(s)
 	r.asked(s, o.Asked)
 	r.places(o.Places)
+	r.finish(o)
+	return r
+}
+
+// finish leaves what was asked for, in its order, and says what was not.
+func (r *Report) finish(o Options) {
 	r.choose(o)
 	r.sort()
-	return r
+	r.unasked(o)
 }
 
 // whole asks all about one VIP.
@@ -207,6 +220,7 @@ func (x service) portless(rules *ruleset.Ruleset, one *Report) {
 
 // take adds the report of one VIP.
 func (r *Report) take(one Report) {
+	r.Hidden = r.Hidden || one.Hidden
 	for _, f := range one.Findings {
 		r.add(f.VIP, []diagnose.Finding{f.Finding}, nil)
 	}
@@ -237,9 +251,17 @@ func withNew(lines, more []string) []string {
 	return lines
 }
 
-// sort puts what is worst first, and the checks in the order of the steps.
+// sort puts what is worst first, and what packets meet only once that is repaired behind it; then the steps are in order.
 func (r *Report) sort() {
-	slices.SortStableFunc(r.Findings, func(a, b Finding) int { return order(b.Severity) - order(a.Severity) })
+	behind := func(f Finding) int {
+		if f.Behind {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
+		return cmp.Or(order(b.Severity)-order(a.Severity), behind(a)-behind(b), a.Step-b.Step)
+	})
 	slices.SortStableFunc(r.Checks, func(a, b Check) int { return a.Step - b.Step })
 }
 
@@ -254,7 +276,11 @@ func (r *Report) choose(o Options) {
 		is := func(word string) bool { return word == code || word == fmt.Sprint(step) || word == StepName(step) }
 		return len(o.Only) > 0 && !slices.ContainsFunc(o.Only, is) || slices.ContainsFunc(o.Skip, is)
 	}
-	r.Findings = slices.DeleteFunc(r.Findings, func(f Finding) bool { return out(f.Step, f.Code) })
+	r.Findings = slices.DeleteFunc(r.Findings, func(f Finding) bool {
+		left := out(f.Step, f.Code)
+		r.Hidden = r.Hidden || left && f.Severity == diagnose.Lost
+		return left
+	})
 	r.Checks = slices.DeleteFunc(r.Checks, func(c Check) bool { return out(c.Step, c.Code) })
 }
 

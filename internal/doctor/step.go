@@ -12,16 +12,16 @@ var steps = []struct {
 }{
 	{"tunnel", []string{"tunnel-module-missing", "tunnel-device-down", "tunnel-endpoint-mismatch", "tunnel-mode-mismatch", "tunnel-wrong-namespace", "outer-not-local", "ip-forward-off"}},
 	{"firewall", []string{"firewall-drop", "firewall-reject", "queue-drop", "firewall-mixed", "xfrm-policy", "redirected", "tc-drop", "xdp-drop", "cgroup-drop", "socket-filter-drop"}},
-	{"packets", nil},
+	{"packets", []string{watchedCode}},
 	{"settings", []string{"rp-filter", "martian-source", "route-reject", "no-return-route", "reply-into-tunnel", "neighbour-failed", "qdisc-drop", "backlog-full", "vip-arp-conflict"}},
 	{"service", []string{"vip-missing", "vip-wrong-prefix", "no-listener", "listener-wrong-address", "listener-wrong-device", "accept-queue-full", "syn-queue-full", "min-ttl", "sk-lookup-drop", "tcp-auth"}},
-	{"conntrack", []string{"conntrack-full"}},
-	{"mtu", []string{"fragment-lost", "mtu-exceeded"}},
+	{"conntrack", []string{"conntrack-full", trackingCode}},
+	{"mtu", []string{"fragment-lost", "mtu-exceeded", pathMTUCode}},
 	{"director", []string{
 		"ipvs-no-service", "ipvs-no-destination", "ipvs-overloaded", "ipvs-backup", "ipvs-no-route", "ipvs-wrong-method", "ipvs-loop",
 		"ipvs-defence", "ipvs-port-reuse", "ipvs-persistence", "ipvs-destination-removed",
 	}},
-	{"kernel", nil},
+	{"kernel", []string{placesCode}},
 }
 
 // The numbers of steps that describe more than they ask.
@@ -56,6 +56,14 @@ func StepName(n int) string {
 		return ""
 	}
 	return steps[n-1].name
+}
+
+// Codes are all that checks are called.
+func Codes() (all []string) {
+	for _, s := range steps {
+		all = append(all, s.codes...)
+	}
+	return all
 }
 
 // Steps are the words of all steps, in order.

@@ -49,10 +49,32 @@ func (w *Watched) Take(v diagnose.Verdict) {
 // packets is the step of what was seen, and found by no other.
 const packets = 3
 
+// watchedCode is the word in the table for what was seen.
+const watchedCode = "watched"
+
+// account says in the table what was seen; nothing is no proof of anything.
+func (r *Report) account(w *Watched) {
+	r.say(packets, watchedCode, fmt.Sprintf("in %s: %d journeys, %d arrived, %d lost", w.For, w.Journeys, w.Arrived, w.Lost))
+	switch {
+	case w.Lost > 0:
+		r.named(watchedCode).Mark = Failed
+	case w.Arrived == 0:
+		r.open(watchedCode, "no packet of the service was seen to arrive, or to be lost")
+	}
+}
+
+// Unwatched says why nothing could be seen.
+func (r *Report) Unwatched(why string, o Options) {
+	r.say(packets, watchedCode)
+	r.open(watchedCode, why)
+	r.finish(o)
+}
+
 // Join adds what was seen to a report: a finding by which packets were lost is a fault, and what no check has found is one,
 // too.
 func (r *Report) Join(w *Watched, o Options) {
 	r.Watched = w
+	r.account(w)
 	for _, s := range w.seen {
 		c := *s.verdict.Cause
 		line := fmt.Sprintf("seen: %d packets were lost by it in %s, the first from %s", s.count, w.For, s.verdict.Packet.Inner.Src)
@@ -81,8 +103,7 @@ func (r *Report) Join(w *Watched, o Options) {
 		f.Evidence = append(slices.Clip(f.Evidence), line)
 		r.mark(f.Step, f.Code)
 	}
-	r.choose(o)
-	r.sort()
+	r.finish(o)
 }
 
 // mark has a code's check failed.

@@ -11,25 +11,21 @@ import (
 	"ipiptrace/internal/screen"
 )
 
-// DoctorText writes a report for people: the answer, the findings, all checks, and the answer again. The error is the writer's.
+// DoctorText writes a report for people: the answer, the findings, all checks, and the answer in numbers. The error is the
+// writer's.
 func DoctorText(w io.Writer, r doctor.Report, opts TextOptions) error {
-	p := &screen.Page{Colours: opts.Color}
-	p.Linef("%s: %s", examined(r), reported(r))
-	summaries(p, r)
+	s := sheet{&screen.Page{Colours: opts.Color}, opts.Width}
+	s.fold(0, len(indent), examined(r)+": "+inWords(r))
+	summaries(s, r)
 	for _, f := range r.Findings {
-		p.Linef("")
-		finding(p, f)
+		s.Linef("")
+		finding(s, f, r)
 	}
-	p.Linef("")
-	for n, name := range doctor.Steps() {
-		checks(p, n+1, name, r)
-	}
-	p.Linef("")
-	if seen := r.Watched; seen != nil {
-		p.Linef("watched for %s: %s, %d arrived, %d lost", seen.For, plural(seen.Journeys, "journey"), seen.Arrived, seen.Lost)
-	}
-	p.Linef("%s", reported(r))
-	_, err := io.WriteString(w, p.String())
+	s.Linef("")
+	table(s, r)
+	s.Linef("")
+	s.Linef("%s", reported(r))
+	_, err := io.WriteString(w, s.String())
 	return err
 }
 
@@ -39,23 +35,63 @@ func examined(r doctor.Report) string {
 	for _, vip := range r.VIPs {
 		vips = append(vips, vip.String())
 	}
-	role := strings.ReplaceAll(r.Role, "-", " ")
+	who := some(vips)
+	if len(r.Services) == 1 && len(r.Services[0].Asked) > 0 {
+		who += " (" + some(r.Services[0].Asked) + ")"
+	}
+	role := spaced(r.Role)
 	if slices.ContainsFunc(r.Services, func(s doctor.Summary) bool { return s.Role != r.Role }) {
 		role = "machine"
 	}
 	if r.Guessed {
-		return strings.Join(vips, ", ") + " on this machine, taken for a real server (--role says otherwise)"
+		return who + " on this machine, taken for a real server (--role says otherwise)"
 	}
-	return strings.Join(vips, ", ") + " on this " + role
+	return who + " on this " + role
+}
+
+// spaced is a role in words.
+func spaced(role string) string { return strings.ReplaceAll(role, "-", " ") }
+
+// some are the first few of a list, and how many more there are.
+func some(all []string) string {
+	const few = 4
+	if len(all) <= few+1 {
+		return strings.Join(all, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(all[:few], ", "), len(all)-few)
+}
+
+// inWords is the answer for people, with what the line of numbers leaves out.
+func inWords(r doctor.Report) string {
+	faults, risks, notes := r.Count(diagnose.Lost), r.Count(diagnose.AtRisk), r.Count(diagnose.Noted)
+	says := "nothing was found that loses packets"
+	switch {
+	case faults > 0:
+		says = "packets are lost"
+	case risks > 0:
+		says = "nothing was found that loses packets now, but something that may"
+	}
+	if len(r.Unread()) > 0 && faults == 0 {
+		says += ", as far as could be told"
+	}
+	if r.Hidden {
+		says += "; a fault is left out by --only or --skip"
+	}
+	return fmt.Sprintf("%s (%s, %s, %s)", says, plural(faults, "fault"), plural(risks, "risk"), plural(notes, "note"))
 }
 
 // summaries are a line for each of several VIPs.
-func summaries(p *screen.Page, r doctor.Report) {
+func summaries(s sheet, r doctor.Report) {
 	if len(r.Services) < 2 {
 		return
 	}
-	for _, s := range r.Services {
-		p.Linef("%s%s, of which it is a %s: %s, %s, %s unread", indent, s.VIP, strings.ReplaceAll(s.Role, "-", " "), plural(s.Faults, "fault"), plural(s.Risks, "risk"), plural(s.Unread, "check"))
+	for _, one := range r.Services {
+		asked := ""
+		if len(one.Asked) > 0 {
+			asked = " (" + some(one.Asked) + ")"
+		}
+		s.fold(0, 2*len(indent), fmt.Sprintf("%s%s%s, %s: %s, %s, %s, %s unread", indent, one.VIP, asked, spaced(one.Role),
+			plural(one.Faults, "fault"), plural(one.Risks, "risk"), plural(one.Notes, "note"), plural(one.Unread, "check")))
 	}
 }
 
@@ -68,45 +104,36 @@ func reported(r doctor.Report) string {
 // colours are those of severities.
 var colours = map[diagnose.Severity]screen.Colour{diagnose.Lost: screen.Red, diagnose.AtRisk: screen.Yellow, diagnose.Noted: screen.Green}
 
-func finding(p *screen.Page, f doctor.Finding) {
-	p.Paint(colours[f.Severity], fmt.Sprintf("%-6s", f.Severity))
-	p.Linef(" %s: %s", f.Code, f.Summary)
+// finding is what was found, what shows it, what repairs it, and where more is said. Commands are never broken into lines.
+func finding(s sheet, f doctor.Finding, r doctor.Report) {
+	const heading = 6
+	s.Paint(colours[f.Severity], fmt.Sprintf("%-*s", heading, f.Severity))
+	says := f.Code + ": " + f.Summary
+	if f.Certainty == diagnose.Observed {
+		says = f.Code + " (observed): " + f.Summary
+	}
+	s.Printf(" ")
+	s.fold(heading+1, heading+1, says)
 	if f.Behind {
-		p.Linef("%sas it will be once the faults that a packet meets before it are repaired", underHeading)
+		s.under("as it will be once the faults that a packet meets before it are repaired" + leftOut(r))
 	}
 	for _, line := range f.Evidence {
-		p.Linef("%s%s", underHeading, line)
+		s.under(line)
 	}
 	if len(f.Finding.Unread) > 0 {
-		p.Linef("%snot read: %s", underHeading, strings.Join(f.Finding.Unread, "; "))
+		s.under("not read: " + strings.Join(f.Finding.Unread, "; "))
 	}
-	repair(p, f.Fix)
+	repair(s.Page, f.Fix)
 	if f.Untried {
-		p.Linef("%snot tried: what these commands change can't be modelled", underHeading)
+		s.under("not tried: what these commands change can't be modelled")
 	}
-	p.Linef("%smore   ipiptrace explain %s", indent, f.Code)
+	s.Linef("%smore   ipiptrace explain %s", indent, f.Code)
 }
 
-// marks are how a check ended.
-var marks = map[doctor.Mark]string{doctor.Passed: "✓", doctor.Behind: "–", doctor.Noted: "✓", doctor.Unread: "?", doctor.AtRisk: "!", doctor.Failed: "✗"}
-
-// checks are a step's, a line each; nothing if it has none.
-func checks(p *screen.Page, n int, name string, r doctor.Report) {
-	of := slices.DeleteFunc(slices.Clone(r.Checks), func(c doctor.Check) bool { return c.Step != n })
-	for i, c := range of {
-		if i == 0 {
-			p.Linef("%d %s", n, name)
-		}
-		p.Printf("  %s %s", marks[c.Mark], c.Code)
-		if len(c.Why) > 0 {
-			p.Printf(": %s", strings.Join(c.Why, "; "))
-		}
-		if c.Mark == doctor.Behind {
-			p.Printf(": packets come there only once what fails before it is repaired")
-		}
-		p.Linef("")
-		for _, line := range c.Says {
-			p.Linef("      %s", line)
-		}
+// leftOut says that what packets meet first is not shown.
+func leftOut(r doctor.Report) string {
+	if !r.Hidden {
+		return ""
 	}
+	return " (--only or --skip leaves such out)"
 }

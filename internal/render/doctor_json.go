@@ -38,7 +38,10 @@ type jsonReport struct {
 	Checks   int           `json:"checks"`
 	Unread   []string      `json:"unread"`
 	// Table are all checks.
-	Table []jsonCheck `json:"table"`
+	Table   []jsonCheck   `json:"table"`
+	Unasked []jsonUnasked `json:"unasked"`
+	Hidden  bool          `json:"hidden,omitempty"`
+	Guessed bool          `json:"guessed,omitempty"`
 	// Facts are for --peer of the other end.
 	Facts doctor.Facts `json:"facts"`
 	// Of --watch.
@@ -46,12 +49,18 @@ type jsonReport struct {
 }
 
 type jsonSummary struct {
-	VIP    string `json:"vip"`
-	Role   string `json:"role"`
-	Faults int    `json:"faults"`
-	Risks  int    `json:"risks"`
-	Notes  int    `json:"notes"`
-	Unread int    `json:"unread"`
+	VIP    string   `json:"vip"`
+	Role   string   `json:"role"`
+	Asked  []string `json:"asked"`
+	Faults int      `json:"faults"`
+	Risks  int      `json:"risks"`
+	Notes  int      `json:"notes"`
+	Unread int      `json:"unread"`
+}
+
+type jsonUnasked struct {
+	Step int    `json:"step"`
+	Why  string `json:"why"`
 }
 
 type jsonCheck struct {
@@ -82,19 +91,23 @@ func DoctorJSON(w io.Writer, r doctor.Report) error {
 	}
 	report := jsonReport{
 		Type: "report", Facts: r.Facts, VIPs: []string{}, Role: r.Role, Checks: len(r.Checks), Unread: []string{}, Table: []jsonCheck{}, Services: []jsonSummary{},
+		Unasked: []jsonUnasked{}, Hidden: r.Hidden, Guessed: r.Guessed,
 		Faults: r.Count(diagnose.Lost), Risks: r.Count(diagnose.AtRisk), Notes: r.Count(diagnose.Noted),
 	}
 	for _, vip := range r.VIPs {
 		report.VIPs = append(report.VIPs, vip.String())
 	}
 	for _, s := range r.Services {
-		report.Services = append(report.Services, jsonSummary{s.VIP.String(), s.Role, s.Faults, s.Risks, s.Notes, s.Unread})
+		report.Services = append(report.Services, jsonSummary{s.VIP.String(), s.Role, listed(s.Asked), s.Faults, s.Risks, s.Notes, s.Unread})
 	}
 	for _, c := range r.Unread() {
 		report.Unread = append(report.Unread, c.Code+": "+strings.Join(c.Why, "; "))
 	}
 	for _, c := range r.Checks {
 		report.Table = append(report.Table, jsonCheck{c.Step, c.Code, markWords[c.Mark], c.Says, c.Why})
+	}
+	for _, u := range r.Unasked {
+		report.Unasked = append(report.Unasked, jsonUnasked(u))
 	}
 	if seen := r.Watched; seen != nil {
 		report.Watched = &jsonWatched{seen.For.Milliseconds(), seen.Journeys, seen.Arrived, seen.Lost}
