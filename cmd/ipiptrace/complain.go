@@ -22,6 +22,7 @@ var hints = []struct {
 	{tracer.ErrNoBackend, func() string { return securityHere().backendHint() }},
 	{tracer.ErrTooFewFiles, always("raise it first: ulimit -n 1024, or LimitNOFILE=1024 in a unit of systemd")},
 	{tracer.ErrNoProc, always("mount -t proc proc /proc")},
+	{errNothingRead, always("run it as root (sudo), or with CAP_SYS_ADMIN, CAP_SYS_PTRACE and CAP_NET_ADMIN")},
 	{errNetnsNotPermitted, always("run it as root (sudo), or with CAP_SYS_PTRACE")},
 }
 
@@ -37,25 +38,33 @@ func complain(w io.Writer, err error) {
 	if err == nil || errors.Is(err, errLost) || errors.As(err, new(commandStatus)) {
 		return
 	}
+	fmt.Fprintln(w, "ipiptrace: "+screen.Clean(sentence(err)))
+}
+
+// sentence is what went wrong and what would be right.
+func sentence(err error) string {
 	line := screen.Brief(strings.ReplaceAll(err.Error(), "\n", "; "))
 	if errors.Is(err, tracer.ErrNotPermitted) {
 		line = strings.ReplaceAll(line, memlock, "")
 	}
 	for _, h := range hints {
 		if errors.Is(err, h.kind) {
-			line += ": " + h.hint()
-			break
+			return line + ": " + h.hint()
 		}
 	}
-	fmt.Fprintln(w, "ipiptrace: "+screen.Clean(line))
+	return line
 }
+
+// errNothingRead: what doctor would ask is not shown to this process.
+var errNothingRead = errors.New("nothing of this machine's state could be read")
 
 // errNetnsNotPermitted: the namespace is there, but this process may not look at it.
 var errNetnsNotPermitted = errors.New("not permitted to look at the namespace")
 
-func netnsError(value string, err error) error {
+// netnsError is the error of a --netns, with what would be right.
+func netnsError(value string, err error, right string) error {
 	if errors.Is(err, os.ErrPermission) {
 		return fmt.Errorf("--netns %s: %w: %w", screen.Quote(value), errNetnsNotPermitted, err)
 	}
-	return usageError{fmt.Errorf("--netns %s: %w", screen.Quote(value), err)}
+	return usageError{fmt.Errorf("--netns %s: %w; %s", screen.Quote(value), err, right)}
 }

@@ -72,7 +72,7 @@ func (f *following) options(log *slog.Logger) (tracer.Options, error) {
 	}
 	netns, err := findNetns(f.netns)
 	if err != nil {
-		return tracer.Options{}, netnsError(f.netns, err)
+		return tracer.Options{}, netnsError(f.netns, err, someNetns)
 	}
 	if err := f.checkReadyFile(); err != nil {
 		return tracer.Options{}, usageError{fmt.Errorf("--ready-file %s: %w", screen.Quote(f.readyFile), err)}
@@ -209,7 +209,13 @@ func complete(cmd *cobra.Command, flag string, words []string) {
 	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// completeNetns offers the named namespaces.
-func completeNetns(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	return append([]string{"all"}, slices.Sorted(maps.Values(namedNetns()))...), cobra.ShellCompDirectiveDefault
+// completeNetns offers the named namespaces, and all.
+func completeNetns(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	names, how := completeOneNetns(cmd, args, word)
+	return append([]string{"all"}, names...), how
+}
+
+// completeOneNetns offers the named namespaces.
+func completeOneNetns(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return slices.Sorted(maps.Values(namedNetns())), cobra.ShellCompDirectiveDefault
 }

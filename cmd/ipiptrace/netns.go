@@ -12,8 +12,11 @@ import (
 // netnsDir is where `ip netns add` keeps its namespaces.
 const netnsDir = "/run/netns"
 
-// asNetns says what would be right.
-const asNetns = "give a name that `ip netns` lists, a path like /proc/PID/ns/net, a process or all"
+// What would be right, where one namespace is wanted, and where all may be.
+const (
+	oneNetns  = "give a name that `ip netns` lists, a path like /proc/PID/ns/net, or a process"
+	someNetns = "give a name that `ip netns` lists, a path like /proc/PID/ns/net, a process or all"
+)
 
 // findNetns is the inode number of the network namespace that --netns names, 0 for all.
 //
@@ -35,7 +38,7 @@ func findNetns(name string) (uint32, error) {
 	var stat unix.Stat_t
 	kind, err := unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE)
 	if err != nil || kind != unix.CLONE_NEWNET || unix.Fstat(fd, &stat) != nil {
-		return 0, errors.New("not a network namespace; " + asNetns)
+		return 0, errors.New("not a network namespace")
 	}
 	return uint32(stat.Ino), nil
 }
@@ -44,13 +47,13 @@ func findNetns(name string) (uint32, error) {
 func netnsPath(name string) (path, missing string) {
 	switch {
 	case strings.Contains(name, "/"):
-		return name, "there is no such file; " + asNetns
+		return name, "there is no such file"
 	case name != "" && strings.Trim(name, "0123456789") == "":
-		return filepath.Join("/proc", name, "ns/net"), "there is no such process; " + asNetns
+		return filepath.Join("/proc", name, "ns/net"), "there is no such process"
 	case name == "" || name == "." || name == "..":
-		return "", "not a name; " + asNetns
+		return "", "not a name"
 	}
-	return filepath.Join(netnsDir, name), "there is none of that name; " + asNetns
+	return filepath.Join(netnsDir, name), "there is none of that name"
 }
 
 // namedNetns are the namespaces in netnsDir by inode number.

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"ipiptrace/internal/doctor"
+	"ipiptrace/internal/host"
+	"ipiptrace/internal/host/read"
+	"ipiptrace/internal/journey"
+	"ipiptrace/internal/screen"
+	"ipiptrace/tracer"
+	"ipiptrace/tracer/event"
+)
+
+// maxQuestions bounds the devices and VIPs that are asked about by ARP.
+const maxQuestions = 16
+
+// askARP asks who has the VIPs, if that is wanted, and says what is sent.
+func (d *doctorCommand) askARP(ctx context.Context, ns read.Namespace, s *host.Snapshot, vips []netip.Addr) (all []doctor.Asked) {
+	if !d.probeARP {
+		return nil
+	}
+	questions := doctor.Questions(s, d.options(vips))
+	for _, q := range questions[:min(len(questions), maxQuestions)] {
+		d.progress(d.err, "sending %d ARP probes for %s by %s (RFC 5227: they change nobody's table)", read.ARPProbes, q.VIP, screen.Clean(q.Dev))
+		a := doctor.Asked{VIP: q.VIP, Dev: q.Dev}
+		macs, err := ns.WhoHas(ctx, q.Dev, q.VIP)
+		if a.MACs = macs; err != nil {
+			a.Why = err.Error()
+		}
+		all = append(all, a)
+	}
+	return all
+}
+
+// maxOthers bounds the namespaces in which a VIP is looked for.
+const maxOthers = 256
+
+// others are the other network namespaces of this machine that have one of the VIPs, if the one that is asked about lacks
+// one: a container may be the real server.
+func others(ctx context.Context, s *host.Snapshot, vips []netip.Addr) (all []doctor.Elsewhere) {
+	if !slices.ContainsFunc(vips, func(vip netip.Addr) bool { return len(s.AddrOn(vip)) == 0 }) {
+		return nil
+	}
+	for i, ns := range read.Namespaces(ctx) {
+		if ns.Inode() == s.Netns || i >= maxOthers || ctx.Err() != nil {
+			continue
+		}
+		state := ns.Addresses(ctx)
+		if slices.ContainsFunc(vips, func(vip netip.Addr) bool { return len(state.AddrOn(vip)) > 0 }) {
+			all = append(all, doctor.Elsewhere{State: state})
+		}
+	}
+	return all
+}
+
+// foreseen are the places at which a trace could watch.
+func foreseen() *doctor.Places {
+	rows, err := tracer.Foresee("auto")
+	if err != nil {
+		return &doctor.Places{Why: err.Error()}
+	}
+	return &doctor.Places{Rows: rows}
+}
+
+// maxPeer is how long the other end's report may be, in bytes.
+const maxPeer = 8 << 20
+
+// peersFacts are those of the other end's report; nil if none was given.
+func (d *doctorCommand) peersFacts(ctx context.Context) (*doctor.Facts, error) {
+	if d.peer == "" {
+		return nil, nil
+	}
+	wrong := func(err error) error { return usageError{fmt.Errorf("--peer %s: %w", screen.Quote(d.peer), err)} }
+	file, err := openBeside(ctx, d.peer)
+	if path := (*os.PathError)(nil); errors.As(err, &path) {
+		return nil, wrong(fmt.Errorf("can't be read: %w", path.Err))
+	}
+	if err != nil {
+		return nil, wrong(err)
+	}
+	defer file.Close()
+	lines := json.NewDecoder(io.LimitReader(file, maxPeer))
+	for {
+		var line struct {
+			Type  string        `json:"type"`
+			Facts *doctor.Facts `json:"facts"`
+		}
+		if err := lines.Decode(&line); err != nil {
+			return nil, wrong(errors.New("not what ipiptrace doctor -o json prints: its last line is a report with facts"))
+		}
+		if line.Type == "report" && line.Facts != nil {
+			return line.Facts, nil
+		}
+	}
+}
+
+// look traces for as long as was asked for.
+func (d *doctorCommand) look(ctx context.Context, vips []netip.Addr, netns uint32) (*doctor.Watched, error) {
+	f := following{duration: d.watch}
+	opts := tracer.Options{
+		Filter:  event.Filter{VIPs: vips, Ports: d.ports, Client: d.client.Prefix, Proto: protocols[d.proto.word], Netns: netns},
+		Backend: "auto",
+		Log:     d.log(d.err),
+	}
+	effective(everything)
+	state := new(explaining).before(opts.Filter)
+	live, err := attach(ctx, opts, &f, &d.talking, d.err)
+	if err != nil {
+		return nil, err
+	}
+	defer live.Close()
+	from, inquiry := state.source(live)
+	seen := &doctor.Watched{For: time.Duration(d.watch)}
+	a := &audience{only: "all", stop: live.stop, take: seen.Take}
+	patient := assembling{patience{span(journey.DefaultPatience)}}
+	return seen, follow(from, journey.New(patient.options(live.Run(), d.role.word)), inquiry, a)
+}
