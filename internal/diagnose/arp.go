@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"ipiptrace/internal/command"
@@ -48,22 +49,75 @@ func arpState(s Subject, st *State) *finding {
 		return &finding{undecided: "nftables: what a table of the family arp does to requests for the VIP"}
 	}
 	own := slices.ContainsFunc(on, func(x host.Link) bool { return x.Index == l.Index })
-	mode, known := st.Effective(l.Name, "arp_ignore")
-	all, dev := "net/ipv4/conf/all/arp_ignore", "net/ipv4/conf/"+l.Name+"/arp_ignore"
-	f := &finding{evidence: []evidence{st.says(all), st.says(dev)}}
+	dev := "net/ipv4/conf/" + l.Name + "/arp_ignore"
+	f := &finding{evidence: []evidence{st.says("net/ipv4/conf/all/arp_ignore"), st.says(dev)}}
 	for _, x := range on {
 		f.evidence = append(f.evidence, by(host.PartAddrs, "ip addr show %s: %s", command.Device(x.Name), s.vip()))
 	}
-	switch {
-	case !known || mode >= 8 || mode != 0 && !own:
+	switch answers, known := AnswersARP(st.Snapshot, s.vip(), *l); {
+	case !known || !answers:
 		return nil
 	case own:
 		f.summary = fmt.Sprintf("the VIP %s is on %s itself, so that this host answers ARP for it: whoever asks there sends past the director", s.vip(), l.Name)
 	default:
 		f.summary = fmt.Sprintf("this host answers ARP for the VIP %s on %s: if the VIP belongs to that network, whoever asks there sends past the director", s.vip(), l.Name)
-		f.fix, f.mend = command.Of("sysctl -w net.ipv4.conf.%.arp_ignore=1", command.DeviceSetting(l.Name)), setSysctl(dev, 1)
+		if mode, _ := st.Effective(l.Name, "arp_ignore"); mode == 0 { // the larger of the two counts, so that no other mode is undone there
+			f.fix, f.mend = command.Of("sysctl -w net.ipv4.conf.%.arp_ignore=1", command.DeviceSetting(l.Name)), setSysctl(dev, 1)
+		}
 	}
 	return f
+}
+
+// arpNever is the mode of arp_ignore that answers nothing.
+const arpNever = 8
+
+// AnswersARP reports whether a machine answers ARP for an address of its own on a device (arp_ignore, inet_confirm_addr); the modes
+// that the kernel does not know are as 0. It goes without arp_filter, without rules, and takes the asker for a neighbour.
+func AnswersARP(s *host.Snapshot, a netip.Addr, on host.Link) (answers, known bool) {
+	mode, known := s.Effective(on.Name, "arp_ignore")
+	if on.NoARP {
+		return false, true
+	}
+	switch mode {
+	case 1, 2:
+		answers = slices.ContainsFunc(s.AddrOn(a), func(x host.Link) bool { return x.Index == on.Index })
+	case 3:
+		answers = slices.ContainsFunc(s.Addrs, func(x host.Addr) bool { return x.Prefix.Addr() == a && x.Scope != "host" })
+	case arpNever:
+	default:
+		answers = true
+	}
+	return answers, known
+}
+
+// silentState: nobody who has to ask finds this host on the device by which packets come, or this host nobody there: it answers
+// no ARP, or the device does none (arp_rcv, arp_constructor: what leaves by it goes to its own Ethernet address then).
+func silentState(s Subject, st *State) *finding {
+	l := st.link(s)
+	if l == nil || !speaksEthernet(*l) {
+		return nil
+	}
+	mode, known := st.Effective(l.Name, "arp_ignore")
+	switch {
+	case l.NoARP && l.Type != "device": // hardware may be a modem, which takes what comes
+		return &finding{
+			summary:  fmt.Sprintf("%s does without ARP (NOARP): whoever has no permanent entry for this host does not find it there, and what this host sends by it goes to nobody but those of whom it has one", l.Name),
+			evidence: []evidence{by(host.PartLinks, "ip link show %s: NOARP", command.Device(l.Name))},
+			fix:      command.Of("ip link set % arp on", command.Device(l.Name)),
+			mend:     changeLink(l.Index, func(l *host.Link) { l.NoARP = false }),
+		}
+	case known && mode == arpNever:
+		return &finding{
+			summary:  fmt.Sprintf("this host answers no ARP on %s (arp_ignore 8): whoever has no permanent entry for it does not find it there", l.Name),
+			evidence: []evidence{st.says("net/ipv4/conf/all/arp_ignore"), st.says("net/ipv4/conf/" + l.Name + "/arp_ignore")},
+		}
+	}
+	return nil
+}
+
+// speaksEthernet reports whether a device is one of Ethernet, on which hosts find each other by ARP; ipvlan's may work at IP.
+func speaksEthernet(l host.Link) bool {
+	return l.MAC != "" && slices.Contains([]string{"device", "veth", "bridge", "bond", "team", "vlan", "macvlan"}, l.Type)
 }
 
 // arpDroppers are the rules and policies of the family arp that may drop a question or an answer (arp_xmit, arp_rcv): what

@@ -149,6 +149,12 @@ func directorRows() []row {
 			check:   loopsState,
 		},
 		{
+			code: "martian-source", stage: forwarding, needs: append([]host.Part{host.PartIPVS}, lookups...),
+			doubted: directorSide,
+			fits:    isDirected,
+			check:   sendsAsVIP,
+		},
+		{
 			code: "ipvs-no-route", stage: forwarding, needs: append([]host.Part{host.PartIPVS}, lookups...), looks: []host.Part{host.PartSysctls},
 			asked: directorSide,
 			at:    maybe(site.IPVSUnreachable),
@@ -183,6 +189,28 @@ func isScheduled(s Subject, st *State) bool {
 
 // sloppyTCP names the setting by which any segment but a reset may begin a connection (tcp_conn_schedule).
 const sloppyTCP = "net/ipv4/vs/sloppy_tcp"
+
+// sendsAsVIP: the outer source is the VIP, which a real server has, too, and takes for forged then (fib_validate_source). A
+// routing daemon that announces the VIP may make such routes.
+func sendsAsVIP(s Subject, st *State) *finding {
+	v := st.virtual(s)
+	if v == nil {
+		return nil
+	}
+	for _, d := range st.chosen(v, s) {
+		to := d.Addr.Addr()
+		a := st.Output(host.Flow{Dst: to})
+		if d.Method != "tunnel" || st.Owns(to) || a.Type != "unicast" || st.sourceTo(a) != s.vip() {
+			continue
+		}
+		return &finding{
+			doubtful: true,
+			summary:  fmt.Sprintf("packets for the real server %s leave with the VIP %s as outer source: where the VIP is an address of the real server, too, it takes them for forged (unless accept_local is 1 there); give the route another source (ip route change … src)", to, s.vip()),
+			evidence: []evidence{by(host.PartRoutes, "ip route get %s: dev %s src %s", command.Address(to), command.Device(a.Dev), s.vip())},
+		}
+	}
+	return nil
+}
 
 func noRouteState(s Subject, st *State) *finding {
 	v := st.virtual(s)

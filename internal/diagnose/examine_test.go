@@ -118,37 +118,63 @@ func supposedStates() map[string]struct {
 		}
 	}
 	refuses := policy("block", 10, 0, "in")
+	queue := func(d host.Qdisc, filters ...host.Filter) func(*host.Snapshot) {
+		d.Link, d.Handle, d.Parent = 2, "1:", "root"
+		return func(s *host.Snapshot) { s.Qdiscs, s.Filters = []host.Qdisc{d}, filters }
+	}
+	sorting := host.Filter{Link: 2, Side: "1:", Kind: "matchall", Pref: 1, Protocol: 3}
+	noARP := func(s *host.Snapshot) { s.Links[1].NoARP = true }
+	mode := func(n string) func(*host.Snapshot) { return set("net/ipv4/conf/eth0/arp_ignore", n) }
+	onHost := func(s *host.Snapshot) { s.Addrs[1].Scope = "host" }
+	source := func(a netip.Addr) func(*host.Snapshot) {
+		return func(s *host.Snapshot) { s.Routes[2].Source = a }
+	}
+	backup := func(s *host.Snapshot) { s.IPVS.Backup = true }
 	weightless := func(s *host.Snapshot) { s.IPVS.Services[0].Destinations[0].Weight = 0 }
 	byRoute := func(s *host.Snapshot) { s.IPVS.Services[0].Destinations[0].Method = "route" }
 	return map[string]test{
-		"nothing is wrong":                {request(), supposedServer(), nil},
-		"the tunnel is down":              {request(), supposedServer(down), []string{"fault tunnel-device-down: " + upFix}},
-		"nobody listens":                  {request(), supposedServer(noListener), []string{"fault no-listener"}},
-		"two, one behind the other":       {request(), supposedServer(down, strict), []string{"fault tunnel-device-down: " + upFix, "fault rp-filter: sysctl -w net.ipv4.conf.tunl0.rp_filter=2"}},
-		"two on one way":                  {request(), supposedServer(noVIP, noListener), []string{"fault vip-missing: ip addr add 10.99.0.1/32 dev tunl0", "fault no-listener"}},
-		"IPIP is dropped":                 {request(), supposedServer(dropIPIP), []string{"fault firewall-drop: nft delete rule ip lab input handle 4"}},
-		"another protocol is":             {request(), supposedServer(dropOthers), nil},
-		"what is part of a connection is": {request(), supposedServer(dropLate), []string{"fault firewall-drop: nft delete rule ip lab input handle 4"}},
-		"a policy drops answers":          {request(), supposedServer(onPolicy("output", "drop")), []string{"fault firewall-drop: nft insert rule ip lab output ip saddr 10.99.0.1 tcp sport 80 accept"}},
-		"a program may drop it":           {request(), supposedServer(withXDP), []string{"note xdp-drop"}},
-		"a filter may drop it":            {request(), supposedServer(tc("u32")), []string{"note tc-drop"}},
-		"a filter sends it elsewhere":     {request(), supposedServer(redirect), nil},
-		"a filter drops all":              {request(), supposedServer(tc("matchall")), []string{"fault tc-drop: tc filter del dev eth0 ingress pref 10"}},
-		"a rule queues it":                {request(), supposedServer(toQueue), []string{"fault queue-drop: nft delete rule ip lab input handle 4"}},
-		"a program decides":               {request(), supposedServer(toQueue, func(s *host.Snapshot) { s.Queues = []host.Queue{{Number: 0, Reader: 7}} }), []string{"note queue-drop"}},
-		"all answers are lost":            {request(), supposedServer(netem(100)), []string{"fault qdisc-drop: tc qdisc del dev eth0 root"}},
-		"some answers are lost":           {request(), supposedServer(netem(1)), []string{"risk qdisc-drop: tc qdisc del dev eth0 root"}},
-		"it answers ARP":                  {request(), supposedServer(set("net/ipv4/conf/all/arp_ignore", "0")), []string{"risk vip-arp-conflict: sysctl -w net.ipv4.conf.eth0.arp_ignore=1"}},
-		"IPsec refuses it":                {request(), supposedServer(refuses), []string{"fault xfrm-policy: ip xfrm policy delete dir in index 10"}},
-		"but for another policy":          {request(), supposedServer(refuses, policy("allow", 5, 0, "in")), nil},
-		"that comes after it":             {request(), supposedServer(refuses, policy("allow", 15, 0, "in")), []string{"fault xfrm-policy: ip xfrm policy delete dir in index 10"}},
-		"nor where no device asks":        {request(), supposedServer(refuses, set("net/ipv4/conf/all/disable_policy", "1")), nil},
-		"IPsec encrypts the answer":       {request(), supposedServer(policy("allow", 10, 1, "out")), nil},
-		"a director":                      {plainRequest(), director(), nil},
-		"one without real servers":        {plainRequest(), director(weightless), []string{"fault ipvs-no-destination: ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"}},
-		"one that routes":                 {plainRequest(), director(byRoute), []string{"note ipvs-wrong-method: ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"}},
-		"one that drops what it sends":    {plainRequest(), director(oneRule("output", "ip protocol 4 drop", `{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"protocol"}},"right":4}}`, `{"drop":null}`)), []string{"fault firewall-drop: nft delete rule ip lab output handle 4"}},
-		"one of small packets":            {plainRequest(), director(set("net/ipv4/vs/pmtu_disc", "1"), func(s *host.Snapshot) { s.Links[1].MTU = 1500 }), []string{"note mtu-exceeded"}},
+		"nothing is wrong":                 {request(), supposedServer(), nil},
+		"the tunnel is down":               {request(), supposedServer(down), []string{"fault tunnel-device-down: " + upFix}},
+		"nobody listens":                   {request(), supposedServer(noListener), []string{"fault no-listener"}},
+		"two, one behind the other":        {request(), supposedServer(down, strict), []string{"fault tunnel-device-down: " + upFix, "fault rp-filter: sysctl -w net.ipv4.conf.tunl0.rp_filter=2"}},
+		"two on one way":                   {request(), supposedServer(noVIP, noListener), []string{"fault vip-missing: ip addr add 10.99.0.1/32 dev tunl0", "fault no-listener"}},
+		"IPIP is dropped":                  {request(), supposedServer(dropIPIP), []string{"fault firewall-drop: nft delete rule ip lab input handle 4"}},
+		"another protocol is":              {request(), supposedServer(dropOthers), nil},
+		"what is part of a connection is":  {request(), supposedServer(dropLate), []string{"fault firewall-drop: nft delete rule ip lab input handle 4"}},
+		"a policy drops answers":           {request(), supposedServer(onPolicy("output", "drop")), []string{"fault firewall-drop: nft insert rule ip lab output ip saddr 10.99.0.1 tcp sport 80 accept"}},
+		"a program may drop it":            {request(), supposedServer(withXDP), []string{"note xdp-drop"}},
+		"a filter may drop it":             {request(), supposedServer(tc("u32")), []string{"note tc-drop"}},
+		"a filter sends it elsewhere":      {request(), supposedServer(redirect), nil},
+		"a filter drops all":               {request(), supposedServer(tc("matchall")), []string{"fault tc-drop: tc filter del dev eth0 ingress pref 10"}},
+		"a rule queues it":                 {request(), supposedServer(toQueue), []string{"fault queue-drop: nft delete rule ip lab input handle 4"}},
+		"a program decides":                {request(), supposedServer(toQueue, func(s *host.Snapshot) { s.Queues = []host.Queue{{Number: 0, Reader: 7}} }), []string{"note queue-drop"}},
+		"all answers are lost":             {request(), supposedServer(netem(100)), []string{"fault qdisc-drop: tc qdisc del dev eth0 root"}},
+		"some answers are lost":            {request(), supposedServer(netem(1)), []string{"risk qdisc-drop: tc qdisc del dev eth0 root"}},
+		"no room for any":                  {request(), supposedServer(queue(host.Qdisc{Kind: "pfifo", NoRoom: true})), []string{"fault qdisc-drop: tc qdisc del dev eth0 root"}},
+		"nor in a queue that is passed by": {request(), supposedServer(queue(host.Qdisc{Kind: "fq", NoRoom: true})), []string{"risk qdisc-drop: tc qdisc del dev eth0 root"}},
+		"a black hole":                     {request(), supposedServer(queue(host.Qdisc{Kind: "blackhole"})), []string{"fault qdisc-drop: tc qdisc del dev eth0 root"}},
+		"no filter gives a class":          {request(), supposedServer(queue(host.Qdisc{Kind: "drr"})), []string{"risk qdisc-drop: tc qdisc del dev eth0 root"}},
+		"one may":                          {request(), supposedServer(queue(host.Qdisc{Kind: "drr"}, sorting)), nil},
+		"it does without ARP":              {request(), supposedServer(noARP), []string{"risk neighbour-failed: ip link set eth0 arp on"}},
+		"it answers no ARP at all":         {request(), supposedServer(mode("8")), []string{"risk neighbour-failed"}},
+		"a mode that the kernel ignores":   {request(), supposedServer(mode("5")), []string{"risk vip-arp-conflict"}},
+		"it answers by scope":              {request(), supposedServer(mode("3")), []string{"risk vip-arp-conflict"}},
+		"that is the host's alone":         {request(), supposedServer(mode("3"), onHost), nil},
+		"it answers ARP":                   {request(), supposedServer(set("net/ipv4/conf/all/arp_ignore", "0")), []string{"risk vip-arp-conflict: sysctl -w net.ipv4.conf.eth0.arp_ignore=1"}},
+		"IPsec refuses it":                 {request(), supposedServer(refuses), []string{"fault xfrm-policy: ip xfrm policy delete dir in index 10"}},
+		"but for another policy":           {request(), supposedServer(refuses, policy("allow", 5, 0, "in")), nil},
+		"that comes after it":              {request(), supposedServer(refuses, policy("allow", 15, 0, "in")), []string{"fault xfrm-policy: ip xfrm policy delete dir in index 10"}},
+		"nor where no device asks":         {request(), supposedServer(refuses, set("net/ipv4/conf/all/disable_policy", "1")), nil},
+		"IPsec encrypts the answer":        {request(), supposedServer(policy("allow", 10, 1, "out")), nil},
+		"a director":                       {plainRequest(), director(), nil},
+		"one without real servers":         {plainRequest(), director(weightless), []string{"fault ipvs-no-destination: ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"}},
+		"one that routes":                  {plainRequest(), director(byRoute), []string{"note ipvs-wrong-method: ipvsadm -e -t 10.99.0.1:80 -r 10.0.0.11:80 -i -w 1"}},
+		"one that drops what it sends":     {plainRequest(), director(oneRule("output", "ip protocol 4 drop", `{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"protocol"}},"right":4}}`, `{"drop":null}`)), []string{"fault firewall-drop: nft delete rule ip lab output handle 4"}},
+		"one that sends as the VIP":        {plainRequest(), director(source(vip)), []string{"risk martian-source"}},
+		"one that sends as itself":         {plainRequest(), director(source(dip)), nil},
+		"one without the VIP":              {plainRequest(), director(noVIP), []string{"risk vip-missing: ip addr add 10.99.0.1/32 dev lo"}},
+		"a backup, without it":             {plainRequest(), director(noVIP, backup), nil},
+		"one of small packets":             {plainRequest(), director(set("net/ipv4/vs/pmtu_disc", "1"), func(s *host.Snapshot) { s.Links[1].MTU = 1500 }), []string{"note mtu-exceeded"}},
 	}
 }
 

@@ -127,6 +127,11 @@ func replyRows() []row {
 			},
 		},
 		{
+			code: "neighbour-failed", stage: link, needs: []host.Part{host.PartLinks, host.PartSysctls},
+			doubted: outerSide | innerSide,
+			check:   silentState,
+		},
+		{
 			code: "qdisc-drop", stage: replying, needs: []host.Part{host.PartFilters, host.PartLinks},
 			doubted: replySide,
 			at:      append(sure(site.Qdisc), maybe(site.QdiscUnsaid)...),

@@ -486,11 +486,21 @@ func addAddress(vip netip.Addr, dev string) command.Fix {
 func vipState(s Subject, st *State) *finding {
 	vip := s.vip()
 	a := st.Route(st.arrives(s))
+	directs := s.Supposed && s.Outer == nil
 	if s.Reply || s.Tunnelled || s.redirected() || st.Owns(vip) || a.Type == "local" || a.Type == host.Undecided || a.Forbidden() && !st.catches(a, s) || st.livesBehind(s, a) {
+		return nil
+	}
+	switch {
+	case directs && st.IPVS == nil:
+		return &finding{undecided: "ipvs: whether this director is a backup, which need not have the VIP"}
+	case directs && st.IPVS.Backup:
 		return nil
 	}
 	f := &finding{evidence: []evidence{got(vip, st.Route(host.Flow{Dst: vip}))}}
 	f.summary = fmt.Sprintf("the VIP %s is no address of this host", vip)
+	if f.doubtful = directs; directs { // a packet that has come says more
+		f.summary += ": what comes for it is lost, but on a director that stands by (VRRP), to which nothing comes, that is as it should be"
+	}
 	f.evidence = append(f.evidence, addressesOf(st.Snapshot))
 	if there := st.AddrOn(vip); len(there) > 0 {
 		on := there[0]

@@ -281,17 +281,29 @@ func tunnelProto(d host.Destination) uint8 {
 	return protoIPIP
 }
 
-// sourceTo is the address with which this host sends by a route; invalid if it is not known.
-func (st *State) sourceTo(a host.Answer) netip.Addr {
+// sourceTo is the address with which this host sends by a route; invalid if it is not known. Without one that the route names
+// it is the device's first in the next hop's network, else its first, of those that are good for the route's scope
+// (inet_select_addr).
+func (st *State) sourceTo(a host.Answer) (first netip.Addr) {
 	if a.Route != nil && a.Route.Source.IsValid() {
 		return a.Route.Source
 	}
-	if l := st.whole.LinkNamed(a.Dev); l != nil {
-		for _, x := range st.whole.AddrsOf(l.Index) {
+	l := st.whole.LinkNamed(a.Dev)
+	if l == nil {
+		return first
+	}
+	for _, x := range st.whole.AddrsOf(l.Index) {
+		if narrow := x.Scope == "link" || x.Scope == "host"; narrow && (a.Route == nil || a.Route.Scope == "global") {
+			continue
+		}
+		if !a.Gateway.IsValid() || x.Prefix.Contains(a.Gateway) {
 			return x.Prefix.Addr()
 		}
+		if !first.IsValid() {
+			first = x.Prefix.Addr()
+		}
 	}
-	return netip.Addr{}
+	return first
 }
 
 // SourceTo is the address with which a machine in that state sends to another; invalid if that is not known.

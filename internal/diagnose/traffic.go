@@ -169,8 +169,8 @@ func qdiscState(s Subject, st *State) *finding {
 		return nil
 	}
 	drops := func(d host.Qdisc) bool { return d.Dropped > 0 }
-	if s.Supposed {
-		drops = losesAny // what was dropped were other packets
+	if s.Supposed { // what was dropped were other packets
+		drops = func(d host.Qdisc) bool { return losesAny(d) || st.unsorted(d) }
 	}
 	lossy := slices.DeleteFunc(slices.Clone(st.Qdiscs), func(d host.Qdisc) bool {
 		return d.Link != l.Index || !drops(d) || d.Parent == "ingress"
@@ -183,7 +183,11 @@ func qdiscState(s Subject, st *State) *finding {
 	}
 	d := innermost[0]
 	f := lossyQdisc(l, d)
-	f.doubtful = s.Supposed && (d.Parent != "root" || d.Loss > 0 && d.Loss < 100)
+	// An empty fq lets packets pass by on newer kernels (fq_fastpath_check), and a sender may choose its class by its priority.
+	f.doubtful = s.Supposed && (d.Parent != "root" || d.Loss > 0 && d.Loss < 100 || d.Kind == "fq" || st.unsorted(d))
+	if st.unsorted(d) {
+		f.evidence = append(f.evidence, by(host.PartFilters, "tc filter show dev %s parent %s: none, and what none gives a class is dropped", command.Device(l.Name), command.Class(d.Handle)))
+	}
 	if slices.ContainsFunc(st.Qdiscs, func(x host.Qdisc) bool { return x.Link == d.Link && within(x, d) }) {
 		f.summary += ", which has classes: with it all of them would go"
 		var none command.Fix
@@ -200,10 +204,16 @@ func qdiscState(s Subject, st *State) *finding {
 	return f
 }
 
-// losesAny reports whether a discipline loses packets by what it was told: netem, or a queue of bytes that has no room for
+// losesAny reports whether a discipline loses packets by what it was told: netem, blackhole, or a queue that has no room for
 // the smallest.
 func losesAny(d host.Qdisc) bool {
-	return d.Loss > 0 || d.Kind == "bfifo" && d.Limit > 0 && d.Limit < smallest
+	return d.Loss > 0 || d.Kind == "blackhole" || d.NoRoom || d.Kind == "bfifo" && d.Limit > 0 && d.Limit < smallest
+}
+
+// unsorted reports whether a discipline drops what no filter gives a class (drr_enqueue, qfq_enqueue), and has no filter.
+func (st *State) unsorted(d host.Qdisc) bool {
+	here := func(f host.Filter) bool { return f.Link == d.Link && f.Side == d.Handle }
+	return (d.Kind == "drr" || d.Kind == "qfq") && !slices.ContainsFunc(st.Filters, here)
 }
 
 // shaping are the disciplines that hold packets back, and drop what there is no room for meanwhile.
@@ -242,6 +252,9 @@ func lossyQdisc(l *host.Link, d host.Qdisc) *finding {
 	}
 	if d.Loss > 0 {
 		f.evidence = append(f.evidence, by(host.PartFilters, "loss %.4g%%", d.Loss))
+	}
+	if d.NoRoom {
+		f.evidence = append(f.evidence, by(host.PartFilters, "limit %d: no packet has room", d.Limit))
 	}
 	switch {
 	case d.Handle == "0:": // the kernel's own

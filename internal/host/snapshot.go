@@ -476,6 +476,8 @@ type Qdisc struct {
 	// Loss is netem's, in per cent; Limit the queue's in packets or bytes, as the kind has it.
 	Loss  float64 `json:"loss,omitempty"`
 	Limit uint32  `json:"limit,omitempty"`
+	// NoRoom: its limit, of packets or of memory, is less than any packet takes.
+	NoRoom bool `json:"no_room,omitempty"`
 }
 
 // Filter is a tc filter.

@@ -82,7 +82,7 @@ func (r *reader) filters() error {
 			errs = append(errs, r.filtersOf(a.LinkIndex, map[string]uint32{handle(a.Handle): a.Handle}))
 		}
 	}
-	return errors.Join(append(errs, r.fifoLimits())...)
+	return errors.Join(append(errs, r.limits())...)
 }
 
 func handle(h uint32) string {
