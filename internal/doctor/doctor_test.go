@@ -96,6 +96,11 @@ func TestReportSaysWhatIsTheSameForAll(t *testing.T) {
 		"some clients are dropped":               {machine(dropsAllBut("output", "172.16.0.0/12")), sampled, []string{"fault firewall-drop"}},
 		"who the director is decides":            {machine(dropsIPIPBut("10.0.0.64/26"), neighbours), sampled, []string{"unread firewall-drop"}},
 		"and the one that is given is dropped":   {machine(dropsIPIPBut("10.0.0.64/26"), neighbours), all, []string{"fault firewall-drop"}},
+		"a rule names who is let in":             {machine(letsIn("input", `"10.0.0.9"`, 4)), sampled, []string{"unread firewall-drop"}},
+		"and it is another one":                  {machine(letsIn("input", `"10.0.0.9"`, 4)), all, []string{"fault firewall-drop"}},
+		"a set does":                             {machine(letsIn("input", `"@friends"`, 4)), sampled, []string{"unread firewall-drop"}},
+		"a rule names who is dropped":            {machine(letsIn("input", `"10.0.0.9"`, 4, `{"drop":null}`)), sampled, []string{"fault firewall-drop"}},
+		"rules name the clients":                 {machine(letsIn("prerouting", `{"range":["198.51.100.7","198.51.100.9"]}`, 6)), sampled, []string{"risk firewall-drop"}},
 		"a step is left out":                     {machine(noDefault), Options{VIPs: all.VIPs, Client: client, Director: director, Skip: []string{"settings"}}, nil},
 		"a code alone is asked for":              {machine(noDefault), Options{VIPs: all.VIPs, Client: client, Director: director, Only: []string{"no-return-route"}}, []string{"fault no-return-route"}},
 		"another port, on which nobody is there": {machine(), Options{VIPs: all.VIPs, Ports: []uint16{81}, Client: client, Director: director}, []string{"fault no-listener"}},
@@ -124,6 +129,23 @@ func dropsIPIPBut(from string) func(*host.Snapshot) {
 				json.RawMessage(`{"drop":null}`),
 			}}},
 		}}})
+	}
+}
+
+// letsIn is a chain that drops a protocol, and accepts it from one source alone; or with another verdict.
+func letsIn(hook, source string, proto int, verdict ...string) func(*host.Snapshot) {
+	of := func(protocol, field, right string) json.RawMessage {
+		return json.RawMessage(fmt.Sprintf(`{"match":{"op":"==","left":{"payload":{"protocol":%q,"field":%q}},"right":%s}}`, protocol, field, right))
+	}
+	verdict = append(verdict, `{"accept":null}`)
+	return func(s *host.Snapshot) {
+		s.Nft = append(s.Nft, host.NftTable{Family: "ip", Name: "lab",
+			Sets: []host.NftSet{{Name: "friends", Elem: json.RawMessage(`["10.0.0.9","10.0.0.10"]`)}},
+			Chains: []host.NftChain{{Name: hook, Hook: hook, Type: "filter", Policy: "accept", Rules: []host.NftRule{
+				{Handle: 3, Text: "from a friend", Exprs: []json.RawMessage{of("ip", "saddr", source), json.RawMessage(verdict[0])}},
+				{Handle: 4, Text: "drop", Exprs: []json.RawMessage{of("ip", "protocol", fmt.Sprint(proto)), json.RawMessage(`{"drop":null}`)}},
+			}}},
+		})
 	}
 }
 

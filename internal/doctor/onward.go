@@ -158,7 +158,7 @@ func (x service) pass(to onward, rules *ruleset.Ruleset, r *Report) {
 			all = append(all, answer{x.sender(), client, found, checks})
 		}
 		for _, a := range all {
-			found, checks := x.merged(a, all)
+			found, checks := x.merged(a, answers{samples: all})
 			r.add(x.vip, x.sampled(found, a, false), checks)
 		}
 	}

@@ -177,31 +177,35 @@ const clientPort = 50123
 
 // examine asks about all samples of clients and directors, and says what is the same for all as such.
 func (x service) examine(k kind, rules *ruleset.Ruleset, r *Report) {
-	var all []answer
 	sending, told := x.sent(k)
 	directors := x.directors()
 	if told && x.role == RealServer && sending.From.IsValid() {
 		directors = []netip.Addr{sending.From}
 	}
+	ask := func(director, client netip.Addr) answer {
+		q := diagnose.Supposition{
+			Proto: k.proto, Client: netip.AddrPortFrom(client, port(k)), Service: netip.AddrPortFrom(x.vip, k.port), Late: x.o.Late,
+		}
+		if x.role == Director {
+			q.Dev = x.faces(client)
+		} else {
+			q.Dev = x.faces(director)
+			q.OuterSrc, q.OuterDst, q.OuterProto = director, x.realServer(director, q.Dev), x.tunnels(director)
+			if told && tunnelled[sending.By] != 0 {
+				q.OuterDst, q.OuterProto, q.OuterPort = sending.To, tunnelled[sending.By], sending.TunPort
+			}
+		}
+		found, checks := q.Examine(x.s, rules)
+		return answer{director, client, found, checks}
+	}
+	var all answers
 	for _, director := range directors {
 		for _, client := range x.clients() {
-			q := diagnose.Supposition{
-				Proto: k.proto, Client: netip.AddrPortFrom(client, port(k)), Service: netip.AddrPortFrom(x.vip, k.port), Late: x.o.Late,
-			}
-			if x.role == Director {
-				q.Dev = x.faces(client)
-			} else {
-				q.Dev = x.faces(director)
-				q.OuterSrc, q.OuterDst, q.OuterProto = director, x.realServer(director, q.Dev), x.tunnels(director)
-				if told && tunnelled[sending.By] != 0 {
-					q.OuterDst, q.OuterProto, q.OuterPort = sending.To, tunnelled[sending.By], sending.TunPort
-				}
-			}
-			found, checks := q.Examine(x.s, rules)
-			all = append(all, answer{director, client, found, checks})
+			all.samples = append(all.samples, ask(director, client))
 		}
 	}
-	for _, a := range all {
+	x.byName(&all, told, ask)
+	for _, a := range all.samples {
 		found, checks := x.merged(a, all)
 		r.add(x.vip, x.sampled(found, a, told), checks)
 	}
@@ -228,24 +232,54 @@ func (a answer) like(f diagnose.Finding) int {
 	return slices.IndexFunc(a.found, func(g diagnose.Finding) bool { return g.Code == f.Code && g.Severity == f.Severity })
 }
 
+// answers are those about all samples. Those about directors, and about clients, whom rules name say only that a rule need
+// not drop all of them.
+type answers struct {
+	samples, directors, clients []answer
+}
+
+// byName asks about those whom rules let in by name, where a rule drops samples: the director or the client may be one of them.
+func (x service) byName(all *answers, told bool, ask func(director, client netip.Addr) answer) {
+	dropped := func(a answer) bool { return slices.ContainsFunc(a.found, byRule) }
+	if !slices.ContainsFunc(all.samples, dropped) {
+		return
+	}
+	first := all.samples[0]
+	for _, a := range letIn(x.s) {
+		if !told && !x.knowsDirectors() {
+			all.directors = append(all.directors, ask(a, first.client))
+		}
+		if !x.knowsClients() && !x.o.Client.IsValid() {
+			all.clients = append(all.clients, ask(first.director, a))
+		}
+	}
+}
+
+// byRule reports whether a rule of a firewall makes a finding.
+func byRule(f diagnose.Finding) bool { return f.Code == "firewall-drop" || f.Code == "firewall-reject" }
+
 // merged are the findings of one sample, as far as they are the same for others: what only some clients meet is a risk, and
 // what depends on who the director is can't be told without.
-func (x service) merged(a answer, all []answer) (found []diagnose.Finding, checks []diagnose.Check) {
+func (x service) merged(a answer, all answers) (found []diagnose.Finding, checks []diagnose.Check) {
 	checks = a.checks
 	for _, f := range a.found {
-		same := func(by func(answer) bool) bool {
-			return !slices.ContainsFunc(all, func(b answer) bool { return by(b) && b.like(f) < 0 })
+		not := func(b answer) bool { return b.like(f) < 0 }
+		byDirector, byClient := byRule(f) && slices.ContainsFunc(all.directors, not), byRule(f) && slices.ContainsFunc(all.clients, not)
+		alone := slices.DeleteFunc(slices.Clone(all.samples), func(b answer) bool { return b.client != a.client })
+		same, as := !slices.ContainsFunc(all.samples, not), a
+		if same {
+			as = all.samples[0]
+			f = as.found[as.like(f)]
 		}
 		switch {
-		case same(func(b answer) bool { return true }):
-			f = all[0].found[all[0].like(f)]
-		case !same(func(b answer) bool { return b.client == a.client }):
+		case byDirector || slices.ContainsFunc(alone, not):
 			checks = append(slices.Clone(checks), diagnose.Check{Code: f.Code, Unread: []string{
-				fmt.Sprintf("it depends on the director's address (%s: %s): give --director", a.director, f.Summary)}})
+				fmt.Sprintf("it depends on the director's address (%s: %s): give --director", as.director, f.Summary)}})
 			continue
+		case same && !byClient:
 		case f.Severity == diagnose.Lost:
 			f.Severity = diagnose.AtRisk
-			f.Summary = fmt.Sprintf("for clients such as %s: %s", a.client, f.Summary)
+			f.Summary = fmt.Sprintf("for clients such as %s: %s", as.client, f.Summary)
 		}
 		found = append(found, f)
 	}
