@@ -22,6 +22,9 @@ const (
 	Noted Severity = "note"
 )
 
+// Perhaps begins why a check could not be told of which a note says what there may be.
+const Perhaps = "perhaps, as a note says"
+
 // A Finding is what the state does, or may do, to a supposed packet.
 type Finding struct {
 	Severity Severity
@@ -195,9 +198,9 @@ func (e *examination) untold(r row, p point, st *State, answer Answer, f *findin
 	case answer == Unread, answer == Clear && len(r.minds) > 0:
 		return unreadOf(e.host, r)
 	case answer == Consistent:
-		why := f.summary + ": whether it does can't be told from the state"
+		why := Perhaps + ": the state does not tell"
 		if len(f.because) > 0 {
-			why = fmt.Sprintf("%s: whether it does can't be told: %s", f.summary, strings.Join(f.because, ", "))
+			why = Perhaps + ": what can't be evaluated is " + strings.Join(f.because, ", ")
 		}
 		return append(unreadOf(e.host, r), why)
 	}

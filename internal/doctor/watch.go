@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"ipiptrace/internal/diagnose"
@@ -100,10 +101,21 @@ func (r *Report) Join(w *Watched, o Options) {
 			f.Cause = c
 		}
 		f.Severity, f.Certainty, f.Behind = diagnose.Lost, c.Certainty, false
+		r.told(f.Code)
 		f.Evidence = append(slices.Clip(f.Evidence), line)
 		r.mark(f.Step, f.Code)
 	}
 	r.finish(o)
+}
+
+// told takes away that a check could not be told, unless a note says so still.
+func (r *Report) told(code string) {
+	if slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Code == code && f.Severity == diagnose.Noted }) {
+		return
+	}
+	if c := r.named(code); c != nil {
+		c.Why = slices.DeleteFunc(c.Why, func(why string) bool { return strings.HasPrefix(why, diagnose.Perhaps) })
+	}
 }
 
 // mark has a code's check failed.

@@ -59,6 +59,20 @@ func TestWhatWasSeenIsAFault(t *testing.T) {
 	}
 }
 
+// TestWhatWasSeenIsUnreadNoMore: whether the program drops could not be told from the state, but was seen.
+func TestWhatWasSeenIsUnreadNoMore(t *testing.T) {
+	o := Options{VIPs: []netip.Addr{vip}, Ports: []uint16{80}, Client: client, Director: director}
+	r := Examine(machine(func(s *host.Snapshot) { s.Links[1].XDP = []host.XDP{{Mode: "generic", ID: 7}} }), o)
+	if got := lines(r); !slices.Equal(got, []string{"note xdp-drop", "unread xdp-drop"}) {
+		t.Fatalf("got %q", got)
+	}
+	w := &Watched{}
+	w.Take(lostBy("xdp-drop"))
+	if r.Join(w, o); !slices.Equal(lines(r), []string{"fault xdp-drop"}) {
+		t.Errorf("got %q", lines(r))
+	}
+}
+
 // TestOfTwoFindingsTheOneThatWasSeenIsSaidToBe: two findings of one code, and packets were lost by the second.
 func TestOfTwoFindingsTheOneThatWasSeenIsSaidToBe(t *testing.T) {
 	o := Options{VIPs: []netip.Addr{vip}, Ports: []uint16{81, 82}, Client: client, Director: director}

@@ -39,14 +39,15 @@ func examined(r doctor.Report) string {
 	if len(r.Services) == 1 && len(r.Services[0].Asked) > 0 {
 		who += " (" + some(r.Services[0].Asked) + ")"
 	}
-	role := spaced(r.Role)
-	if slices.ContainsFunc(r.Services, func(s doctor.Summary) bool { return s.Role != r.Role }) {
-		role = "machine"
-	}
-	if r.Guessed {
+	switch {
+	case r.Guessed:
 		return who + " on this machine, taken for a real server (--role says otherwise)"
+	case slices.ContainsFunc(r.Services, func(s doctor.Summary) bool { return s.Role != r.Role }):
+		return who + " on this machine"
+	case r.Role == doctor.Forwarder:
+		return who + " on this machine, which passes it on"
 	}
-	return who + " on this " + role
+	return who + " on this " + spaced(r.Role)
 }
 
 // spaced is a role in words.

@@ -83,7 +83,7 @@ func rows(r doctor.Report, step int, m mark) (all []row) {
 		}
 		next := row{codes: []string{c.Code}}
 		if m.sign == unread {
-			next.why = because(r, c)
+			next.why = strings.Join(c.Why, "; ")
 		}
 		if m.sign != unread || c.Mark == doctor.Unread { // once
 			next.says = c.Says
@@ -96,21 +96,6 @@ func rows(r doctor.Report, step int, m mark) (all []row) {
 		all[i].codes = append(all[i].codes, c.Code)
 	}
 	return all
-}
-
-// because is why a check could not be told; what a finding above says is not said again.
-func because(r doctor.Report, c doctor.Check) string {
-	var all []string
-	for _, why := range c.Why {
-		said := slices.IndexFunc(r.Findings, func(f doctor.Finding) bool { return f.Code == c.Code && f.Summary == why })
-		if said >= 0 {
-			why = fmt.Sprintf("as its %s above says", r.Findings[said].Severity)
-		}
-		if !slices.Contains(all, why) {
-			all = append(all, why)
-		}
-	}
-	return strings.Join(all, "; ")
 }
 
 func (w row) print(s sheet, m mark) {

@@ -36,7 +36,7 @@ func ailing() doctor.Report {
 		Findings: []doctor.Finding{down, behind, finding(diagnose.Noted, "firewall-drop", limit, 2), finding(diagnose.Noted, "xdp-drop", "a program \x1b[31mis there", 2)},
 		Checks: []doctor.Check{
 			{Step: 1, Code: "tunnel-device-down", Mark: doctor.Failed}, {Step: 2, Code: "xdp-drop", Mark: doctor.Noted},
-			{Step: 2, Code: "firewall-drop", Mark: doctor.Unread, Why: []string{limit, "iptables: not permitted"}},
+			{Step: 2, Code: "firewall-drop", Mark: doctor.Unread, Why: []string{"perhaps, as a note says", "iptables: not permitted"}},
 			{Step: 2, Code: "redirected", Mark: doctor.Unread, Why: []string{"nftables: not permitted"}},
 			{Step: 2, Code: "queue-drop", Mark: doctor.Unread, Why: []string{"nftables: not permitted"}},
 			{Step: 5, Code: "no-listener", Mark: doctor.Failed, Why: []string{"sockets of udp: not read"}}, {Step: 5, Code: "vip-missing"}, {Step: 5, Code: "tcp-auth"},
@@ -72,7 +72,7 @@ note   xdp-drop: a program \x1b[31mis there
 1 tunnel
   ✗ tunnel-device-down
 2 firewall
-  ? firewall-drop: as its note above says; iptables: not permitted
+  ? firewall-drop: perhaps, as a note says; iptables: not permitted
   ? redirected, queue-drop: nftables: not permitted
   ✓ xdp-drop
 5 service
