@@ -242,7 +242,7 @@ func (r *Report) named(code string) *Check {
 }
 
 // withNew are lines, and behind them those of more that are not among them.
-func withNew(lines, more []string) []string {
+func withNew[T comparable](lines, more []T) []T {
 	for _, line := range more {
 		if !slices.Contains(lines, line) {
 			lines = append(lines, line)
@@ -290,13 +290,21 @@ func (r *Report) add(vip netip.Addr, found []diagnose.Finding, checks []diagnose
 		same := func(x Finding) bool { return x.Code == f.Code && x.Summary == f.Summary }
 		if i := slices.IndexFunc(r.Findings, same); i < 0 {
 			r.Findings = append(r.Findings, Finding{f, step(f.Code), vip})
-		} else if order(f.Severity) > order(r.Findings[i].Severity) {
-			r.Findings[i].Severity = f.Severity
+		} else {
+			r.Findings[i].join(f)
 		}
 	}
 	for _, c := range checks {
 		r.check(c, found)
 	}
+}
+
+// join adds the same of another protocol, port or VIP, whose repair may take commands of its own.
+func (f *Finding) join(same diagnose.Finding) {
+	if order(same.Severity) > order(f.Severity) {
+		f.Severity = same.Severity
+	}
+	f.Fix, f.Untried = withNew(slices.Clip(f.Fix), same.Fix), f.Untried || same.Untried
 }
 
 // check marks a code by the worst that was found under it.

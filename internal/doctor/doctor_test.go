@@ -176,6 +176,25 @@ func TestRoleIsToldFromTheState(t *testing.T) {
 	}
 }
 
+// TestARepairIsForEachPortThatNeedsIt: what one policy drops of two services is one finding, and takes a command for each.
+func TestARepairIsForEachPortThatNeedsIt(t *testing.T) {
+	udp := func(s *host.Snapshot) {
+		s.Sockets = append(s.Sockets, host.Socket{Proto: "udp", State: "close", Local: netip.AddrPortFrom(netip.IPv4Unspecified(), 80), Unbound: true})
+	}
+	r := Examine(machine(udp, dropsAllBut("input", "10.0.0.0/24")), Options{VIPs: []netip.Addr{vip}, Ports: []uint16{80}, Client: client, Director: director})
+	if len(r.Findings) != 1 {
+		t.Fatalf("got %q", lines(r))
+	}
+	var got []string
+	for _, c := range r.Findings[0].Fix {
+		got = append(got, c.String())
+	}
+	want := []string{"nft insert rule ip lab input ip daddr 10.99.0.1 tcp dport 80 accept", "nft insert rule ip lab input ip daddr 10.99.0.1 udp dport 80 accept"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestEveryCodeThatIsAskedForHasAStep(t *testing.T) {
 	known := map[string]bool{watchedCode: true, trackingCode: true, pathMTUCode: true, placesCode: true} // words without a page
 	for _, d := range diagnose.Codes() {

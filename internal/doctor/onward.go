@@ -159,7 +159,7 @@ func (x service) pass(to onward, rules *ruleset.Ruleset, r *Report) {
 		}
 		for _, a := range all {
 			found, checks := x.merged(a, answers{samples: all})
-			r.add(x.vip, x.sampled(found, a, false), checks)
+			r.add(x.vip, x.sampled(found, all, false), checks)
 		}
 	}
 }

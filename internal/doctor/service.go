@@ -207,7 +207,7 @@ func (x service) examine(k kind, rules *ruleset.Ruleset, r *Report) {
 	x.byName(&all, told, ask)
 	for _, a := range all.samples {
 		found, checks := x.merged(a, all)
-		r.add(x.vip, x.sampled(found, a, told), checks)
+		r.add(x.vip, x.sampled(found, all.samples, told), checks)
 	}
 	x.open(k, rules, r)
 	x.join(k, r)

@@ -11,17 +11,29 @@ import (
 	"ipiptrace/internal/host"
 )
 
-// sampled says of findings that name an address which only stands for somebody: no command may let pass, or route, what does
-// not exist. told: the director is known from the other end.
-func (x service) sampled(found []diagnose.Finding, a answer, told bool) (all []diagnose.Finding) {
+// sampled says of findings that name an address which only stands for somebody, as one of the samples does: no command may let
+// pass, or route, what does not exist. told: the director is known from the other end.
+func (x service) sampled(found []diagnose.Finding, samples []answer, told bool) (all []diagnose.Finding) {
 	for _, f := range found {
-		if a.director.IsValid() && !told && !x.knowsDirectors() && mentions(f, a.director) {
-			f = standIn(f, a.director, "the director, which is not known: with --director the repair is said, too")
+		for _, d := range each(samples, func(a answer) netip.Addr { return a.director }) {
+			if d.IsValid() && !told && !x.knowsDirectors() && mentions(f, d) {
+				f = standIn(f, d, "the director, which is not known: with --director the repair is said, too")
+			}
 		}
-		if !x.knowsClients() && mentions(f, a.client) {
-			f = standIn(f, a.client, "clients: give --client")
+		for _, c := range each(samples, func(a answer) netip.Addr { return a.client }) {
+			if !x.knowsClients() && mentions(f, c) {
+				f = standIn(f, c, "clients: give --client")
+			}
 		}
 		all = append(all, f)
+	}
+	return all
+}
+
+// each are the addresses of samples, once.
+func each(samples []answer, of func(answer) netip.Addr) (all []netip.Addr) {
+	for _, a := range samples {
+		all = withNew(all, []netip.Addr{of(a)})
 	}
 	return all
 }
