@@ -13,6 +13,8 @@ type kernel struct {
 	sets func(context.Context) ([]nftSet, error)
 	// outline is where the rules of nftables are, by netlink.
 	outline func() ([]host.NftOutline, error)
+	// devices are those of chains that a device's hook runs, by netlink.
+	devices func() (map[nftChainName][]string, error)
 	// addresses are the elements of a large set of them, as nft would list them.
 	addresses func(context.Context, nftSet) (json.RawMessage, error)
 	// calls is what a hook of netfilter runs, in order, by nfnetlink_hook.
@@ -32,7 +34,7 @@ type kernel struct {
 // running is this machine's.
 func running() kernel {
 	return kernel{
-		sets: countSets, outline: outlineRules, addresses: listAddresses, calls: callsAt, entries: legacyEntries,
+		sets: countSets, outline: outlineRules, devices: chainDevices, addresses: listAddresses, calls: callsAt, entries: legacyEntries,
 		sockets: diagnosed, options: askOptions, services: detailed, fou: dumpFOU,
 	}
 }

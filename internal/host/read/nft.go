@@ -77,7 +77,7 @@ func (r *reader) nft() error {
 	if terse != nil {
 		r.readSets(r.s.Nft, sets)
 	}
-	return nil
+	return r.nftDevices()
 }
 
 // nftTexts gives rules the text of nft's listing for people, which has states and types by name where JSON has numbers. It
