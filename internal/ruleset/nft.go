@@ -18,8 +18,11 @@ func (e *evaluation) nftBases(t *host.NftTable) (bases []base) {
 			continue
 		}
 		var policy *Rule
-		if c.Policy == "drop" {
+		switch {
+		case c.Policy == "drop":
 			policy = &Rule{Backend: "nft", Family: t.Family, Table: t.Name, Chain: c.Name, Policy: "drop"}
+		case len(c.Rules) == 0: // whichever place it has
+			continue
 		}
 		is := identity{family: t.Family, table: t.Name, chain: c.Name}
 		if len(c.Devices) == 0 { // devices may have been added since

@@ -94,3 +94,14 @@ func TestABridgeHasChainsOfItsOwn(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 }
+
+// TestAChainThatDoesNothingHasNoPlace: where one without rules runs changes nothing, so the mark that another chain of its
+// priority gives is known. Tables of iptables-legacy stay once they were listed.
+func TestAChainThatDoesNothingHasNoPlace(t *testing.T) {
+	s := two(t, "ip", "inet")
+	s.Nft[0].Chains[0].Rules = []host.NftRule{{Handle: 7, Exprs: exprs(t, "["+mark7+"]")}}
+	s.Nft[0].Chains = append(s.Nft[0].Chains, host.NftChain{Name: "d", Handle: 9, Hook: "input", Priority: 1, Rules: []host.NftRule{{Handle: 10, Exprs: exprs(t, "["+marked+","+drop+"]")}}})
+	s.Nft[1].Chains[0].Rules = nil
+	s.IPTables = saved("ACCEPT").IPTables
+	decision{handle: 10}.check(t, Of(s).Evaluate(packet("input")))
+}
