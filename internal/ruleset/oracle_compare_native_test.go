@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"ipiptrace/internal/host"
 )
 
 // told is what the kernel did with a packet.
@@ -24,14 +26,19 @@ type told struct {
 	dropper map[string]string
 	// used are the rules of iptables-legacy that have counted it.
 	used map[string]bool
-	ct   CT
+	// markedBy is what had given the packet its mark when a rule gave it a verdict: "nft", "iptables-nft", "iptables-legacy".
+	markedBy map[string]string
+	ct       CT
 }
 
 // told reads the events: each chain that a hook runs begins with one that has the packet's header.
 func (o *oracle) told(events []event, used map[counted]uint64) (k told) {
-	k = told{entered: map[string]event{}, left: map[string]bool{}, steps: map[string][]string{}, dropper: map[string]string{}, used: map[string]bool{}}
-	hook := ""
+	k = told{entered: map[string]event{}, left: map[string]bool{}, steps: map[string][]string{}, dropper: map[string]string{}, used: map[string]bool{}, markedBy: map[string]string{}}
+	hook, marker, mark := "", "", uint32(0)
 	for _, e := range events {
+		if e.mark != mark {
+			mark, marker = e.mark, o.marker(e)
+		}
 		if e.header != nil {
 			hook = o.hookOf(e)
 		}
@@ -53,6 +60,7 @@ func (o *oracle) told(events []event, used map[counted]uint64) (k told) {
 		case e.kind == ofRule && e.verdict != nftContinue, e.kind == ofReturn && e.verdict == nftReturns && e.handle != 0:
 			step := fmt.Sprintf("%s #%d", at, e.handle)
 			k.steps[hook] = append(k.steps[hook], step)
+			k.markedBy[step] = marker
 			if e.verdict == nfDrop {
 				k.dropper[hook] = step
 			}
@@ -61,7 +69,23 @@ func (o *oracle) told(events []event, used map[counted]uint64) (k told) {
 		}
 	}
 	o.toldByCounters(&k, used)
+	for name := range k.used {
+		k.markedBy[name] = marker
+	}
 	return k
+}
+
+// marker is what has given a packet the mark that it has at an event. Of rules of iptables-legacy nothing is heard.
+func (o *oracle) marker(e event) string {
+	switch i := slices.IndexFunc(o.chains, func(t host.NftTable) bool { return t.Family == e.family && t.Name == e.table }); {
+	case e.mark == 0:
+		return ""
+	case e.kind != ofRule || e.table == "oracle" || i < 0:
+		return "iptables-legacy"
+	case o.chains[i].IPTables:
+		return "iptables-nft"
+	}
+	return "nft"
 }
 
 // hookOf is the hook that runs a chain.
@@ -214,13 +238,11 @@ func (o *oracle) agrees(result Outcome, dropper string) (said string, decided bo
 
 // trail compares the verdicts on the way, and says why the model is not certain of one.
 func (o *oracle) trail(p played, at Packet, hook string, k told) (doubt string) {
-	type step struct {
-		name string
-		how  match
-	}
 	var steps []step
 	e := &evaluation{p: at, s: o.s, rules: o.rules, tracked: at.CT.known()}
-	e.watch.verdict = func(v verdict, m match) { steps = append(steps, step{o.name(v.rule), m}) }
+	e.watch.verdict = func(v verdict, m match) {
+		steps = append(steps, step{v, o.name(v.rule), m, !e.through})
+	}
 	e.watch.doubt = func(what string) {
 		if doubt == "" {
 			doubt = what
@@ -236,9 +258,6 @@ func (o *oracle) trail(p played, at Packet, hook string, k told) (doubt string) 
 		return doubt
 	}
 	for _, s := range steps {
-		if strings.HasSuffix(s.name, " policy") {
-			continue
-		}
 		if strings.HasPrefix(s.name, "legacy") {
 			if s.how == yes && !k.used[s.name] {
 				o.disagree(p, at, "the model has it matched by "+s.name, k)
@@ -254,8 +273,15 @@ func (o *oracle) trail(p played, at Packet, hook string, k told) (doubt string) 
 		}
 	}
 	if len(rest) > 0 {
-		o.disagree(p, at, fmt.Sprintf("the model does not have it matched by %q, but %v", rest, steps), k)
+		o.disagree(p, at, fmt.Sprintf("the model does not have it matched by %q, but %s", rest, steps), k)
+		return doubt
 	}
+	for _, f := range e.found {
+		if f.rule.Policy != "" {
+			steps = append(steps, step{verdict{kind: drops, rule: f.rule}, o.name(f.rule), f.how, true})
+		}
+	}
+	o.countFeatures(p, at, hook, steps, k)
 	return doubt
 }
 

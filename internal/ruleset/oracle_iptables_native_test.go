@@ -12,7 +12,9 @@ import (
 type iptablesWriter struct {
 	*rand.Rand
 	tracked bool
-	lines   []string
+	// marks: more rules give marks, and ask for them.
+	marks bool
+	lines []string
 	// of the chain that is written: its table, its hook (of a chain of one's own all that call it), and the chains that may be called.
 	table, hook string
 	callable    []string
@@ -30,7 +32,7 @@ var hooksOf = map[string][]string{
 func (w *iptablesWriter) generated() []string {
 	tables := []string{"filter"}
 	for _, t := range []string{"raw", "mangle", "nat", "security"} {
-		if w.chance(2) && (w.tracked || t != "nat") && (t != "security" || w.chance(3)) {
+		if (w.chance(2) || w.marks && t == "mangle") && (w.tracked || t != "nat") && (t != "security" || w.chance(3)) {
 			tables = append(tables, t)
 		}
 	}
@@ -57,6 +59,9 @@ func (w *iptablesWriter) writeTable(table string) {
 	}
 	for _, hook := range hooksOf[table] {
 		w.hook, w.callable = hook, own
+		if w.marks && table == "mangle" && (hook == "PREROUTING" || hook == "OUTPUT") && w.chance(2) {
+			w.lines = append(w.lines, "-A "+hook+" -j MARK --set-mark "+w.pick("1", "2", "3"))
+		}
 		w.rules(hook, w.IntN(6))
 	}
 	for i, chain := range own {
@@ -76,10 +81,17 @@ func (w *iptablesWriter) rules(chain string, n int) {
 			words = append(words, w.pick("", "!"), "-p", w.pick("tcp", "4", "gre", "udp", "icmp"))
 		}
 		seen := map[int]bool{}
-		for range w.IntN(3) {
+		n := w.IntN(3)
+		if w.tracked && w.chance(8) {
+			words, n = append(words, w.match(6, "")), 0
+		}
+		for range n {
 			kind := w.IntN(15)
 			if kind == 12 {
 				kind = 11
+			}
+			if w.marks && w.chance(4) {
+				kind = 7
 			}
 			if m := w.match(kind, proto); m != "" && !seen[kind] {
 				seen[kind] = true
@@ -128,7 +140,7 @@ func (w *iptablesWriter) match(kind int, proto string) string {
 		}
 	case 6:
 		if w.tracked {
-			return w.pick("-m conntrack "+w.not()+"--ctstate ", "-m state "+w.not()+"--state ") + w.pick("NEW", "ESTABLISHED,RELATED", "INVALID", "NEW,INVALID", "UNTRACKED", "ESTABLISHED", "RELATED,UNTRACKED,NEW")
+			return w.pick("-m conntrack "+w.not()+"--ctstate ", "-m state "+w.not()+"--state ") + w.pick("NEW", "ESTABLISHED,RELATED", "INVALID", "NEW,INVALID", "UNTRACKED", "UNTRACKED", "ESTABLISHED", "RELATED", "RELATED,UNTRACKED,NEW")
 		}
 	case 7:
 		return "-m mark " + w.not() + "--mark " + w.pick("0x1", "0x2", "0x0", "0x1/0x1", "0x2/0x3", "0x0/0x2")
@@ -166,10 +178,19 @@ func (w *iptablesWriter) device() string {
 func (w *iptablesWriter) odd(proto string) string {
 	all := []string{
 		"-m limit --limit 1000/sec", "-m statistic --mode nth --every 2 --packet 0", "-m pkttype --pkt-type unicast", "-m recent --name r --set", "-m cpu --cpu 0",
-		"-m hashlimit --hashlimit-upto 1000/sec --hashlimit-mode srcip --hashlimit-name h", `-m u32 --u32 "0&0xf=0"`, "-m quota --quota 100", "-m ecn --ecn-ip-ect 0", "-m time --timestart 00:00",
+		"-m physdev --physdev-is-in",
+	}
+	switch w.hook {
+	case "PREROUTING", "INPUT":
+		all = append(all, "-m socket", "-m addrtype --dst-type LOCAL --limit-iface-in", "-m mac --mac-source 02:00:00:00:00:01", "-m devgroup --src-group 0", "-m policy --dir in --pol none")
+		if w.hook == "PREROUTING" && (w.table == "raw" || w.table == "mangle") {
+			all = append(all, "-m rpfilter", "-m rpfilter --invert --loose")
+		}
+	case "OUTPUT", "POSTROUTING":
+		all = append(all, "-m owner --uid-owner 0", "-m realm --realm 0", "-m policy --dir out --pol none")
 	}
 	if w.tracked {
-		all = append(all, "-m conntrack --ctstatus NONE", "-m conntrack --ctdir ORIGINAL", "-m connmark --mark 0x0", "-m conntrack --ctorigdst 10.1.0.1", "-m conntrack --ctstate DNAT", "-m connbytes --connbytes 1: --connbytes-dir both --connbytes-mode packets")
+		all = append(all, "-m connlimit --connlimit-above 1", "-m helper --helper ftp", "-m conntrack --ctstatus NONE", "-m conntrack --ctdir ORIGINAL", "-m connmark --mark 0x0", "-m conntrack --ctorigdst 10.1.0.1", "-m conntrack --ctstate DNAT", "-m connbytes --connbytes 1: --connbytes-dir both --connbytes-mode packets")
 	}
 	if proto == "tcp" {
 		all = append(all, "-m tcpmss --mss 500:1460", "-m tcp --tcp-option 2", "-m string --algo bm --string abc")
@@ -201,7 +222,7 @@ func (w *iptablesWriter) target(proto string) string {
 		}
 	case "raw":
 		if w.tracked {
-			all = append(all, "-j CT --notrack", "-j CT --notrack", "-j NOTRACK")
+			all = append(all, "-j CT --notrack", "-j CT --notrack", "-j CT --notrack", "-j NOTRACK")
 		}
 	case "nat":
 		all = []string{"-j ACCEPT", "-j RETURN", "-j LOG"}

@@ -19,44 +19,42 @@ import (
 type kindOfRules struct {
 	name string
 	load func(o *oracle, tracked bool) error
+	// legacy: it makes tables of iptables-legacy.
+	legacy bool
 }
 
-// kinds are those that are generated.
+// kinds are those that are generated: each program's alone, and those of two.
 var kinds = []kindOfRules{
-	{"nft", func(o *oracle, tracked bool) error {
-		w := &nftWriter{Rand: o.Rand, tracked: tracked, egress: o.egress}
-		return o.load("nft", []string{"-f", "-"}, w.generated())
-	}},
-	{"nft again", func(o *oracle, tracked bool) error {
-		w := &nftWriter{Rand: o.Rand, tracked: tracked, egress: o.egress}
-		return o.load("nft", []string{"-f", "-"}, w.generated())
-	}},
-	{"iptables-nft", func(o *oracle, tracked bool) error {
-		w := &iptablesWriter{Rand: o.Rand, tracked: tracked}
-		return o.load("iptables-nft-restore", nil, w.generated())
-	}},
-	{"iptables-legacy", func(o *oracle, tracked bool) error {
-		o.legacy = true
-		w := &iptablesWriter{Rand: o.Rand, tracked: tracked}
-		return o.load("iptables-legacy-restore", nil, w.generated())
-	}},
-	{"iptables-nft and nft", func(o *oracle, tracked bool) error {
-		w := &iptablesWriter{Rand: o.Rand, tracked: tracked}
-		if err := o.load("iptables-nft-restore", nil, w.generated()); err != nil {
-			return err
-		}
-		n := &nftWriter{Rand: o.Rand, tracked: tracked, egress: o.egress}
-		return o.load("nft", []string{"-f", "-"}, n.generated())
-	}},
-	{"iptables-legacy and nft", func(o *oracle, tracked bool) error {
-		o.legacy = true
-		w := &iptablesWriter{Rand: o.Rand, tracked: tracked}
-		if err := o.load("iptables-legacy-restore", nil, w.generated()); err != nil {
-			return err
-		}
-		n := &nftWriter{Rand: o.Rand, tracked: tracked, egress: o.egress}
-		return o.load("nft", []string{"-f", "-"}, n.generated())
-	}},
+	{name: "nft", load: (*oracle).withNft},
+	{name: "nft again", load: (*oracle).withNft},
+	{name: "iptables-nft", load: (*oracle).withIPTables},
+	{name: "iptables-nft and nft", load: both((*oracle).withIPTables, (*oracle).withNft)},
+	{name: "iptables-legacy", load: (*oracle).withLegacy, legacy: true},
+	{name: "iptables-legacy and nft", load: both((*oracle).withLegacy, (*oracle).withNft), legacy: true},
+	{name: "iptables-legacy and iptables-nft", load: both((*oracle).withLegacy, (*oracle).withIPTables), legacy: true},
+}
+
+func both(first, second func(*oracle, bool) error) func(*oracle, bool) error {
+	return func(o *oracle, tracked bool) error {
+		o.marks = true
+		return errors.Join(first(o, tracked), second(o, tracked))
+	}
+}
+
+func (o *oracle) withNft(tracked bool) error {
+	w := &nftWriter{Rand: o.Rand, tracked: tracked, egress: o.egress, marks: o.marks}
+	return o.load("nft", []string{"-f", "-"}, w.generated())
+}
+
+func (o *oracle) withIPTables(tracked bool) error {
+	w := &iptablesWriter{Rand: o.Rand, tracked: tracked, marks: o.marks}
+	return o.load("iptables-nft-restore", nil, w.generated())
+}
+
+func (o *oracle) withLegacy(tracked bool) error {
+	o.legacy = true
+	w := &iptablesWriter{Rand: o.Rand, tracked: tracked, marks: o.marks}
+	return o.load("iptables-legacy-restore", nil, w.generated())
 }
 
 // clean takes away all rules, and adds those that say where a packet has come to. What the kernel answers by itself is

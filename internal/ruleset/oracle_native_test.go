@@ -22,6 +22,7 @@ var (
 	oraclePackets  = flag.Int("oracle.packets", 12, "how many packets are played through each")
 	oracleFirst    = flag.Uint64("oracle.first", 0, "the seed of the first ruleset")
 	oracleKind     = flag.String("oracle.kind", "", "only rulesets of this kind")
+	oracleFigures  = flag.String("oracle.figures", "", "the directory to which the figures are written")
 )
 
 // TestNativeTheModelFiltersAsTheKernelDoes generates rulesets, has the kernel play packets through each of them, and
@@ -37,20 +38,32 @@ func TestNativeTheModelFiltersAsTheKernelDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	sum := newTally()
-	for seed := *oracleFirst; seed < *oracleFirst+uint64(*oracleRulesets); seed++ {
-		o := &oracle{place: p, tally: sum, t: t, seed: seed, Rand: rand.New(rand.NewPCG(12, seed))}
-		if err := o.play(); err != nil {
-			t.Errorf("ruleset %d (-oracle.first %d -oracle.rulesets 1): %v", seed, seed, err)
-		}
-		if sum.disagreed > 12 {
-			break
+	for _, legacy := range []bool{false, true} { // tables of iptables-legacy stay, and take time to read
+		for seed := *oracleFirst; seed < *oracleFirst+uint64(*oracleRulesets) && sum.disagreed <= 12; seed++ {
+			o := &oracle{place: p, tally: sum, t: t, values: anyValues, seed: seed, Rand: rand.New(rand.NewPCG(12, seed))}
+			kind := o.ofAnyKind()
+			if kind.legacy != legacy {
+				continue
+			}
+			if err := o.play(kind); err != nil {
+				t.Errorf("ruleset %d (-oracle.first %d -oracle.rulesets 1): %v", seed, seed, err)
+			}
 		}
 	}
 	t.Log(sum)
 	if sum.compared < *oracleRulesets**oraclePackets/2 {
 		t.Error("too little could be compared")
 	}
+	if none := sum.lacking(); len(none) > 0 && *oracleRulesets >= allFeatures && *oracleKind == "" {
+		t.Errorf("no rule decided over a packet of: %s", strings.Join(none, ", "))
+	}
+	if err := sum.write(*oracleFigures, "generated", *oracleFirst); err != nil {
+		t.Error(err)
+	}
 }
+
+// allFeatures is how many rulesets have each of features.
+const allFeatures = 300
 
 // TestNativeTheModelKnowsRulesOfPrograms does so with rulesets that ufw 0.36.2, fail2ban 1.0.2 and firewalld 1.3.3 have
 // made in Debian 12, and Docker's and kube-proxy's, written after their sources.
@@ -78,20 +91,28 @@ func TestNativeTheModelKnowsRulesOfPrograms(t *testing.T) {
 			loads = []string{"iptables-nft-restore", "iptables-legacy-restore"}
 		}
 		for _, program := range loads {
-			kind := kindOfRules{file.Name() + " by " + program, func(o *oracle, _ bool) error {
+			kind := kindOfRules{name: file.Name() + " by " + program, load: func(o *oracle, _ bool) error {
 				o.legacy = strings.Contains(program, "legacy")
 				words := strings.Fields(program)
 				return feed(string(text), words[0], words[1:]...)
 			}}
 			for turn := range uint64(4) {
-				o := &oracle{place: p, tally: sum, t: t, seed: turn, Rand: rand.New(rand.NewPCG(uint64(i), turn))}
-				if err := o.playKind(kind); err != nil {
+				o := &oracle{place: p, tally: sum, t: t, values: valuesIn(string(text)), seed: turn, Rand: rand.New(rand.NewPCG(uint64(i), turn))}
+				if err := o.play(kind); err != nil {
 					t.Errorf("%s: %v", kind.name, err)
 				}
 			}
 		}
 	}
+	for kind := range sum.kinds {
+		if sum.decided[kind] == 0 {
+			t.Errorf("%s: no rule decided over a packet", kind)
+		}
+	}
 	t.Log(sum)
+	if err := sum.write(*oracleFigures, "programs", 0); err != nil {
+		t.Error(err)
+	}
 }
 
 //go:embed testdata/programs
@@ -117,31 +138,36 @@ type oracle struct {
 	*place
 	*tally
 	*rand.Rand
-	t     *testing.T
+	t *testing.T
+	values
 	seed  uint64
 	lines []string
 	// chains are all that were read, s has them without those of the test's own.
 	chains []host.NftTable
 	s      *host.Snapshot
 	rules  *Ruleset
+	kind   string
 	// legacy: there are tables of iptables-legacy, whose counters were these.
-	legacy  bool
+	legacy bool
+	// marks: the ruleset is of two programs, and what one marks the other asks for.
+	marks   bool
 	shown   bool
 	counted map[counted]uint64
 }
 
-// play plays a ruleset of any kind, or of the one that was asked for.
-func (o *oracle) play() error {
+// ofAnyKind is any kind, or the one that was asked for.
+func (o *oracle) ofAnyKind() kindOfRules {
 	k := one(o.Rand, kinds)
 	if i := slices.IndexFunc(kinds, func(k kindOfRules) bool { return k.name == *oracleKind }); i >= 0 {
 		k = kinds[i]
 	}
-	return o.playKind(k)
+	return k
 }
 
-func (o *oracle) playKind(kind kindOfRules) error {
+// play plays a ruleset of that kind.
+func (o *oracle) play(kind kindOfRules) error {
 	tracked := o.IntN(5) > 0
-	all := packets(o.Rand, *oraclePackets, tracked)
+	all := packets(o.Rand, *oraclePackets, tracked, o.values)
 	if err := o.clean(tracked); err != nil {
 		return err
 	}
@@ -159,8 +185,16 @@ func (o *oracle) playKind(kind kindOfRules) error {
 	o.chains = slices.Clone(o.s.Nft)
 	o.s.Nft = slices.DeleteFunc(o.s.Nft, func(t host.NftTable) bool { return t.Name == "oracle" })
 	o.rules = Of(o.s)
+	o.counted = nil
+	if o.legacy {
+		var err error
+		if o.counted, err = counters(); err != nil {
+			return err
+		}
+	}
 	o.tally.rulesets++
 	o.kinds[kind.name]++
+	o.kind = kind.name
 	for _, p := range all {
 		if err := o.packet(p); err != nil {
 			return err
@@ -178,12 +212,6 @@ func (p played) way() []string {
 }
 
 func (o *oracle) packet(p played) error {
-	if o.legacy {
-		var err error
-		if o.counted, err = counters(); err != nil {
-			return err
-		}
-	}
 	if err := o.send(p.iif, p.raw); err != nil {
 		return fmt.Errorf("%v: %w", p, err)
 	}
@@ -202,6 +230,7 @@ func (o *oracle) packet(p played) error {
 				used[k] = n - o.counted[k]
 			}
 		}
+		o.counted = after
 	}
 	o.played++
 	k := o.told(events, used)

@@ -5,6 +5,7 @@ package ruleset
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -15,7 +16,9 @@ type nftWriter struct {
 	*rand.Rand
 	// tracked: the kernel tracks connections; egress: it has that hook.
 	tracked, egress bool
-	lines           []string
+	// marks: more rules give marks, and ask for them.
+	marks bool
+	lines []string
 	// of the chain that is written: its table, the hook, the chains that may be called, and the table's sets by what they hold.
 	family, hook string
 	callable     []string
@@ -63,8 +66,6 @@ func (w *nftWriter) table(name string) {
 	}
 	at := w.family + " " + name
 	w.add("add table %s", at)
-	w.makeSets(at)
-	w.callable = nil
 	type chain struct {
 		name, hook    string
 		nat, isCalled bool
@@ -76,6 +77,11 @@ func (w *nftWriter) table(name string) {
 		chains = append(chains, c)
 		w.add("add chain %s %s", at, c.name)
 	}
+	w.callable = nil
+	if n := len(chains); n > 0 { // the last calls no other
+		w.callable = []string{chains[n-1].name}
+	}
+	w.makeSets(at)
 	for i := range 1 + w.IntN(3) {
 		c := w.base(at, fmt.Sprintf("b%d", i))
 		chains = append(chains, chain{name: fmt.Sprintf("b%d", i), hook: c.hook, nat: c.nat, priority: c.priority})
@@ -94,6 +100,12 @@ func (w *nftWriter) table(name string) {
 					w.callable = append(w.callable, called.name)
 				}
 			}
+		}
+		if w.marks && (c.hook == "prerouting" || c.hook == "output") && w.chance(2) {
+			w.add("add rule %s %s meta mark set %s", at, c.name, w.pick("1", "2", "3"))
+		}
+		if w.tracked && c.priority < -200 && (c.hook == "prerouting" || c.hook == "output") && w.chance(2) {
+			w.add("add rule %s %s %s notrack", at, c.name, w.pick("ip protocol tcp", "ip protocol udp", "ip saddr "+w.pick(oneNetwork...)))
 		}
 		for range w.IntN(7) {
 			w.add("add rule %s %s %s", at, c.name, w.rule())
@@ -145,8 +157,8 @@ func (w *nftWriter) makeSets(at string) {
 		}
 		w.sets[kind] = append(w.sets[kind], name)
 	}
-	for range w.IntN(3) {
-		switch w.IntN(8) {
+	for range w.IntN(4) {
+		switch w.IntN(11) {
 		case 0:
 			set("address", "set", w.some(oneAddress, 5))
 		case 1:
@@ -163,6 +175,12 @@ func (w *nftWriter) makeSets(at string) {
 			set("mark", "map", mapped(w.some(onePort, 5), func() string { return w.pick("1", "2", "3") }))
 		case 7:
 			set("dyn", "set", nil)
+		case 8:
+			set("timed", "set", suffixed(w.some(oneAddress, 5), func() string { return w.pick("", " timeout 1h", " timeout 1d") }))
+		case 9:
+			set("fate", "map", mapped(w.some(disjoint, 5), w.fate))
+		case 10:
+			set("way", "map", mapped(w.joined(disjoint, somePorts, 6), w.fate))
 		}
 	}
 }
@@ -173,7 +191,8 @@ func (w *nftWriter) typed(kind string) string {
 		"address": "type ipv4_addr;", "network": "type ipv4_addr; flags interval;", "port": "type inet_service;",
 		"span": "type inet_service; flags interval;", "service": "type ipv4_addr . inet_service;",
 		"area": "type ipv4_addr . inet_service; flags interval;", "mark": "type inet_service : mark;",
-		"dyn": "type ipv4_addr; size 100; flags dynamic;",
+		"dyn": "type ipv4_addr; size 100; flags dynamic;", "timed": "typeof ip saddr; flags timeout;",
+		"fate": "type ipv4_addr : verdict; flags interval;", "way": "type ipv4_addr . inet_service : verdict; flags interval;",
 	}[kind]
 }
 
@@ -184,6 +203,14 @@ func (w *nftWriter) joined(a, b []string, n int) (all []string) {
 		}
 	}
 	return all[:min(n, len(all))]
+}
+
+func suffixed(all []string, suffix func() string) []string {
+	all = slices.Clone(all)
+	for i := range all {
+		all[i] += suffix()
+	}
+	return all
 }
 
 func mapped(keys []string, value func() string) (all []string) {
@@ -201,13 +228,22 @@ func (w *nftWriter) rule() string {
 		return w.pick("meta nfproto ipv6 drop", "ip6 nexthdr tcp drop", "ip6 saddr ::/0 drop", "meta protocol ip6 drop", "icmpv6 type echo-request drop")
 	}
 	l4 := w.pick("", "", "tcp", "tcp", "udp", "icmp", "th")
+	if w.tracked && w.hook != "ingress" && w.family != "netdev" && w.chance(8) {
+		return "ct state " + w.pick(states...) + " " + cmp.Or(w.verdict(""), "accept")
+	}
 	var parts []string
+	if m := w.ofSet(&l4); m != "" && w.chance(3) {
+		parts = append(parts, m)
+	}
 	if l4 == "th" {
 		parts = append(parts, "meta l4proto { tcp, udp }")
 	}
 	ordered := false
 	for range w.IntN(4) {
 		m := w.match(l4)
+		if w.marks && w.chance(4) {
+			m = w.matchOf(12, l4)
+		}
 		if before := ordered; strings.ContainsAny(m, "<>") { // of two of them nft makes a range in its list
 			if ordered = true; before {
 				continue
@@ -224,6 +260,27 @@ func (w *nftWriter) rule() string {
 		parts = append(parts, cmp.Or(v, "counter"))
 	}
 	return strings.Join(parts, " ")
+}
+
+// ofSet asks whether the packet is in one of the table's sets; those with ports need TCP or UDP.
+func (w *nftWriter) ofSet(l4 *string) string {
+	kinds := slices.Sorted(maps.Keys(w.sets))
+	if len(kinds) == 0 {
+		return ""
+	}
+	kind := w.pick(kinds...)
+	name := w.not() + "@" + w.pick(w.sets[kind]...)
+	switch kind {
+	case "address", "network", "timed":
+		return "ip " + w.pick("saddr ", "daddr ") + name
+	case "port", "span", "service", "area":
+		*l4 = w.pick("tcp", "tcp", "udp")
+		if kind == "service" || kind == "area" {
+			return "ip daddr . " + *l4 + " dport " + name
+		}
+		return *l4 + " dport " + name
+	}
+	return ""
 }
 
 // not is nothing, or at times a negation.
@@ -261,7 +318,7 @@ func (w *nftWriter) matchOf(kind int, l4 string) string {
 		return w.device()
 	case 10, 11:
 		if w.tracked && w.hook != "ingress" && w.family != "netdev" {
-			return w.pick("ct state "+w.pick(states...), "ct state "+strings.Join(w.some(states, 3), ","), "ct state != "+w.pick(states...),
+			return w.pick("ct state "+w.pick(states...), "ct state untracked", "ct state "+strings.Join(w.some(states, 3), ","), "ct state != "+w.pick(states...),
 				"ct state "+braces(w.some(states, 3)), "ct state ! "+w.pick(states...), "ct state & (new|related) != 0")
 		}
 	case 12, 13:
@@ -304,15 +361,15 @@ func (w *nftWriter) odd(l4 string) string {
 }
 
 func (w *nftWriter) address() string {
-	switch w.IntN(6) {
+	switch w.IntN(7) {
 	case 0:
 		return w.pick(oneNetwork...)
 	case 1:
 		return w.pick(oneRange...)
 	case 2:
 		return braces(w.some(disjoint, 4))
-	case 3:
-		for _, kind := range []string{"address", "network", "dyn"} {
+	case 3, 6:
+		for _, kind := range w.some([]string{"address", "network", "dyn", "timed"}, 4) {
 			if s := w.sets[kind]; len(s) > 0 {
 				return "@" + w.pick(s...)
 			}
@@ -360,12 +417,14 @@ func (w *nftWriter) concatenated(l4 string) string {
 			"ip daddr . ip protocol "+w.not()+braces(w.joined(disjoint, oneProtocol, 6)), "iifname . ip saddr "+braces(w.joined([]string{`"in0"`, `"lo"`}, oneAddress, 6)))
 	}
 	for _, kind := range []string{"service", "area"} {
-		if s := w.sets[kind]; len(s) > 0 && w.chance(2) {
+		if s := w.sets[kind]; len(s) > 0 && !w.chance(4) {
 			return "ip " + w.pick("daddr . ", "saddr . ") + l4 + " dport " + w.not() + "@" + w.pick(s...)
 		}
 	}
 	return w.pick("ip daddr . "+l4+" dport "+w.not()+braces(w.joined(oneAddress, onePort, 6)), "ip daddr . "+l4+" dport "+braces(w.joined(disjoint, somePorts, 6)),
-		"ip protocol . "+l4+" sport "+w.not()+braces(w.joined([]string{"tcp", "udp"}, onePort, 4)))
+		"ip protocol . "+l4+" sport "+w.not()+braces(w.joined([]string{"tcp", "udp"}, onePort, 4)),
+		"meta l4proto . th dport "+w.not()+braces(w.joined([]string{"tcp", "udp"}, somePorts, 4)),
+		"ip saddr . ip daddr . "+l4+" dport "+w.not()+braces(w.joined(w.joined(disjoint, disjoint, 6), somePorts, 6)))
 }
 
 // routed asks the routes.
@@ -384,6 +443,9 @@ func (w *nftWriter) statement(l4 string) string {
 	all := []string{
 		"counter", "log", "meta mark set 1", "meta mark set 2", "meta mark set 3", "meta mark set 1", "meta mark set meta mark or 0x2", "meta mark set meta mark and 0x1",
 		"meta mark set ip saddr map " + braces(mapped(w.some(oneAddress, 4), func() string { return w.pick("1", "2") })), "meta priority set 1:1",
+	}
+	if w.chance(4) {
+		all = append(all, "meta mark set jhash ip saddr mod 2", "meta mark set numgen inc mod 2", "meta mark set meta mark xor 0x3")
 	}
 	for _, s := range w.sets["dyn"] {
 		all = append(all, w.pick("add", "update")+" @"+s+" { ip saddr }")
@@ -421,20 +483,29 @@ func (w *nftWriter) verdict(l4 string) string {
 			all = append(all, "reject with tcp reset")
 		}
 	}
-	if w.chance(4) {
+	if w.chance(4) || len(w.sets["fate"])+len(w.sets["way"]) > 0 && w.chance(3) {
 		return w.verdictMap(l4)
 	}
 	return w.pick(all...)
 }
 
-func (w *nftWriter) verdictMap(l4 string) string {
-	verdict := func() string {
-		all := []string{"accept", "drop", "drop", "continue", "return"}
-		for _, c := range w.callable {
-			all = append(all, "jump "+c, "goto "+c)
-		}
-		return w.pick(all...)
+// fate is the verdict of a verdict map's element.
+func (w *nftWriter) fate() string {
+	all := []string{"accept", "drop", "drop", "continue", "return"}
+	for _, c := range w.callable {
+		all = append(all, "jump "+c, "goto "+c)
 	}
+	return w.pick(all...)
+}
+
+func (w *nftWriter) verdictMap(l4 string) string {
+	if s := w.sets["fate"]; len(s) > 0 && !w.regular && w.chance(2) { // a chain of one's own may be in it
+		return w.pick("ip saddr", "ip daddr") + " vmap @" + w.pick(s...)
+	}
+	if s := w.sets["way"]; len(s) > 0 && !w.regular && (l4 == "tcp" || l4 == "udp") && !w.chance(4) {
+		return w.pick("ip saddr", "ip daddr") + " . " + l4 + " dport vmap @" + w.pick(s...)
+	}
+	verdict := w.fate
 	all := []string{
 		"ip saddr vmap " + braces(mapped(w.some(oneAddress, 4), verdict)), "ip daddr vmap " + braces(mapped(w.some(disjoint, 4), verdict)),
 		"ip protocol vmap " + braces(mapped(w.some(oneProtocol, 3), verdict)), "meta mark vmap " + braces(mapped(w.some([]string{"0", "1", "2"}, 3), verdict)),
@@ -456,6 +527,10 @@ func (w *nftWriter) verdictMap(l4 string) string {
 
 func (w *nftWriter) translation(l4 string) string {
 	family := map[string]string{"inet": "ip "}[w.family]
+	if (w.hook == "prerouting" || w.hook == "output") && l4 != "udp" && l4 != "icmp" && l4 != "th" && w.chance(4) {
+		return w.pick("dnat "+family+"to ip saddr map "+braces(mapped(w.some(oneAddress, 4), func() string { return w.pick("10.1.0.1", "10.2.0.7") })),
+			"dnat ip to tcp dport map "+braces(mapped(w.some(onePort, 4), func() string { return w.pick("10.1.0.1 . 80", "10.2.0.7 . 8080") })))
+	}
 	switch w.hook {
 	case "prerouting", "output":
 		if l4 == "tcp" || l4 == "udp" {

@@ -7,6 +7,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 )
 
 // played is a packet that is sent into the kernel, and what is known of it.
@@ -16,6 +20,8 @@ type played struct {
 	iif string
 	id  uint16
 	raw []byte
+	// about is the packet that an ICMP error is about, if it is one of a connection that is known.
+	about []byte
 	// before are packets that begin its connection, each with the device by which it comes.
 	before []sent
 }
@@ -42,6 +48,38 @@ var (
 	someone = []uint16{22, 53, 80, 81, 90, 443, 1024, 8080, 40000}
 )
 
+// values are those that packets have.
+type values struct {
+	farIn, farOut []netip.Addr
+	ports         []uint16
+}
+
+var anyValues = values{farIn, farOut, someone}
+
+var (
+	addressIn = regexp.MustCompile(`\b(?:10\.[12]|192\.0|198\.51)\.\d+\.\d+\b`)
+	portIn    = regexp.MustCompile(`(?:dports?|to-destination [\d.]+:?) \{? ?(\d+)`)
+)
+
+// valuesIn are those that a ruleset asks for, too.
+func valuesIn(text string) values {
+	v := values{slices.Clone(farIn), slices.Clone(farOut), []uint16{22, 81}}
+	for _, found := range addressIn.FindAllString(text, -1) {
+		switch a := netip.MustParseAddr(found); {
+		case slices.Contains(here, a) || strings.HasSuffix(found, ".0"):
+		case strings.HasPrefix(found, "10.1.") || strings.HasPrefix(found, "192."):
+			v.farIn = append(v.farIn, a)
+		default:
+			v.farOut = append(v.farOut, a)
+		}
+	}
+	for _, found := range portIn.FindAllStringSubmatch(text, -1) {
+		n, _ := strconv.ParseUint(found[1], 10, 16)
+		v.ports = append(v.ports, uint16(n))
+	}
+	return v
+}
+
 func addrs(list ...string) (all []netip.Addr) {
 	for _, a := range list {
 		all = append(all, netip.MustParseAddr(a))
@@ -65,10 +103,10 @@ const (
 )
 
 // packets are some that differ in what connection tracking knows them by.
-func packets(r *rand.Rand, n int, tracked bool) (all []played) {
+func packets(r *rand.Rand, n int, tracked bool, from values) (all []played) {
 	seen := map[string]bool{}
 	for len(all) < n {
-		p := newPlayed(r, uint16(len(all)+1), tracked)
+		p := newPlayed(r, uint16(len(all)+1), tracked, from)
 		key := fmt.Sprint(p.Proto, p.Src, p.Dst, p.Sport, p.Dport, p.ICMPType)
 		back := fmt.Sprint(p.Proto, p.Dst, p.Src, p.Dport, p.Sport, p.ICMPType)
 		if seen[key] || seen[back] {
@@ -80,23 +118,25 @@ func packets(r *rand.Rand, n int, tracked bool) (all []played) {
 	return all
 }
 
-func newPlayed(r *rand.Rand, n uint16, tracked bool) (p played) {
+func newPlayed(r *rand.Rand, n uint16, tracked bool, from values) (p played) {
 	p.id = firstID + n
 	p.TTL = one(r, []uint8{2, 3, 63, 64, 128, 255})
-	switch r.IntN(3) {
-	case 0:
-		p.iif, p.Src, p.Dst = "in0", one(r, farIn), one(r, here)
-	case 1:
-		p.iif, p.Src, p.Dst = "in0", one(r, farIn), one(r, farOut)
+	switch r.IntN(7) {
+	case 0, 1:
+		p.iif, p.Src, p.Dst = "in0", one(r, from.farIn), one(r, here)
+	case 2, 3:
+		p.iif, p.Src, p.Dst = "in0", one(r, from.farIn), one(r, from.farOut)
+	case 4:
+		p.iif, p.Src, p.Dst = "out0", one(r, from.farOut), one(r, slices.Concat(from.farIn, here))
 	default:
-		p.Src, p.Dst = one(r, here), one(r, append(farIn, farOut...))
+		p.Src, p.Dst = one(r, here), one(r, slices.Concat(from.farIn, from.farOut))
 	}
 	p.Proto = one(r, []uint8{protoTCP, protoTCP, protoTCP, protoUDP, protoUDP, protoICMP, protoIPIP, protoGRE})
 	p.CT = New
 	switch p.Proto {
 	case protoTCP:
 		p.Flags = one(r, []uint8{flagSYN, flagSYN, flagACK, flagPSH | flagACK, flagFIN | flagACK, flagSYN | flagACK, flagFIN, 0, flagSYN | flagFIN})
-		p.HasPorts, p.Sport, p.Dport = true, one(r, someone), one(r, someone)
+		p.HasPorts, p.Sport, p.Dport = true, one(r, someone), one(r, from.ports)
 		if bad := p.Flags&flagACK == 0 && p.Flags != flagSYN || p.Flags == flagSYN|flagACK || p.Flags&(flagSYN|flagFIN) == flagSYN|flagFIN; bad {
 			p.CT = Invalid
 		}
@@ -104,9 +144,9 @@ func newPlayed(r *rand.Rand, n uint16, tracked bool) (p played) {
 			p.CT = Invalid
 		}
 	case protoUDP:
-		p.HasPorts, p.Sport, p.Dport = true, one(r, someone), one(r, someone)
+		p.HasPorts, p.Sport, p.Dport = true, one(r, someone), one(r, from.ports)
 	case protoICMP:
-		p.ICMPType = one(r, []uint8{8, 8, 0, 3, 13})
+		p.ICMPType = one(r, []uint8{8, 8, 0, 3, 3, 3, 13})
 		if p.ICMPType == 3 {
 			p.ICMPCode = one(r, []uint8{1, 3, 4})
 		}
@@ -114,21 +154,24 @@ func newPlayed(r *rand.Rand, n uint16, tracked bool) (p played) {
 			p.CT = Invalid
 		}
 	}
+	if p.Proto == protoICMP && p.ICMPType == 3 && p.ICMPCode != 4 && tracked && r.IntN(3) > 0 {
+		p.complaint(n)
+	}
 	payload := one(r, []int{8, 8, 20, 100, 600})
 	if p.Proto == protoGRE {
 		payload = 8
 	}
 	if tracked && (p.Proto == protoUDP || p.Proto == protoTCP && p.Flags&flagSYN == 0 && p.CT == New) && r.IntN(2) == 0 {
-		p.reply(r, n)
+		p.reply(n)
 	}
 	p.raw = p.bytes(p.id, payload)
 	p.Length = uint16(len(p.raw))
 	return p
 }
 
-// reply makes it the answer within a connection that has begun.
-func (p *played) reply(r *rand.Rand, n uint16) {
-	first := *p
+// opposite is a packet the other way.
+func (p *played) opposite() (first played) {
+	first = *p
 	first.Src, first.Dst, first.Sport, first.Dport = p.Dst, p.Src, p.Dport, p.Sport
 	switch {
 	case p.iif == "":
@@ -138,9 +181,25 @@ func (p *played) reply(r *rand.Rand, n uint16) {
 		}
 	case p.Dst == here[0] || p.Dst == here[1]:
 		first.iif = ""
+	case p.iif == "out0":
+		first.iif = "in0"
 	default:
 		first.iif = "out0"
 	}
+	return first
+}
+
+// complaint makes the ICMP error one about a connection that has begun.
+func (p *played) complaint(n uint16) {
+	first := p.opposite()
+	first.Proto, first.Sport, first.Dport = protoUDP, 50000+n, 7
+	p.about = first.bytes(firstID+beginID+n, 8)
+	p.CT, p.before = Related, append(p.before, sent{first.iif, p.about})
+}
+
+// reply makes it the answer within a connection that has begun.
+func (p *played) reply(n uint16) {
+	first := p.opposite()
 	if p.Proto == protoTCP {
 		if p.iif == "" {
 			return // the kernel would answer the first packet
@@ -176,7 +235,10 @@ func (p *played) bytes(id uint16, payload int) []byte {
 		l4 = make([]byte, 8+max(payload, 28))
 		l4[0], l4[1] = p.ICMPType, p.ICMPCode
 		binary.BigEndian.PutUint16(l4[4:], id)
-		if p.ICMPType == 3 { // of a connection that nobody knows
+		switch {
+		case p.about != nil:
+			copy(l4[8:], p.about[:28])
+		case p.ICMPType == 3: // of a connection that nobody knows
 			of := played{Packet: Packet{Src: p.Dst, Dst: p.Src, Proto: protoUDP, TTL: 9, Sport: 7, Dport: 7}}
 			copy(l4[8:], of.bytes(1, 0))
 		}
