@@ -120,6 +120,8 @@ type examination struct {
 	known    []string
 	findings []Finding
 	checks   []Check
+	// lost: a fault was found, and no packet comes further in the state as it is; of a risk some do.
+	lost bool
 }
 
 // hit is a fault, and where it was met.
@@ -169,7 +171,7 @@ func (e *examination) note(r row, p point, st *State, answer Answer, f *finding)
 	i := slices.IndexFunc(e.checks, func(c Check) bool { return c.Code == r.code })
 	if i < 0 {
 		i = len(e.checks)
-		e.checks = append(e.checks, Check{Code: r.code, Answer: Clear, Behind: st.whole != e.first.whole})
+		e.checks = append(e.checks, Check{Code: r.code, Answer: Clear, Behind: e.lost})
 	}
 	c := &e.checks[i]
 	for _, why := range e.untold(r, p, st, answer, f) {
@@ -200,7 +202,7 @@ func (e *examination) untold(r row, p point, st *State, answer Answer, f *findin
 	case answer == Consistent:
 		why := Perhaps + ": the state does not tell"
 		if len(f.because) > 0 {
-			why = Perhaps + ": what can't be evaluated is " + strings.Join(f.because, ", ")
+			why = Perhaps + ": " + strings.Join(f.because, ", ")
 		}
 		return append(unreadOf(e.host, r), why)
 	}
@@ -228,6 +230,7 @@ func (e *examination) found(h hit, st *State) *State {
 		}
 	}
 	e.findings = append(e.findings, said)
+	e.lost = e.lost || said.Severity == Lost
 	return st
 }
 

@@ -57,7 +57,7 @@ func (x service) sender() netip.Addr {
 	if x.o.Director.IsValid() {
 		return x.o.Director
 	}
-	return anybody
+	return somebody
 }
 
 // toNamespace: another namespace has the VIP, and a tunnel that is up; this one leads to another address of it, at the other

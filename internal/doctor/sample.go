@@ -14,6 +14,9 @@ const maxSamples = 4
 // anybody is an address of the Internet, as a client behind a default route has one.
 var anybody = netip.AddrFrom4([4]byte{1, 2, 3, 4})
 
+// somebody is another one, a director of whom nothing is known.
+var somebody = netip.AddrFrom4([4]byte{1, 2, 3, 5})
+
 // clients are those that were given, as far as different routes lead to them; else the peers of connections, else one behind
 // each route.
 func (x service) clients() (all []netip.Addr) {
@@ -119,7 +122,7 @@ func (x service) directors() (all []netip.Addr) {
 		}
 	}
 	if len(all) == 0 {
-		all = []netip.Addr{anybody}
+		all = []netip.Addr{somebody}
 	}
 	return all
 }

@@ -36,6 +36,20 @@ func TestWhatOnlyARepairMadeGoodHasNotPassed(t *testing.T) {
 	}
 }
 
+// TestARiskStopsNoPacket: what is asked behind one has passed.
+func TestARiskStopsNoPacket(t *testing.T) {
+	open := func(s *host.Snapshot) { s.Sysctls["net/ipv4/conf/all/arp_ignore"] = "0" }
+	r := Examine(machine(open), Options{VIPs: []netip.Addr{vip}, Ports: []uint16{80}, Client: client, Director: director})
+	if got := lines(r); !slices.Equal(got, []string{"risk vip-arp-conflict"}) {
+		t.Fatalf("got %q", got)
+	}
+	for _, c := range r.Checks {
+		if c.Mark == Behind {
+			t.Errorf("%s is behind, and nothing fails", c.Code)
+		}
+	}
+}
+
 // TestASampleIsSaidToBeOne: no command names what does not exist, and its line says whom it stands for.
 func TestASampleIsSaidToBeOne(t *testing.T) {
 	noDefault := func(s *host.Snapshot) { s.Routes = s.Routes[:5] }
