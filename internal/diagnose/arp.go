@@ -34,6 +34,11 @@ func arpRows() []row {
 				Prevent: "Apply the two settings in /etc/sysctl.d/ before the VIP is added. They do not help if the VIP is on eth0 itself.",
 			},
 		},
+		{
+			code: "vip-arp-conflict", stage: link, needs: append([]host.Part{host.PartSysctls, host.PartNeighbours}, lookups...), looks: answersBy,
+			doubted: replySide,
+			check:   announceState,
+		},
 	}
 }
 
@@ -64,6 +69,40 @@ func arpState(s Subject, st *State) *finding {
 		if mode, _ := st.Effective(l.Name, "arp_ignore"); mode == 0 { // the larger of the two counts, so that no other mode is undone there
 			f.fix, f.mend = command.Of("sysctl -w net.ipv4.conf.%.arp_ignore=1", command.DeviceSetting(l.Name)), setSysctl(dev, 1)
 		}
+	}
+	return f
+}
+
+// announceState: this host asks for the next hop of its answers with the VIP as sender, and who is asked keeps this host's Ethernet
+// address for the VIP (arp_solicit, neigh_event_ns).
+func announceState(s Subject, st *State) *finding {
+	l := st.link(s)
+	if !s.Reply || s.Tunnelled || l == nil || l.NoARP || !speaksEthernet(*l) {
+		return nil
+	}
+	a, _, undecided := st.wayOut(s)
+	if undecided != nil || a.Type != "unicast" {
+		return nil // that is another's to say
+	}
+	hop := a.Gateway
+	if !hop.IsValid() {
+		hop = s.dst()
+	}
+	permanent := func(n host.Neighbour) bool { return n.Addr == hop && n.Link == l.Index && n.State == "permanent" }
+	dev := "net/ipv4/conf/" + l.Name + "/arp_announce"
+	mode, known := st.Effective(l.Name, "arp_announce")
+	switch {
+	case !known || mode == 2 || slices.ContainsFunc(st.Neighbours, permanent):
+		return nil
+	case mode == 1 && !slices.ContainsFunc(st.AddrsOf(l.Index), func(x host.Addr) bool { return x.Prefix.Contains(hop) && x.Prefix.Contains(s.vip()) }):
+		return nil
+	}
+	f := &finding{
+		summary:  fmt.Sprintf("this host names the VIP %s as the sender when it asks for %s by ARP on %s: if the VIP belongs to that network, who is asked sends past the director then", s.vip(), hop, l.Name),
+		evidence: []evidence{st.says("net/ipv4/conf/all/arp_announce"), st.says(dev)},
+	}
+	if mode < 2 { // the larger of the two counts
+		f.fix, f.mend = command.Of("sysctl -w net.ipv4.conf.%.arp_announce=2", command.DeviceSetting(l.Name)), setSysctl(dev, 2)
 	}
 	return f
 }

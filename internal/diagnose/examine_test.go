@@ -125,6 +125,16 @@ func supposedStates() map[string]struct {
 	sorting := host.Filter{Link: 2, Side: "1:", Kind: "matchall", Pref: 1, Protocol: 3}
 	noARP := func(s *host.Snapshot) { s.Links[1].NoARP = true }
 	mode := func(n string) func(*host.Snapshot) { return set("net/ipv4/conf/eth0/arp_ignore", n) }
+	announces := func(n string) func(*host.Snapshot) {
+		return func(s *host.Snapshot) {
+			s.Sysctls["net/ipv4/conf/all/arp_announce"], s.Sysctls["net/ipv4/conf/eth0/arp_announce"] = "0", n
+		}
+	}
+	inNetwork := func(s *host.Snapshot) { s.Addrs[0].Prefix = netip.MustParsePrefix("10.0.0.11/9") }
+	known := func(s *host.Snapshot) {
+		s.Neighbours = []host.Neighbour{{Link: 2, Addr: client, State: "permanent"}}
+	}
+	announceFix := "risk vip-arp-conflict: sysctl -w net.ipv4.conf.eth0.arp_announce=2"
 	onHost := func(s *host.Snapshot) { s.Addrs[1].Scope = "host" }
 	source := func(a netip.Addr) func(*host.Snapshot) {
 		return func(s *host.Snapshot) { s.Routes[2].Source = a }
@@ -159,6 +169,12 @@ func supposedStates() map[string]struct {
 		"it answers no ARP at all":         {request(), supposedServer(mode("8")), []string{"risk neighbour-failed"}},
 		"a mode that the kernel ignores":   {request(), supposedServer(mode("5")), []string{"risk vip-arp-conflict"}},
 		"it answers by scope":              {request(), supposedServer(mode("3")), []string{"risk vip-arp-conflict"}},
+		"it asks as the VIP":               {request(), supposedServer(announces("0")), []string{announceFix}},
+		"not where it need not ask":        {request(), supposedServer(announces("0"), known), nil},
+		"it asks as it is to":              {request(), supposedServer(announces("2")), nil},
+		"as one of its network":            {request(), supposedServer(announces("1")), nil},
+		"of which the VIP is, too":         {request(), supposedServer(announces("1"), inNetwork), []string{announceFix}},
+		"a mode that is as none":           {request(), supposedServer(announces("3")), []string{"risk vip-arp-conflict"}},
 		"that is the host's alone":         {request(), supposedServer(mode("3"), onHost), nil},
 		"it answers ARP":                   {request(), supposedServer(set("net/ipv4/conf/all/arp_ignore", "0")), []string{"risk vip-arp-conflict: sysctl -w net.ipv4.conf.eth0.arp_ignore=1"}},
 		"IPsec refuses it":                 {request(), supposedServer(refuses), []string{"fault xfrm-policy: ip xfrm policy delete dir in index 10"}},
