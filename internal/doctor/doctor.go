@@ -188,6 +188,7 @@ func (x service) whole(rules *ruleset.Ruleset) (one Report) {
 	if len(kinds) == 0 {
 		x.portless(rules, &one)
 	}
+	x.describe(&one)
 	if x.o.Asks(stepMTU) {
 		x.mtu(rules, &one)
 	}

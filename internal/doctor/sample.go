@@ -86,7 +86,8 @@ func within(p netip.Prefix) netip.Addr {
 // packets, else samples: neighbours, and somebody.
 func (x service) directors() (all []netip.Addr) {
 	add := func(a netip.Addr) {
-		if a.Is4() && !a.IsUnspecified() && len(all) < maxSamples && !slices.Contains(all, a) && !x.s.Owns(a) {
+		client := x.o.Client.IsSingleIP() && x.o.Client.Addr() == a
+		if a.Is4() && !a.IsUnspecified() && len(all) < maxSamples && !slices.Contains(all, a) && !client && !x.s.Owns(a) {
 			all = append(all, a)
 		}
 	}

@@ -10,16 +10,16 @@ var steps = []struct {
 	name  string
 	codes []string
 }{
-	{"tunnel", []string{"tunnel-module-missing", "tunnel-device-down", "tunnel-endpoint-mismatch", "tunnel-mode-mismatch", "tunnel-wrong-namespace", "outer-not-local", "ip-forward-off"}},
+	{"tunnel", []string{"tunnel-module-missing", "tunnel-device-down", "tunnel-endpoint-mismatch", "tunnel-mode-mismatch", "tunnel-wrong-namespace", "outer-not-local", "ip-forward-off", tunnelsCode}},
 	{"firewall", []string{"firewall-drop", "firewall-reject", "queue-drop", "firewall-mixed", "xfrm-policy", "redirected", "tc-drop", "xdp-drop", "cgroup-drop", "socket-filter-drop"}},
 	{"packets", []string{watchedCode}},
-	{"settings", []string{"rp-filter", "martian-source", "route-reject", "no-return-route", "reply-into-tunnel", "neighbour-failed", "qdisc-drop", "backlog-full", "vip-arp-conflict"}},
-	{"service", []string{"vip-missing", "vip-wrong-prefix", "no-listener", "listener-wrong-address", "listener-wrong-device", "accept-queue-full", "syn-queue-full", "min-ttl", "sk-lookup-drop", "tcp-auth"}},
+	{"settings", []string{"rp-filter", "martian-source", "route-reject", "no-return-route", "reply-into-tunnel", "neighbour-failed", "qdisc-drop", "backlog-full", "vip-arp-conflict", inEffectCode}},
+	{"service", []string{"vip-missing", "vip-wrong-prefix", "no-listener", "listener-wrong-address", "listener-wrong-device", "accept-queue-full", "syn-queue-full", "min-ttl", "sk-lookup-drop", "tcp-auth", vipCode, listenersCode}},
 	{"conntrack", []string{"conntrack-full", trackingCode}},
 	{"mtu", []string{"fragment-lost", "mtu-exceeded", pathMTUCode}},
 	{"director", []string{
 		"ipvs-no-service", "ipvs-no-destination", "ipvs-overloaded", "ipvs-backup", "ipvs-no-route", "ipvs-wrong-method", "ipvs-loop",
-		"ipvs-defence", "ipvs-port-reuse", "ipvs-persistence", "ipvs-destination-removed",
+		"ipvs-defence", "ipvs-port-reuse", "ipvs-persistence", "ipvs-destination-removed", servicesCode,
 	}},
 	{"kernel", []string{placesCode}},
 }
@@ -28,8 +28,10 @@ var steps = []struct {
 const (
 	stepTunnel    = 1
 	stepSettings  = 4
+	stepService   = 5
 	stepConntrack = 6
 	stepMTU       = 7
+	stepDirector  = 8
 	stepKernel    = 9
 )
 

@@ -373,8 +373,9 @@ type IPVS struct {
 	// first those whose real server is in no service. MoreConns is the number left out.
 	Conns     []IPVSConn `json:"conns,omitempty"`
 	MoreConns int        `json:"more_conns,omitempty"`
-	// Backup: this namespace's sync daemon has the backup role.
+	// Backup: this namespace's sync daemon has the backup role. Master: it, or another one, has the other role.
 	Backup bool `json:"backup,omitempty"`
+	Master bool `json:"master,omitempty"`
 }
 
 // Service is a virtual service.

@@ -26,7 +26,7 @@ const (
 
 	destAddr, destPort, destUpper, destLower, destPersistent, destTunType, destTunPort, destTunFlags = 1, 2, 5, 6, 9, 13, 14, 15
 
-	daemonState, daemonBackup = 1, 2
+	daemonState, daemonMaster, daemonBackup = 1, 1, 2
 
 	nlaTypeMask = 0x3fff // linux/netlink.h: what is left without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 )
@@ -64,7 +64,8 @@ func detailed(v *host.IPVS) error {
 	}
 	daemons, err := ipvsDump(family.ID, ipvsGetDaemon, nil)
 	for _, d := range daemons {
-		v.Backup = v.Backup || word32(nested(d, cmdDaemon)[daemonState]) == daemonBackup
+		state := word32(nested(d, cmdDaemon)[daemonState])
+		v.Backup, v.Master = v.Backup || state == daemonBackup, v.Master || state == daemonMaster
 	}
 	return err
 }
