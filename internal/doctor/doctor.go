@@ -52,7 +52,9 @@ type Options struct {
 type Finding struct {
 	diagnose.Finding
 	Step int
+	// VIP is the first of VIPs, which are those whose packets meet it.
 	VIP  netip.Addr
+	VIPs []netip.Addr
 }
 
 // Mark says how a check ended.
@@ -290,9 +292,9 @@ func (r *Report) add(vip netip.Addr, found []diagnose.Finding, checks []diagnose
 	for _, f := range found {
 		same := func(x Finding) bool { return x.Code == f.Code && x.Summary == f.Summary }
 		if i := slices.IndexFunc(r.Findings, same); i < 0 {
-			r.Findings = append(r.Findings, Finding{f, step(f.Code), vip})
+			r.Findings = append(r.Findings, Finding{f, step(f.Code), vip, []netip.Addr{vip}})
 		} else {
-			r.Findings[i].join(f)
+			r.Findings[i].join(f, vip)
 		}
 	}
 	for _, c := range checks {
@@ -301,7 +303,8 @@ func (r *Report) add(vip netip.Addr, found []diagnose.Finding, checks []diagnose
 }
 
 // join adds the same of another protocol, port or VIP, whose repair may take commands of its own.
-func (f *Finding) join(same diagnose.Finding) {
+func (f *Finding) join(same diagnose.Finding, vip netip.Addr) {
+	f.VIPs = withNew(f.VIPs, []netip.Addr{vip})
 	if order(same.Severity) > order(f.Severity) {
 		f.Severity = same.Severity
 	}

@@ -195,6 +195,23 @@ func TestARepairIsForEachPortThatNeedsIt(t *testing.T) {
 	}
 }
 
+// TestOfSeveralVIPsAFindingSaysWhoseItIs: of one, or of all that share it.
+func TestOfSeveralVIPsAFindingSaysWhoseItIs(t *testing.T) {
+	second := netip.MustParseAddr("10.99.0.2")
+	down := func(s *host.Snapshot) { s.Links[2].Up = false }
+	r := Examine(machine(down), Options{VIPs: []netip.Addr{vip, second}, Ports: []uint16{80}, Client: client, Director: director})
+	got := map[string][]netip.Addr{}
+	for _, f := range r.Findings {
+		got[f.Code] = f.VIPs
+		if f.VIP != f.VIPs[0] {
+			t.Errorf("%s: the first of %v is %s", f.Code, f.VIPs, f.VIP)
+		}
+	}
+	if !slices.Equal(got["tunnel-device-down"], r.VIPs) || !slices.Equal(got["vip-missing"], r.VIPs[1:]) {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestEveryCodeThatIsAskedForHasAStep(t *testing.T) {
 	known := map[string]bool{}
 	for _, word := range []string{watchedCode, trackingCode, pathMTUCode, placesCode, tunnelsCode, inEffectCode, vipCode, listenersCode, servicesCode} {

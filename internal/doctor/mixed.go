@@ -28,7 +28,7 @@ func (r *Report) mixed(s *host.Snapshot) {
 		}
 		found = append(found, f)
 	}
-	for _, vip := range r.VIPs[:min(1, len(r.VIPs))] {
+	for _, vip := range r.VIPs {
 		r.add(vip, found, []diagnose.Check{check})
 	}
 }

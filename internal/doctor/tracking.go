@@ -45,8 +45,11 @@ func (r *Report) tracking(s *host.Snapshot) {
 	}
 	r.say(stepConntrack, trackingCode, countsOf(c)...)
 	r.say(stepConntrack, trackingCode, trackingSettings(s)...)
-	if c.Max > 0 && c.Count < c.Max && c.Count*100 >= c.Max*nearlyFull && len(r.VIPs) > 0 {
-		r.add(r.VIPs[0], []diagnose.Finding{fullSoon(c)}, []diagnose.Check{{Code: "conntrack-full", Answer: diagnose.Fault}})
+	if c.Max == 0 || c.Count >= c.Max || c.Count*100 < c.Max*nearlyFull {
+		return
+	}
+	for _, vip := range r.VIPs {
+		r.add(vip, []diagnose.Finding{fullSoon(c)}, []diagnose.Check{{Code: "conntrack-full", Answer: diagnose.Fault}})
 	}
 }
 

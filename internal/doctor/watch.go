@@ -91,8 +91,9 @@ func (r *Report) Join(w *Watched, o Options) {
 			if n == 0 {
 				n = packets
 			}
+			vip := vipOf(s.verdict.Journey)
 			c.Evidence = append(slices.Clip(c.Evidence), line)
-			r.Findings = append(r.Findings, Finding{diagnose.Finding{Severity: diagnose.Lost, Cause: c}, n, vipOf(s.verdict.Journey)})
+			r.Findings = append(r.Findings, Finding{diagnose.Finding{Severity: diagnose.Lost, Cause: c}, n, vip, []netip.Addr{vip}})
 			r.mark(n, c.Code)
 			continue
 		}

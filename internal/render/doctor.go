@@ -31,11 +31,7 @@ func DoctorText(w io.Writer, r doctor.Report, opts TextOptions) error {
 
 // examined says of what the answer is.
 func examined(r doctor.Report) string {
-	var vips []string
-	for _, vip := range r.VIPs {
-		vips = append(vips, vip.String())
-	}
-	who := some(vips)
+	who := some(addresses(r.VIPs))
 	if len(r.Services) == 1 && len(r.Services[0].Asked) > 0 {
 		who += " (" + some(r.Services[0].Asked) + ")"
 	}
@@ -115,6 +111,9 @@ func finding(s sheet, f doctor.Finding, r doctor.Report) {
 	}
 	s.Printf(" ")
 	s.fold(heading+1, heading+1, says)
+	if len(r.VIPs) > 1 {
+		s.under(whose(f, r))
+	}
 	if f.Behind {
 		s.under("as it will be once the faults that a packet meets before it are repaired" + leftOut(r))
 	}
@@ -129,6 +128,14 @@ func finding(s sheet, f doctor.Finding, r doctor.Report) {
 		s.under("not tried: what these commands change can't be modelled")
 	}
 	s.Linef("%smore   ipiptrace explain %s", indent, f.Code)
+}
+
+// whose are the VIPs that a finding is of, where several were asked about.
+func whose(f doctor.Finding, r doctor.Report) string {
+	if len(f.VIPs) == len(r.VIPs) {
+		return "of each VIP"
+	}
+	return "of " + some(addresses(f.VIPs))
 }
 
 // leftOut says that what packets meet first is not shown.

@@ -2,6 +2,7 @@ package render
 
 import (
 	"io"
+	"net/netip"
 	"strings"
 
 	"ipiptrace/internal/command"
@@ -23,6 +24,7 @@ type jsonFinding struct {
 	Unread    []string          `json:"unread,omitempty"`
 	Step      int               `json:"step"`
 	VIP       string            `json:"vip"`
+	VIPs      []string          `json:"vips"`
 	Help      string            `json:"help"`
 }
 
@@ -83,19 +85,16 @@ func DoctorJSON(w io.Writer, r doctor.Report) error {
 	for _, f := range r.Findings {
 		err := screen.JSON(w, jsonFinding{
 			Type: "finding", Code: f.Code, Severity: string(f.Severity), Certainty: string(f.Certainty), Summary: f.Summary, Evidence: listed(f.Evidence),
-			Fix: listed(f.Fix), Untried: f.Untried, Behind: f.Behind, Unread: f.Finding.Unread, Step: f.Step, VIP: f.VIP.String(), Help: "docs/causes/" + f.Code + ".md",
+			Fix: listed(f.Fix), Untried: f.Untried, Behind: f.Behind, Unread: f.Finding.Unread, Step: f.Step, VIP: f.VIP.String(), VIPs: addresses(f.VIPs), Help: "docs/causes/" + f.Code + ".md",
 		})
 		if err != nil {
 			return err
 		}
 	}
 	report := jsonReport{
-		Type: "report", Facts: r.Facts, VIPs: []string{}, Role: r.Role, Checks: len(r.Checks), Unread: []string{}, Table: []jsonCheck{}, Services: []jsonSummary{},
+		Type: "report", Facts: r.Facts, VIPs: addresses(r.VIPs), Role: r.Role, Checks: len(r.Checks), Unread: []string{}, Table: []jsonCheck{}, Services: []jsonSummary{},
 		Unasked: []jsonUnasked{}, Hidden: r.Hidden, Guessed: r.Guessed,
 		Faults: r.Count(diagnose.Lost), Risks: r.Count(diagnose.AtRisk), Notes: r.Count(diagnose.Noted),
-	}
-	for _, vip := range r.VIPs {
-		report.VIPs = append(report.VIPs, vip.String())
 	}
 	for _, s := range r.Services {
 		report.Services = append(report.Services, jsonSummary{s.VIP.String(), s.Role, listed(s.Asked), s.Faults, s.Risks, s.Notes, s.Unread})
@@ -113,6 +112,15 @@ func DoctorJSON(w io.Writer, r doctor.Report) error {
 		report.Watched = &jsonWatched{seen.For.Milliseconds(), seen.Journeys, seen.Arrived, seen.Lost}
 	}
 	return screen.JSON(w, report)
+}
+
+// addresses are written as text, never as null.
+func addresses(all []netip.Addr) []string {
+	words := []string{}
+	for _, a := range all {
+		words = append(words, a.String())
+	}
+	return words
 }
 
 // markWords are the marks in JSON.

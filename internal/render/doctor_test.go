@@ -123,6 +123,23 @@ func TestDoctorsFirstLineIsNoHealthWhereSomethingIsOpen(t *testing.T) {
 	}
 }
 
+// TestOfSeveralVIPsTheTextSaysWhose: a finding is of one, or of each.
+func TestOfSeveralVIPsTheTextSaysWhose(t *testing.T) {
+	r, second := ailing(), netip.MustParseAddr("10.99.0.2")
+	r.VIPs = append(r.VIPs, second)
+	r.Services = append(r.Services, doctor.Summary{VIP: second, Role: doctor.Director, Risks: 1})
+	r.Findings[0].VIPs, r.Findings[1].VIPs = r.VIPs, r.VIPs[1:]
+	for _, want := range []string{
+		"10.99.0.1, 10.99.0.2 on this machine: packets are lost",
+		"\n    10.99.0.1 (tcp 80), real server: 2 faults, 0 risks, 2 notes, 4 checks unread\n    10.99.0.2, director: 0 faults, 1 risk, 0 notes, 0 checks unread\n",
+		"tunl0 is down\n           of each VIP\n", "nothing listens\n           of 10.99.0.2\n",
+	} {
+		if got := doctorsText(t, r, 0); !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
+
 // TestDoctorsTextFitsTheScreen: what can be broken into lines is; commands stay whole.
 func TestDoctorsTextFitsTheScreen(t *testing.T) {
 	r := ailing()
@@ -138,6 +155,18 @@ func TestDoctorsTextFitsTheScreen(t *testing.T) {
 	}
 	if got, want := joined, strings.Fields(doctorsText(t, r, 0)); !slices.Equal(got, want) {
 		t.Errorf("other words than without a screen: %q", got)
+	}
+}
+
+// TestWhatIsBehindAFaultThatIsLeftOutSaysSo: nothing stands above it.
+func TestWhatIsBehindAFaultThatIsLeftOutSaysSo(t *testing.T) {
+	r := ailing()
+	r.Findings, r.Hidden = r.Findings[1:], true
+	got := doctorsText(t, r, 0)
+	for _, want := range []string{"it are repaired (--only or --skip leaves such out)\n", "before it is repaired (--only or --skip leaves such out)\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
 	}
 }
 
