@@ -160,6 +160,9 @@ func (d *doctorCommand) run(ctx context.Context) error {
 	elsewhere := others(reading, s, vips)
 	asked := d.askARP(reading, ns, s, vips)
 	effective(0)
+	if ctx.Err() != nil {
+		return errors.New("doctor was told to end before it had read the state")
+	}
 	if !slices.ContainsFunc(host.Parts(), s.Knows) {
 		return fmt.Errorf("%w: %s", errNothingRead, s.Unread[0].Why)
 	}
@@ -177,13 +180,9 @@ func (d *doctorCommand) run(ctx context.Context) error {
 	r := doctor.Examine(s, options)
 	d.tell("it was asked", began)
 	if d.watch > 0 {
-		seen, err := d.look(ctx, vips, ns.Inode())
-		switch {
-		case err != nil && ctx.Err() != nil:
-			return err
-		case err != nil:
+		if seen, err := d.look(ctx, vips, ns.Inode()); err != nil {
 			r.Unwatched(sentence(err), options)
-		default:
+		} else {
 			r.Join(seen, options)
 		}
 	}

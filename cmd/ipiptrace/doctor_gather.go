@@ -105,6 +105,9 @@ func (d *doctorCommand) peersFacts(ctx context.Context) (*doctor.Facts, error) {
 
 // look traces for as long as was asked for.
 func (d *doctorCommand) look(ctx context.Context, vips []netip.Addr, netns uint32) (*doctor.Watched, error) {
+	if len(vips) > maxVIPs {
+		return nil, fmt.Errorf("at most %d addresses can be watched at once: say which with --vip", maxVIPs)
+	}
 	f := following{duration: d.watch}
 	opts := tracer.Options{
 		Filter:  event.Filter{VIPs: vips, Ports: d.ports, Client: d.client.Prefix, Proto: protocols[d.proto.word], Netns: netns},
@@ -122,5 +125,10 @@ func (d *doctorCommand) look(ctx context.Context, vips []netip.Addr, netns uint3
 	seen := &doctor.Watched{For: time.Duration(d.watch)}
 	a := &audience{only: "all", stop: live.stop, take: seen.Take}
 	patient := assembling{patience{span(journey.DefaultPatience)}}
-	return seen, follow(from, journey.New(patient.options(live.Run(), d.role.word)), inquiry, a)
+	began := time.Now()
+	err = follow(from, journey.New(patient.options(live.Run(), d.role.word)), inquiry, a)
+	if ctx.Err() != nil { // it was told to end
+		seen.For = time.Since(began).Round(100 * time.Millisecond)
+	}
+	return seen, err
 }
