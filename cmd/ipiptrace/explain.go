@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ipiptrace/internal/diagnose"
+	"ipiptrace/internal/doctor"
 	"ipiptrace/internal/screen"
 )
 
@@ -58,6 +59,9 @@ func (e *explainCommand) run(args []string) error {
 	if !e.list {
 		code := args[0]
 		docs = slices.DeleteFunc(docs, func(d diagnose.Doc) bool { return d.Code != code })
+		if len(docs) == 0 && slices.Contains(doctor.Codes(), code) {
+			return usageError{fmt.Errorf("explain %s: it is no cause, but what doctor's table calls a check that only describes; ipiptrace explain --list has the causes", code)}
+		}
 		if len(docs) == 0 {
 			return usageError{fmt.Errorf("explain %s: there is no such code%s; ipiptrace explain --list has all", screen.Quote(code), like(code, "", codes()))}
 		}
