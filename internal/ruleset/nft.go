@@ -61,12 +61,10 @@ func (e *evaluation) nft(t *host.NftTable, c *host.NftChain, reach match) (throu
 // nftRule evaluates a rule's expressions in order.
 func (e *evaluation) nftRule(t *host.NftTable, c *host.NftChain, i int, reach match) (next, back match) {
 	r := &c.Rules[i]
-	rule := nftRuleOf(t, c, i)
+	rule := func() Rule { return nftRuleOf(t, c, i) }
 	hit := yes
 	e.unsure = ""
-	all := e.rules.statementsOf(r)
-	for i := range all {
-		s := &all[i]
+	for _, s := range e.rules.statementsOf(r) {
 		name, body := s.name, s.body
 		number, known := uint64(0), false
 		hit = hit.and(e.implied(s))
@@ -80,17 +78,17 @@ func (e *evaluation) nftRule(t *host.NftTable, c *host.NftChain, i int, reach ma
 		case name == "match":
 			hit = hit.and(e.nftMatches(t, s))
 		case name == "vmap":
-			return e.vmap(t, s.compared, rule, reach, hit)
+			return e.vmap(t, s.compared, rule(), reach, hit)
 		case verdicts[name] != goesOn:
-			e.doubt(rule)
-			return e.follow(e.nftVerdict(t, name, body, rule), reach, hit)
+			e.doubt(rule())
+			return e.follow(e.nftVerdict(t, name, body, rule()), reach, hit)
 		case name == "xt":
-			v, m := xt(body, rule)
+			v, m := xt(body, rule())
 			e.xtMarks(body, reach.and(hit))
 			e.unread(v.target, reach.and(hit))
 			if v.kind != goesOn {
 				e.doubts(m, "xt")
-				e.doubt(rule)
+				e.doubt(rule())
 				return e.follow(v, reach, hit.and(m))
 			}
 			hit = hit.and(m)
@@ -106,14 +104,16 @@ func (e *evaluation) nftRule(t *host.NftTable, c *host.NftChain, i int, reach ma
 		default: // an expression that nobody here knows: it may also drop
 			e.marked = e.marked && reach.and(hit) == no
 			e.doubts(may, name)
-			e.doubt(rule)
-			e.follow(verdict{kind: drops, rule: rule}, reach, hit.and(may))
+			e.doubt(rule())
+			e.follow(verdict{kind: drops, rule: rule()}, reach, hit.and(may))
 			hit, reach = hit.and(may), reach.and(may)
 		}
 		if hit == no {
 			return reach, no
 		}
-		e.doubts(hit, s.what())
+		if hit == may {
+			e.doubts(hit, s.what())
+		}
 	}
 	return reach, no
 }

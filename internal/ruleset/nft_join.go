@@ -5,14 +5,19 @@ import "slices"
 // join brings matches together that nft (1.0.6) may have made one comparison of: of fields that lie side by side
 // within four bytes (payload_can_merge). It does so with "!=", too, and then tcp sport != 22 tcp dport != 80 is, in the
 // kernel, all but what has both, though nft lists it as it was written; other programs mean what they write.
-func join(all []statement) []statement {
+//
+// Statements are those of other rules, too: one that gets others is another one.
+func join(all []*statement) []*statement {
 	joined := all[:0]
 	for _, s := range all {
-		if n := len(joined); n > 0 && s.beside(joined[n-1]) {
-			joined[n-1].joined = append(joined[n-1].joined, s.compared)
+		n := len(joined)
+		if n == 0 || !s.beside(joined[n-1]) {
+			joined = append(joined, s)
 			continue
 		}
-		joined = append(joined, s)
+		both := *joined[n-1]
+		both.joined = append(slices.Clip(both.joined), s.compared)
+		joined[n-1] = &both
 	}
 	return joined
 }
@@ -21,8 +26,8 @@ func join(all []statement) []statement {
 var besides = [][2]string{{"sport", "dport"}, {"type", "code"}, {"ttl", "protocol"}, {"dport", "length"}, {"length", "id"}, {"id", "frag-off"}, {"protocol", "checksum"}}
 
 // beside reports whether both are a "!=" with one value, of fields that lie side by side.
-func (s statement) beside(o statement) bool {
-	single := func(s statement) bool {
+func (s *statement) beside(o *statement) bool {
+	single := func(s *statement) bool {
 		return s.name == "match" && s.compared != nil && s.compared.op == "!=" && s.compared.left.name == "payload" && s.compared.right.shape == plain
 	}
 	if !single(s) || !single(o) || s.compared.left.protocol != o.compared.left.protocol {

@@ -1,7 +1,6 @@
 package ruleset
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"encoding/json"
@@ -143,25 +142,6 @@ func unpackElements(raw json.RawMessage, of sort) *elements {
 	return all
 }
 
-// eachOf hands on the values of a list where they lie: a copy of each would be as much again.
-func eachOf(raw json.RawMessage, take func(json.RawMessage)) {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	if first, err := d.Token(); first != json.Delim('[') {
-		if err == nil && first != nil {
-			take(raw)
-		}
-		return
-	}
-	for d.More() {
-		var one json.RawMessage
-		if d.Decode(&one) != nil {
-			return
-		}
-		end := int(d.InputOffset())
-		take(raw[end-len(one) : end])
-	}
-}
-
 // has reports whether the number is in one of the spans.
 func (all *elements) has(n uint64) bool {
 	i, _ := slices.BinarySearchFunc(all.spans, n, func(s stretch, n uint64) int {
@@ -243,46 +223,6 @@ func writes(raw json.RawMessage) []string {
 	}
 	_ = json.Unmarshal(body, &to)
 	return []string{strings.TrimPrefix(to.Set, "@"), to.Name, strings.TrimPrefix(text(to.Map), "@")}
-}
-
-// only is the one member of an object: its name and its value.
-func only(raw json.RawMessage) (name string, body json.RawMessage) {
-	var object map[string]json.RawMessage
-	if first(raw) == '"' || json.Unmarshal(raw, &object) != nil {
-		_ = json.Unmarshal(raw, &name)
-		return name, nil
-	}
-	if len(object) != 1 {
-		return "", nil
-	}
-	for name, body = range object {
-		return name, body
-	}
-	return "", nil
-}
-
-func pair(raw json.RawMessage) (key, value json.RawMessage, ok bool) {
-	var two []json.RawMessage
-	if first(raw) != '[' || json.Unmarshal(raw, &two) != nil || len(two) != 2 {
-		return nil, nil, false
-	}
-	return two[0], two[1], true
-}
-
-// first is the byte that says what a value is, 0 for none.
-func first(raw json.RawMessage) byte {
-	if len(raw) == 0 {
-		return 0
-	}
-	return raw[0]
-}
-
-func text(raw json.RawMessage) string {
-	var s string
-	if json.Unmarshal(raw, &s) == nil {
-		return s
-	}
-	return string(raw)
 }
 
 // written is a key as nft takes it: 80-90, 10.0.0.0/8, 10.99.0.1 . 80.

@@ -10,6 +10,7 @@ import (
 
 // statement is an expression of a rule, unpacked.
 type statement struct {
+	text json.RawMessage
 	name string
 	body json.RawMessage
 	// compared is what match, or vmap, has in it; nil if that can't be read.
@@ -31,40 +32,54 @@ type comparison struct {
 	right value
 }
 
-// unpack has a rule's expressions.
-func unpack(exprs []json.RawMessage) []statement {
-	all := make([]statement, len(exprs))
-	for i, raw := range exprs {
-		s := statement{}
-		s.name, s.body = only(raw)
-		var x struct {
-			Op                                        string
-			Left, Right, Key, Data, Value, Addr, Port json.RawMessage
-		}
-		switch {
-		case slices.Contains(computing, s.name) && json.Unmarshal(s.body, &x) == nil:
-			if s.name == "mangle" {
-				to := leftOf(x.Key)
-				s.writes = &to
-			}
-			for _, raw := range []json.RawMessage{x.Value, x.Addr, x.Port} {
-				if raw != nil {
-					s.computes = append(s.computes, expressionOf(raw))
-				}
-			}
-		case s.name != "match" && s.name != "vmap", json.Unmarshal(s.body, &x) != nil:
-		case s.name == "match":
-			s.compared = &comparison{x.Op, leftOf(x.Left), valueOf(x.Right, false)}
-		default:
-			s.compared = &comparison{"", leftOf(x.Key), valueOf(x.Data, false)}
-		}
-		all[i] = s
+// unpack has one expression of a rule.
+func unpack(raw json.RawMessage) *statement {
+	s := &statement{text: raw}
+	s.name, s.body = only(raw)
+	var x struct {
+		Op                                        string
+		Left, Right, Key, Data, Value, Addr, Port json.RawMessage
 	}
-	return join(all)
+	switch {
+	case slices.Contains(computing, s.name) && json.Unmarshal(s.body, &x) == nil:
+		if s.name == "mangle" {
+			to := leftOf(x.Key)
+			s.writes = &to
+		}
+		for _, raw := range []json.RawMessage{x.Value, x.Addr, x.Port} {
+			if raw != nil {
+				s.computes = append(s.computes, expressionOf(raw))
+			}
+		}
+	case s.name == "match":
+		s.compared = comparisonOf(s.body, "left", "right")
+	case s.name == "vmap":
+		s.compared = comparisonOf(s.body, "key", "data")
+	}
+	return s
+}
+
+// comparisonOf is what a body compares under those names; nil if it is none.
+func comparisonOf(body json.RawMessage, left, right string) *comparison {
+	c := new(comparison)
+	if !eachMember(body, func(name string, value json.RawMessage) bool {
+		switch name {
+		case "op":
+			c.op = text(value)
+		case left:
+			c.left = leftOf(value)
+		case right:
+			c.right = valueOf(value, false)
+		}
+		return true
+	}) {
+		return nil
+	}
+	return c
 }
 
 // what names a statement, and what it reads of the packet.
-func (s statement) what() string {
+func (s *statement) what() string {
 	if s.compared == nil {
 		return s.name
 	}
@@ -99,9 +114,7 @@ func leftOf(raw json.RawMessage) (l left) {
 	l.name = name
 	switch name {
 	case "concat":
-		var parts []json.RawMessage
-		_ = json.Unmarshal(body, &parts)
-		for _, p := range parts {
+		for _, p := range listed(body) {
 			l.parts = append(l.parts, leftOf(p))
 		}
 	case "&":
@@ -110,12 +123,21 @@ func leftOf(raw json.RawMessage) (l left) {
 			l.parts, l.mask = []left{leftOf(of)}, &m
 		}
 	default:
-		var at struct {
-			Protocol, Field, Key, Result string
-			Flags                        []string
-		}
-		_ = json.Unmarshal(body, &at)
-		l.protocol, l.field, l.key, l.result, l.flags = at.Protocol, at.Field, at.Key, at.Result, at.Flags
+		eachMember(body, func(name string, value json.RawMessage) bool {
+			switch name {
+			case "protocol":
+				l.protocol = text(value)
+			case "field":
+				l.field = text(value)
+			case "key":
+				l.key = text(value)
+			case "result":
+				l.result = text(value)
+			case "flags":
+				_ = json.Unmarshal(value, &l.flags)
+			}
+			return true
+		})
 	}
 	return l
 }
@@ -160,10 +182,7 @@ func valueOf(raw json.RawMessage, inSet bool) (v value) {
 	case '{':
 		return objectOf(raw, inSet)
 	case '[', 'n':
-		var list []json.RawMessage
-		if json.Unmarshal(raw, &list) == nil {
-			return value{shape: several, list: valuesOf(list, inSet)}
-		}
+		return value{shape: several, list: valuesOf(listed(raw), inSet)}
 	}
 	v.word = text(raw)
 	if name, ok := strings.CutPrefix(v.word, "@"); ok {
@@ -173,8 +192,9 @@ func valueOf(raw json.RawMessage, inSet bool) (v value) {
 		return value{shape: among, set: &set{name: name}}
 	}
 	if first(raw) != '"' {
-		v.isNumber = json.Unmarshal(raw, &v.number) == nil
-		v.isBool = json.Unmarshal(raw, &v.exists) == nil
+		n, err := strconv.ParseUint(v.word, 10, 64)
+		v.number, v.isNumber = n, err == nil
+		v.isBool, v.exists = v.word == "true" || v.word == "false", v.word == "true"
 	}
 	if !v.isNumber {
 		n, err := strconv.ParseUint(v.word, 0, 64)
@@ -194,7 +214,6 @@ func valuesOf(list []json.RawMessage, inSet bool) []value {
 
 func objectOf(raw json.RawMessage, inSet bool) value {
 	name, body := only(raw)
-	var list []json.RawMessage
 	switch name {
 	case "set":
 		if !inSet {
@@ -206,8 +225,8 @@ func objectOf(raw json.RawMessage, inSet bool) value {
 			return value{shape: between, list: []value{first, last}}
 		}
 	case "concat", "|":
-		if json.Unmarshal(body, &list) == nil {
-			return value{shape: map[string]shape{"concat": concat, "|": united}[name], list: valuesOf(list, inSet)}
+		if first(body) == '[' {
+			return value{shape: map[string]shape{"concat": concat, "|": united}[name], list: valuesOf(listed(body), inSet)}
 		}
 	case "prefix":
 		var p struct {

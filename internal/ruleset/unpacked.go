@@ -1,7 +1,9 @@
 package ruleset
 
 import (
+	"bytes"
 	"encoding/json"
+	"hash/maphash"
 	"slices"
 
 	"ipiptrace/internal/host"
@@ -10,8 +12,11 @@ import (
 // Ruleset are the rules of a state, and what of them was unpacked: a set of ten thousand networks is unpacked once, not
 // for each packet. The state must not change meanwhile. A Ruleset is for one goroutine.
 type Ruleset struct {
-	host       *host.Snapshot
-	statements map[*host.NftRule][]statement
+	host  *host.Snapshot
+	rules map[*host.NftRule][]*statement
+	// statements are those of all rules, by a hash of their text: rules by the thousand end in the same ones.
+	statements map[uint64]*statement
+	seed       maphash.Seed
 	sets       map[setOf]*set
 	// writes are the sets that rules of a table write to.
 	writes map[*host.NftTable]map[string]bool
@@ -29,20 +34,21 @@ type setOf struct {
 	name  string
 }
 
-// What is kept at most, and what a rule, a value that is compared one by one and a span need, in bytes.
+// What is kept at most, and what a rule, one of its statements, a value that is compared one by one and a span need, in bytes.
 const (
-	maxKept       = 48 << 20
-	ruleBytes     = 512
-	elementBytes  = 256
-	spanBytes     = 16
-	perTextOfRule = 2
+	maxKept        = 48 << 20
+	ruleBytes      = 96
+	statementBytes = 512
+	elementBytes   = 256
+	spanBytes      = 16
+	perTextOfRule  = 2
 )
 
 // Of are the rules of a state.
 func Of(s *host.Snapshot) *Ruleset {
 	return &Ruleset{
-		host: s, room: maxKept,
-		statements: map[*host.NftRule][]statement{}, sets: map[setOf]*set{}, writes: map[*host.NftTable]map[string]bool{},
+		host: s, room: maxKept, seed: maphash.MakeSeed(),
+		rules: map[*host.NftRule][]*statement{}, statements: map[uint64]*statement{}, sets: map[setOf]*set{}, writes: map[*host.NftTable]map[string]bool{},
 	}
 }
 
@@ -69,19 +75,31 @@ func (r *Ruleset) keep(bytes int) bool {
 }
 
 // statementsOf are a rule's expressions.
-func (r *Ruleset) statementsOf(rule *host.NftRule) []statement {
-	if all, ok := r.statements[rule]; ok {
+func (r *Ruleset) statementsOf(rule *host.NftRule) []*statement {
+	if all, ok := r.rules[rule]; ok {
 		return all
 	}
-	all := unpack(rule.Exprs)
-	size := ruleBytes
-	for _, raw := range rule.Exprs {
-		size += len(raw) * perTextOfRule
+	all := make([]*statement, len(rule.Exprs))
+	for i, raw := range rule.Exprs {
+		all[i] = r.statement(raw)
 	}
-	if r.keep(size) {
-		r.statements[rule] = all
+	if all = join(all); r.keep(ruleBytes + 8*len(all)) {
+		r.rules[rule] = all
 	}
 	return all
+}
+
+// statement is one of a rule's expressions.
+func (r *Ruleset) statement(raw json.RawMessage) *statement {
+	hash := maphash.Bytes(r.seed, raw)
+	if s := r.statements[hash]; s != nil && bytes.Equal(s.text, raw) {
+		return s
+	}
+	s := unpack(raw)
+	if r.keep(statementBytes + len(raw)*perTextOfRule) {
+		r.statements[hash] = s
+	}
+	return s
 }
 
 // set is the one that is written in a rule, or the table's of that name.
@@ -161,7 +179,7 @@ func (r *Ruleset) alterations() *effects {
 					if name, _ := only(raw); name != "mangle" {
 						continue
 					}
-					if s := unpack([]json.RawMessage{raw})[0]; s.writes != nil && s.writes.name == "payload" {
+					if s := unpack(raw); s.writes != nil && s.writes.name == "payload" {
 						f.change(s.writes.field)
 					}
 				}
