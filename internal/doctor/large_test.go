@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -64,5 +65,23 @@ func TestWhatIsNotSupposedIsUnread(t *testing.T) {
 	}
 	if got := said(r, "ipvs-no-route"); got != "" {
 		t.Errorf("all routes were asked for, and it says %q", got)
+	}
+}
+
+// TestAskingCostsAsManyBytesAsThereAreRules: what is asked of many packets is unpacked once, and twice as large a machine costs
+// twice as much. Bytes are what can be bounded on any machine; so much of the time is spent on them.
+func TestAskingCostsAsManyBytesAsThereAreRules(t *testing.T) {
+	cost := func(n int) uint64 {
+		s := large(n)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		Examine(s, Options{VIPs: []netip.Addr{vip, netip.MustParseAddr("10.99.0.2")}, Ports: []uint16{80}})
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	small, big := cost(4), cost(16)
+	t.Logf("%d KiB for 2,000 rules and routes, %d KiB for 8,000", small>>10, big>>10)
+	if most := uint64(60 << 20); big > most || big > 4*small {
+		t.Errorf("%d bytes for 8,000 rules and routes, at most %d; %d for a quarter of them", big, most, small)
 	}
 }

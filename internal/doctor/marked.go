@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/netip"
 	"slices"
@@ -73,6 +74,9 @@ func ofIPTables(args []string) (t target, mark uint32) {
 
 // ofNft is the target of a rule as libnftables-json(5) has it.
 func ofNft(exprs []json.RawMessage) (t target, mark uint32) {
+	if !slices.ContainsFunc(exprs, func(e json.RawMessage) bool { return bytes.Contains(e, []byte(`"mangle"`)) }) {
+		return t, 0 // of fifty thousand rules hardly any
+	}
 	for _, raw := range exprs {
 		var e struct {
 			Match *struct {

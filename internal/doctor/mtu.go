@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -162,7 +163,7 @@ func clamps(s *host.Snapshot) (lines []string) {
 		for _, c := range t.Chains {
 			for _, rule := range c.Rules {
 				sets := func(e json.RawMessage) bool {
-					return strings.Contains(string(e), "mangle") && strings.Contains(string(e), "maxseg")
+					return bytes.Contains(e, []byte("mangle")) && bytes.Contains(e, []byte("maxseg"))
 				}
 				if !t.IPTables && slices.ContainsFunc(rule.Exprs, sets) {
 					add(rule.Text)
@@ -237,7 +238,7 @@ func (x service) errors() (all []ruleset.Packet) {
 					p.IIF = cmp.Or(p.IIF, l.Name)
 				}
 			}
-			if x.s.Conntrack != nil && !rulesHave(x.s, "notrack", "NOTRACK", "--notrack") {
+			if x.s.Conntrack != nil && !rulesHave(x.s, []string{"notrack"}, "NOTRACK", "--notrack") {
 				p.CT = ruleset.Related
 			}
 		}

@@ -199,8 +199,9 @@ func (x service) examine(k kind, rules *ruleset.Ruleset, r *Report) {
 		return answer{director, client, found, checks}
 	}
 	var all answers
+	clients := x.clients()
 	for _, director := range directors {
-		for _, client := range x.clients() {
+		for _, client := range clients {
 			all.samples = append(all.samples, ask(director, client))
 		}
 	}

@@ -119,21 +119,24 @@ func trackingSettings(s *host.Snapshot) (lines []string) {
 	if helper, ok := value("helper"); ok && helper != 0 {
 		lines = append(lines, "nf_conntrack_helper = 1: helpers take connections by their ports, without a rule")
 	}
-	if rulesHave(s, `"ct helper"`, "--helper") {
+	if rulesHave(s, []string{`"ct helper"`}, "--helper") {
 		lines = append(lines, "rules give connections to helpers")
 	}
-	if rulesHave(s, `"key":"zone"`, "--zone", "--zone-orig", "--zone-reply") {
+	if rulesHave(s, []string{`"key":"zone"`, `"key": "zone"`}, "--zone", "--zone-orig", "--zone-reply") {
 		lines = append(lines, "rules put connections into zones: a request and its answer are one connection only in the same zone")
 	}
 	return lines
 }
 
-// rulesHave reports whether a rule of nftables has a piece of JSON, or one of iptables an argument.
-func rulesHave(s *host.Snapshot, nft string, iptables ...string) bool {
+// rulesHave reports whether a rule of nftables has one of some pieces of JSON, or one of iptables an argument.
+func rulesHave(s *host.Snapshot, nft []string, iptables ...string) bool {
+	has := func(e json.RawMessage) bool {
+		return slices.ContainsFunc(nft, func(piece string) bool { return bytes.Contains(e, []byte(piece)) })
+	}
 	for _, t := range s.Nft {
 		for _, c := range t.Chains {
 			for _, rule := range c.Rules {
-				if slices.ContainsFunc(rule.Exprs, func(e json.RawMessage) bool { return bytes.Contains(tight(e), []byte(nft)) }) {
+				if slices.ContainsFunc(rule.Exprs, has) {
 					return true
 				}
 			}
@@ -150,9 +153,6 @@ func rulesHave(s *host.Snapshot, nft string, iptables ...string) bool {
 	}
 	return false
 }
-
-// tight is JSON as nft and others write it, without the spaces between a key and its value.
-func tight(e json.RawMessage) []byte { return bytes.ReplaceAll(e, []byte(`": `), []byte(`":`)) }
 
 // fullSoon is the finding that the table has hardly any room left.
 func fullSoon(c *host.Conntrack) diagnose.Finding {

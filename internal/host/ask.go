@@ -7,6 +7,9 @@ import (
 
 // Link is the device with that index; nil if there is none, or links were not read.
 func (s *Snapshot) Link(index uint32) *Link {
+	if s.linked() {
+		return s.index.at[index]
+	}
 	for i := range s.Links {
 		if s.Links[i].Index == index {
 			return &s.Links[i]
@@ -19,6 +22,9 @@ func (s *Snapshot) Link(index uint32) *Link {
 func (s *Snapshot) LinkNamed(name string) *Link {
 	if name == "" {
 		return nil
+	}
+	if s.linked() {
+		return s.index.named[name]
 	}
 	for i := range s.Links {
 		if s.Links[i].Name == name {

@@ -6,18 +6,28 @@ import (
 	"slices"
 )
 
-// routeIndex finds the routes to a destination without a look at every route of a router. It is of one slice of routes: a
-// state whose routes were changed has none.
-type routeIndex struct {
-	of []Route
+// index finds devices, and the routes to a destination, without a look at each. It is of one slice of either: a state in which
+// that is another one has none.
+type index struct {
+	links []Link
+	at    map[uint32]*Link
+	named map[string]*Link
+	of    []Route
 	// lengths are those of the prefixes that there are.
 	lengths []int
 	routes  map[netip.Prefix][]*Route
 }
 
-// Index has lookups in this state, and in copies of it, take a step for each length of a prefix, and not for each route.
+// Index has lookups in this state, and in copies of it, take a step for a device, and one for each length of a prefix, where
+// they would take one for each device and route.
 func (s *Snapshot) Index() {
-	x := &routeIndex{of: s.Routes, routes: make(map[netip.Prefix][]*Route, len(s.Routes))}
+	x := &index{
+		links: s.Links, at: make(map[uint32]*Link, len(s.Links)), named: make(map[string]*Link, len(s.Links)),
+		of: s.Routes, routes: make(map[netip.Prefix][]*Route, len(s.Routes)),
+	}
+	for i := range slices.Backward(s.Links) { // of two with one name the first counts
+		x.at[s.Links[i].Index], x.named[s.Links[i].Name] = &s.Links[i], &s.Links[i]
+	}
 	for i := range s.Routes {
 		r := &s.Routes[i]
 		dst := r.Dst.Masked()
@@ -28,11 +38,13 @@ func (s *Snapshot) Index() {
 	s.index = x
 }
 
-// indexed reports whether the index is of these routes.
-func (s *Snapshot) indexed() bool {
-	x := s.index
-	return x != nil && len(x.of) == len(s.Routes) && (len(x.of) == 0 || &x.of[0] == &s.Routes[0])
-}
+// indexed reports whether the index is of these routes, linked whether it is of these devices.
+func (s *Snapshot) indexed() bool { return s.index != nil && same(s.index.of, s.Routes) }
+
+func (s *Snapshot) linked() bool { return s.index != nil && same(s.index.links, s.Links) }
+
+// same reports whether two slices are one.
+func same[T any](a, b []T) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
 
 // routesTo are the routes whose prefix has the address.
 func (s *Snapshot) routesTo(dst netip.Addr) iter.Seq[*Route] {

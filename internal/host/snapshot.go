@@ -99,7 +99,7 @@ type Snapshot struct {
 
 	Unread []Unread `json:"unread,omitempty"`
 
-	index *routeIndex
+	index *index
 }
 
 // Unread is a part that could not be read, or only partly.
