@@ -27,7 +27,7 @@ func (r *reader) apart(p part) error {
 	defer cancel()
 	own := *r
 	state := *r.s
-	state.Sysctls = maps.Clone(r.s.Sysctls)
+	state.Sysctls = map[string]string{}
 	own.s, own.ctx = &state, ctx
 	done := make(chan error, 1)
 	go func() {
@@ -38,10 +38,30 @@ func (r *reader) apart(p part) error {
 	defer late.Stop()
 	select {
 	case err := <-done:
-		*r.s, r.bpf = *own.s, own.bpf
+		maps.Copy(r.s.Sysctls, state.Sysctls)
+		state.Sysctls = r.s.Sysctls
+		*r.s, r.bpf = state, own.bpf
 		return err
 	case <-late.C:
 		return fmt.Errorf("nothing came in %v", limit)
+	}
+}
+
+// beside reads parts that programs render while others are read: for most of their time nobody here has to do anything. taken
+// waits for them, and takes what they have read.
+func (r *reader) beside(parts []part) (taken func()) {
+	own, state := *r, *r.s
+	state.Sysctls, state.Unread = map[string]string{}, nil
+	own.s = &state
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		own.read(parts)
+	}()
+	return func() {
+		<-done
+		r.s.Nft, r.s.NftOutline, r.s.IPTables, r.s.Hooks = state.Nft, state.NftOutline, state.IPTables, state.Hooks
+		r.s.Unread = append(r.s.Unread, state.Unread...)
 	}
 }
 

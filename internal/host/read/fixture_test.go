@@ -57,6 +57,7 @@ var ofLab = Options{VIPs: []netip.Addr{netip.MustParseAddr("10.99.0.1")}, Ports:
 // storedReader reads stored parts; without the kernel's answers, which the caller adds.
 func storedReader(ctx context.Context, files root, run runner) (*reader, error) {
 	r := &reader{ctx: ctx, options: ofLab, files: files, run: run, s: &host.Snapshot{Sysctls: map[string]string{}}}
+	r.kernel.settings = func() (map[string][]int32, error) { return nil, errNotAsked }
 	r.kernel.sockets = func(string) ([]host.Socket, error) { return nil, errNotAsked }
 	r.kernel.options = func(*host.Socket, int, int) {}
 	r.kernel.services = func(*host.IPVS) error { return nil }

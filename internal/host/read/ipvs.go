@@ -58,8 +58,15 @@ func detailed(v *host.IPVS) error {
 		if err != nil {
 			return err
 		}
+		at := make(map[netip.AddrPort]*host.Destination, len(s.Destinations))
+		for i := range s.Destinations {
+			at[s.Destinations[i].Addr] = &s.Destinations[i]
+		}
 		for _, d := range destinations {
-			s.detail(nested(d, cmdDest))
+			a := nested(d, cmdDest)
+			if to := at[addrPort(a[destAddr], a[destPort])]; to != nil {
+				detail(to, a)
+			}
 		}
 	}
 	daemons, err := ipvsDump(family.ID, ipvsGetDaemon, nil)
@@ -102,22 +109,15 @@ func (s *service) settings(a attributes) {
 }
 
 // detail is what /proc/net/ip_vs leaves out of a real server.
-func (s *service) detail(a attributes) {
-	at := addrPort(a[destAddr], a[destPort])
-	for i := range s.Destinations {
-		d := &s.Destinations[i]
-		if d.Addr != at {
-			continue
-		}
-		d.Upper, d.Lower, d.Persistent = word32(a[destUpper]), word32(a[destLower]), word32(a[destPersistent])
-		if t := a[destTunType]; d.Method == "tunnel" && len(t) > 0 && int(t[0]) < len(tunTypes) {
-			d.TunType = tunTypes[t[0]]
-		}
-		if p := a[destTunPort]; len(p) >= 2 {
-			d.TunPort = binary.BigEndian.Uint16(p)
-		}
-		d.TunFlags = word16(a[destTunFlags])
+func detail(d *host.Destination, a attributes) {
+	d.Upper, d.Lower, d.Persistent = word32(a[destUpper]), word32(a[destLower]), word32(a[destPersistent])
+	if t := a[destTunType]; d.Method == "tunnel" && len(t) > 0 && int(t[0]) < len(tunTypes) {
+		d.TunType = tunTypes[t[0]]
 	}
+	if p := a[destTunPort]; len(p) >= 2 {
+		d.TunPort = binary.BigEndian.Uint16(p)
+	}
+	d.TunFlags = word16(a[destTunFlags])
 }
 
 // serviceKey are the attributes that name a service.

@@ -17,7 +17,7 @@ func TestWhatNetlinkSaysOfAServiceIsRead(t *testing.T) {
 		svcFlags: append(word(host.ServicePersistent|host.ServiceFallback), word(0xffffffff)...), svcTimeout: word(360),
 		svcNetmask: {255, 255, 255, 0}, svcEngine: []byte("sip\x00"),
 	})
-	s.detail(attributes{
+	detail(&s.Destinations[0], attributes{
 		destAddr: {10, 0, 0, 11}, destPort: {0, 80}, destUpper: word(9), destLower: word(3), destPersistent: word(2),
 		destTunType: {1}, destTunPort: {0x17, 0xc0}, destTunFlags: binary.NativeEndian.AppendUint16(nil, 1),
 	})

@@ -21,6 +21,8 @@ type kernel struct {
 	calls func(host.NfHook) ([]host.NfCallee, error)
 	// entries is the number of entries of a table of iptables-legacy, by IPT_SO_GET_INFO.
 	entries func(table string) (uint32, error)
+	// settings has each device's settings below net/ipv4/conf, in the order of IPV4_DEVCONF_*, by netlink.
+	settings func() (map[string][]int32, error)
 	// sockets are those of a protocol, by inet_diag.
 	sockets func(proto string) ([]host.Socket, error)
 	// options adds those of a process's socket, which it borrows for that.
@@ -35,6 +37,6 @@ type kernel struct {
 func running() kernel {
 	return kernel{
 		sets: countSets, outline: outlineRules, devices: chainDevices, addresses: listAddresses, calls: callsAt, entries: legacyEntries,
-		sockets: diagnosed, options: askOptions, services: detailed, fou: dumpFOU,
+		settings: deviceSettings, sockets: diagnosed, options: askOptions, services: detailed, fou: dumpFOU,
 	}
 }

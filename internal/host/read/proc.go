@@ -11,9 +11,10 @@ import (
 
 // Settings that matter to a packet, below /proc/sys. Those of perDevice are below net/ipv4/conf/<device>.
 var (
-	perDevice = []string{
-		"rp_filter", "accept_local", "route_localnet", "forwarding", "arp_ignore", "arp_announce", "arp_filter",
-		"src_valid_mark", "accept_source_route", "disable_policy", "disable_xfrm", "ignore_routes_with_linkdown", "send_redirects",
+	// perDevice are their IPV4_DEVCONF_* (linux/ip.h).
+	perDevice = map[string]int{
+		"rp_filter": 8, "accept_local": 23, "route_localnet": 26, "forwarding": 1, "arp_ignore": 19, "arp_announce": 18, "arp_filter": 13,
+		"src_valid_mark": 24, "accept_source_route": 9, "disable_policy": 16, "disable_xfrm": 15, "ignore_routes_with_linkdown": 29, "send_redirects": 6,
 	}
 	settings = []string{
 		"net/ipv4/ip_forward", "net/ipv4/ip_default_ttl", "net/ipv4/ip_no_pmtu_disc", "net/ipv4/ip_nonlocal_bind",
@@ -27,12 +28,20 @@ var (
 	settingDirs = []string{"net/netfilter", "net/ipv4/vs", "net/bridge"}
 )
 
-// sysctls reads the namespace's settings: /proc/sys/net shows those of the thread that opens it.
+// sysctls reads the namespace's settings: /proc/sys/net shows those of the thread that opens it. Devices are asked by netlink:
+// five thousand of them have sixty-five thousand files.
 func (r *reader) sysctls() error {
 	devices, err := os.ReadDir(r.files.path("/proc/sys/net/ipv4/conf"))
+	told, _ := r.kernel.settings() // without an answer there are still the files
 	for _, d := range devices {
-		for _, name := range perDevice {
-			r.sysctl("net/ipv4/conf/" + d.Name() + "/" + name)
+		values := told[d.Name()]
+		for name, n := range perDevice {
+			name = "net/ipv4/conf/" + d.Name() + "/" + name
+			if n <= len(values) {
+				r.s.Sysctls[name] = strconv.Itoa(int(values[n-1]))
+			} else {
+				r.sysctl(name)
+			}
 		}
 	}
 	for _, name := range settings {

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -106,7 +107,17 @@ func read(ctx context.Context, s *host.Snapshot, ns Namespace, o Options, parts 
 		s.Unread = append(s.Unread, host.Unread{Part: host.PartModules, Why: plain(err)})
 	}
 	s.Modules = r.modules.names
-	r.read(parts)
+	if o.PartTime == 0 {
+		r.read(parts)
+		return nil
+	}
+	slow := slices.IndexFunc(parts, func(p part) bool { return p.slow > 0 })
+	if slow < 0 {
+		slow = len(parts)
+	}
+	rendered := r.beside(parts[slow:])
+	r.read(parts[:slow])
+	rendered()
 	return nil
 }
 

@@ -270,7 +270,7 @@ func (r *reader) owners() {
 		if err != nil || r.ctx.Err() != nil {
 			continue
 		}
-		dir := "/proc/" + p + "/fd"
+		dir, owner := "/proc/"+p+"/fd", host.Process{PID: pid}
 		for _, name := range r.files.names(dir) {
 			link, err := os.Readlink(r.files.path(dir, name))
 			if err != nil {
@@ -281,7 +281,9 @@ func (r *reader) owners() {
 				if number, err := strconv.Atoi(name); err == nil && len(s.Owners) == 0 {
 					r.kernel.options(s, pid, number)
 				}
-				owner := host.Process{PID: pid, Name: r.files.comm(p)}
+				if owner.Name == "" {
+					owner.Name = r.files.comm(p)
+				}
 				if !slices.Contains(s.Owners, owner) {
 					s.Owners = append(s.Owners, owner)
 				}
