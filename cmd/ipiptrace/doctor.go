@@ -136,7 +136,8 @@ func choosable() []string {
 const (
 	doctorTime = 2 * time.Minute
 	doctorPart = 20 * time.Second
-	// doctorThink bounds what the asking takes once all was read.
+	// doctorThink bounds what the asking takes once all was read, if reading has not taken longer: a machine on which that is
+	// slow is slow, or large.
 	doctorThink = 20 * time.Second
 )
 
@@ -172,8 +173,9 @@ func (d *doctorCommand) run(ctx context.Context) error {
 	options := d.options(vips)
 	options.Peer, options.Elsewhere, options.Asked = peer, elsewhere, asked
 	d.tell("the state was read", began)
+	think := max(doctorThink, time.Since(began))
 	began = time.Now()
-	options.Late = func() bool { return ctx.Err() != nil || time.Since(began) > doctorThink }
+	options.Late = func() bool { return ctx.Err() != nil || time.Since(began) > think }
 	if options.Asks(9) {
 		options.Places = foreseen()
 	}
