@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,28 +59,37 @@ func (o options) large(ctx context.Context, r *report) error {
 		r.note("%s took %v and %d MiB", strings.Join(argv, " "), took.Round(time.Millisecond), memory>>10)
 	}
 	took, memory, out, err := measured(ctx, []string{
-		o.ipiptrace, "doctor", "--vip", largeVIP + "," + largeDirected, "--port", "80", "--client", "203.0.113.0/24", "--director", "10.0.0.2",
+		o.ipiptrace, "doctor", "-v", "--vip", largeVIP + "," + largeDirected, "--port", "80", "--client", "203.0.113.0/24", "--director", "10.0.0.2",
 	})
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	r.note("doctor took %v and %d MiB: %s", took.Round(time.Millisecond), memory>>10, lines[len(lines)-1])
 	for _, line := range lines {
-		if strings.HasPrefix(line, "fault") || strings.Contains(line, "  ? ") {
+		if strings.HasPrefix(line, "the state was read") || strings.HasPrefix(line, "it was asked") || strings.HasPrefix(line, "fault") || strings.Contains(line, "  ? ") {
 			r.note("%s", line)
 		}
 	}
 	if exit := (*exec.ExitError)(nil); err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) {
 		return fmt.Errorf("doctor: %w: %s", err, out)
 	}
-	r.check("doctor/large/time", most(int64(took), mostTimes*int64(listing), "%v, more than three times what the programs take"))
-	r.check("doctor/large/memory", most(memory, mostMemory, "%d KiB, more than 256 MiB"))
+	var slow, big, late error
+	if times := took.Seconds() / listing.Seconds(); times > mostTimes {
+		slow = fmt.Errorf("%.1f times what the programs take, more than %d", times, mostTimes)
+	}
+	if memory > mostMemory {
+		big = fmt.Errorf("%d MiB, more than %d", memory>>10, mostMemory>>10)
+	}
+	if i := slices.IndexFunc(lines, ranOut); i >= 0 {
+		late = errors.New(lines[i])
+	}
+	r.check("doctor/large/time", slow)
+	r.check("doctor/large/memory", big)
+	r.check("doctor/large/whole", late)
 	return nil
 }
 
-func most(is, may int64, format string) error {
-	if is > may {
-		return fmt.Errorf(format, is)
-	}
-	return nil
+// ranOut reports whether a line says that something was not read, or not asked, because its time was over.
+func ranOut(line string) bool {
+	return strings.Contains(line, "there was no time left") || strings.Contains(line, "took longer than") || strings.Contains(line, "nothing came in")
 }
 
 // measured runs a program and returns how long it took, and the most memory that it itself had, in KiB.
