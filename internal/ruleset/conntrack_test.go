@@ -102,3 +102,48 @@ func TestInRawEveryPacketIsInvalid(t *testing.T) {
 	p.Hook = "prerouting"
 	sure(51).check(t, Of(s).Evaluate(p))
 }
+
+// TestWhatNobodyRedirectsHasTheDestinationItCameWith: firewalld accepts what a rule has given another destination, before
+// it rejects the rest. Of a new connection it is known that no rule has, if there is none that could.
+func TestWhatNobodyRedirectsHasTheDestinationItCameWith(t *testing.T) {
+	const status, redirect = `{"ct":{"key":"status"}}`, `{"redirect":{"port":8080}}`
+	firewalld := []string{and(when("in", status, 32), accept), drop}
+	masked := when("!=", `{"&":[`+status+`,32]}`, 0)
+	for what, test := range map[string]struct {
+		rules []string
+		ct    CT
+		nat   []string
+		want  decision
+	}{
+		"new":                          {firewalld, New, nil, sure(2)},
+		"by name":                      {[]string{and(when("in", status, "dnat"), accept), drop}, New, nil, sure(2)},
+		"under a mask":                 {[]string{and(masked, accept), drop}, New, nil, sure(2)},
+		"not redirected":               {[]string{and(when("!", status, 32), drop)}, New, nil, sure(1)},
+		"established":                  {firewalld, Established, nil, perhaps(2)},
+		"nobody knows":                 {firewalld, 0, nil, perhaps(2)},
+		"a rule may have":              {firewalld, New, []string{redirect}, perhaps(2)},
+		"a chain of NAT, but no rule":  {firewalld, New, []string{`{"masquerade":null}`}, sure(2)},
+		"another status":               {[]string{and(when("in", status, 16), accept), drop}, New, nil, perhaps(2)},
+		"one of two":                   {[]string{and(when("in", status, list(16, 32)), accept), drop}, New, nil, perhaps(2)},
+		"exactly that":                 {[]string{and(when("!=", status, 32), accept), drop}, New, nil, perhaps(2)},
+		"whatever else the status has": {[]string{and(when("==", status, 0), accept), drop}, New, nil, perhaps(2)},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := table(t, "accept", test.rules...)
+			if test.nat != nil {
+				at(t, s, "prerouting", "nat", -100, test.nat...)
+			}
+			test.want.check(t, Of(s).Evaluate(tracked(test.ct)))
+		})
+	}
+	legacy := saved("ACCEPT", "-m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j ACCEPT", "-j DROP")
+	if o := Of(legacy).Evaluate(tracked(New)); o.Rule == nil || o.Rule.Number != 2 {
+		t.Errorf("iptables: %+v", o)
+	}
+	legacy.IPTables = append(legacy.IPTables, host.IPTables{Backend: "iptables-legacy", Table: "nat", Chains: []host.IPTablesChain{
+		{Name: "PREROUTING", Policy: "ACCEPT", Rules: []host.IPTablesRule{{Args: []string{"-j", "DNAT", "--to-destination", "10.0.0.1"}}}},
+	}})
+	if o := Of(legacy).Evaluate(tracked(New)); o.Rule != nil || len(o.Candidates) != 1 {
+		t.Errorf("iptables, with DNAT: %+v", o)
+	}
+}

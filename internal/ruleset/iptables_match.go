@@ -263,6 +263,8 @@ func (e *evaluation) ctState(list string) match {
 	for _, name := range strings.Split(strings.ToLower(list), ",") {
 		bit, known := ctNames[name]
 		switch {
+		case name == "dnat":
+			m = m.or(e.redirected())
 		case !known:
 			m = m.or(may)
 		case e.ct.single():

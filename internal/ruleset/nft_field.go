@@ -23,6 +23,8 @@ type field struct {
 	names map[string]uint64
 	// fragment: ip frag-off, of which only the offset is known.
 	fragment bool
+	// clear are bits of a number that is not known otherwise: these are 0.
+	clear uint64
 }
 
 var (
@@ -58,7 +60,14 @@ func (e *evaluation) left(l *left) field {
 			e.asked = true
 			return field{known: e.ct.single(), number: uint64(e.ct), names: ctNames}
 		}
-		return field{none: e.ct == Invalid || e.ct == Untracked} // no connection that could have it
+		f := field{none: e.ct == Invalid || e.ct == Untracked} // no connection that could have it
+		if l.key == "status" {
+			e.asked, f.names = true, statusNames
+			if e.redirected() == no {
+				f.clear = statusDNAT
+			}
+		}
+		return f
 	case "tcp option":
 		return field{none: e.p.Proto != 6 || e.p.Fragment}
 	case "fib":

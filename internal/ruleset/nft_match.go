@@ -55,6 +55,9 @@ func (e *evaluation) compare(t *host.NftTable, l *left, v *value, in bool) (m ma
 	case f.none:
 		return no, false
 	case !f.known:
+		if bits, ok := f.value(v); ok && in && bits != 0 && bits&^f.clear == 0 {
+			return no, true
+		}
 		return may, true
 	}
 	return e.among(t, f, v, in), true
@@ -134,6 +137,8 @@ func (e *evaluation) masked(l *left, right *value) (m match, there bool) {
 		return no, false
 	case !ok1 || !ok2:
 		return may, true
+	case !f.known && bits&^f.clear == 0:
+		return is(want == 0), true
 	case f.fragment && bits == ipOffset && want == 0:
 		return is(!e.p.Fragment), true
 	case !f.known:
