@@ -221,39 +221,3 @@ func (p *place) event(b []byte) (e event) {
 	}
 	return e
 }
-
-// counters are those of the rules and policies of iptables-legacy that have counted: of a rule by its number in the
-// chain, of a policy by 0.
-func counters() (map[counted]uint64, error) {
-	out, err := exec.Command("iptables-legacy-save", "-c").Output()
-	if err != nil {
-		return nil, err
-	}
-	all, table, number := map[counted]uint64{}, "", map[string]int{}
-	for line := range strings.Lines(string(out)) {
-		words := strings.Fields(line)
-		var n uint64
-		switch {
-		case strings.HasPrefix(line, "*"):
-			table, number = words[0][1:], map[string]int{}
-		case strings.HasPrefix(line, ":") && words[1] != "-":
-			if _, err := fmt.Sscanf(words[2], "[%d:", &n); err != nil {
-				return nil, err
-			}
-			all[counted{table, words[0][1:], 0}] = n
-		case strings.HasPrefix(line, "["):
-			if _, err := fmt.Sscanf(words[0], "[%d:", &n); err != nil {
-				return nil, err
-			}
-			number[words[2]]++
-			all[counted{table, words[2], number[words[2]]}] = n
-		}
-	}
-	return all, nil
-}
-
-// counted is a rule, or with number 0 a policy.
-type counted struct {
-	table, chain string
-	number       int
-}
