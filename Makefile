@@ -126,13 +126,17 @@ test-explain: build guest-tools ## what explain says, with each fault in the lab
 		$(call IN_GUEST,$$kernel) -tiers auto -run explain/; \
 	done
 
-# How many rulesets, and which is the first: the same number makes the same ruleset.
+# How many rulesets, and which is the first: the same number makes the same ruleset. Each run's figures stay in bin/oracle
+# until make clean; those of all runs in a kernel are put together, and README.md has their sum.
 ORACLE ?= -oracle.rulesets 2500
 
 test-oracle: build guest-tools ## generated rulesets, by the model and by the kernel, in a KERNEL=6.1 guest
 	@go test -c -tags native -o bin/rules.test ./internal/ruleset
 	$(call say,generated rulesets in a $(KERNEL) guest)
-	@bin/boot --kernel $(KERNEL) --file bin/rules.test:/rules.test -- sh -c 'modprobe -a tun nfnetlink_hook 2>/dev/null; /rules.test -test.v -test.timeout 2h -test.run ^TestNativeTheModel $(ORACLE)'
+	@status=0; bin/boot --kernel $(KERNEL) --file bin/rules.test:/rules.test --out bin/oracle/rules/$(KERNEL) -- \
+		sh -c 'modprobe -a tun nfnetlink_hook 2>/dev/null; /rules.test -test.v -test.timeout 2h -test.run ^TestNativeTheModel -oracle.figures /out $(ORACLE)' || status=$$?; \
+		cat bin/oracle/rules/$(KERNEL)/*.json >internal/ruleset/testdata/oracle/$(KERNEL).jsonl; exit $$status
+	@go test ./cmd/ipiptrace -run Docs -count 1 -update
 
 # Rules, routes, devices, real servers and sockets are made by the ten thousand: that alone takes minutes.
 doctor-large: build guest-tools ## time and memory of doctor on a machine with 50,000 rules and routes, in a KERNEL=6.1 guest
