@@ -15,6 +15,18 @@ type Facts struct {
 	Addresses []netip.Addr `json:"addresses"`
 	// Sends are the ways of a director's services to their real servers.
 	Sends []Sending `json:"sends"`
+	// Lacks are those of the VIPs that are no address of the machine.
+	Lacks []netip.Addr `json:"lacks,omitempty"`
+	// Takes is what the machine unpacks: "ipip", "gre", "gue 6080"; none where that was not read.
+	Takes []string `json:"takes,omitempty"`
+	// MTUs are those of the devices that have Addresses.
+	MTUs []MTU `json:"mtus,omitempty"`
+}
+
+// MTU is how long packets for an address may be where they come in, in bytes.
+type MTU struct {
+	Addr netip.Addr `json:"addr"`
+	MTU  uint32     `json:"mtu"`
 }
 
 // Sending is a way of one service to one real server.
@@ -28,6 +40,10 @@ type Sending struct {
 	By   string     `json:"by"`
 	// TunPort is the UDP port of "gue".
 	TunPort uint16 `json:"tun_port,omitempty"`
+	// MTU is that of the way, in bytes, 0 if it is not known.
+	MTU uint32 `json:"mtu,omitempty"`
+	// AtRest: its weight is 0, and it gets no new connections.
+	AtRest bool `json:"at_rest,omitempty"`
 }
 
 // maxFacts bounds what is told, and what is taken.
@@ -40,19 +56,53 @@ func FactsOf(s *host.Snapshot, vips []netip.Addr) (f Facts) {
 		at := a.Prefix.Addr()
 		if at.Is4() && !at.IsLoopback() && !slices.Contains(vips, at) && len(f.Addresses) < maxFacts {
 			f.Addresses = append(f.Addresses, at)
+			if l := s.Link(a.Link); l != nil && l.MTU > 0 {
+				f.MTUs = append(f.MTUs, MTU{at, l.MTU})
+			}
 		}
 	}
+	for _, vip := range vips {
+		if s.Knows(host.PartAddrs) && s.Knows(host.PartRoutes) && !s.Owns(vip) && len(s.AddrOn(vip)) == 0 {
+			f.Lacks = append(f.Lacks, vip)
+		}
+	}
+	f.Takes = takes(s)
 	if s.IPVS == nil {
 		return f
 	}
 	for _, v := range s.IPVS.Services {
 		for _, d := range v.Destinations {
 			if v.Mark == 0 && slices.Contains(vips, v.Addr.Addr()) && !s.Owns(d.Addr.Addr()) && len(f.Sends) < maxFacts {
-				f.Sends = append(f.Sends, Sending{v.Addr.Addr(), v.Addr.Port(), words[v.Proto], diagnose.SourceTo(s, d.Addr.Addr()), d.Addr.Addr(), sentBy(d), d.TunPort})
+				mtu, _ := service{s: s}.mtuOf(d.Addr.Addr(), s.Output(host.Flow{Dst: d.Addr.Addr()}))
+				f.Sends = append(f.Sends, Sending{
+					VIP: v.Addr.Addr(), Port: v.Addr.Port(), Proto: words[v.Proto], From: diagnose.SourceTo(s, d.Addr.Addr()), To: d.Addr.Addr(),
+					By: sentBy(d), TunPort: d.TunPort, MTU: mtu, AtRest: d.Weight == 0,
+				})
 			}
 		}
 	}
 	return f
+}
+
+// takes is what a machine unpacks; none if that was not read.
+func takes(s *host.Snapshot) (all []string) {
+	if !s.Knows(host.PartLinks) || !s.Knows(host.PartFOU) {
+		return nil
+	}
+	add := func(is bool, word string) {
+		if is && !slices.Contains(all, word) {
+			all = append(all, word)
+		}
+	}
+	for _, l := range s.Links {
+		up := l.Up && l.Tunnel != nil && !l.LinkNetns
+		add(up && l.TakesIPv4() && l.Type != "gre", "ipip")
+		add(up && l.Type == "gre" && !l.Tunnel.Keyed, "gre")
+	}
+	for _, p := range s.FOU {
+		add(p.Kind == "gue" && !p.V6, fmt.Sprintf("gue %d", p.Port))
+	}
+	return all
 }
 
 // sentBy is how a director sends to a real server.
@@ -80,38 +130,4 @@ func (x service) sent(k kind) (to Sending, ok bool) {
 		}
 	}
 	return to, false
-}
-
-// join says what only both ends together show.
-func (x service) join(k kind, r *Report) {
-	if x.o.Peer == nil {
-		return
-	}
-	var found []diagnose.Finding
-	fault := func(how diagnose.Severity, code, summary string, evidence ...string) {
-		found = append(found, diagnose.Finding{Severity: how, Cause: diagnose.Cause{Code: code, Certainty: diagnose.Inferred, Summary: summary, Evidence: evidence}})
-	}
-	asked, own := x.o.Peer, FactsOf(x.s, []netip.Addr{x.vip})
-	sends := asked.Sends
-	if x.role == Director {
-		sends = own.Sends
-	}
-	sends = slices.DeleteFunc(slices.Clone(sends), func(s Sending) bool { return s.VIP != x.vip || s.Port != k.port || s.Proto != words[k.proto] })
-	takes := own.Addresses
-	if x.role == Director {
-		takes = asked.Addresses
-	}
-	here := slices.DeleteFunc(slices.Clone(sends), func(s Sending) bool { return !slices.Contains(takes, s.To) })
-	switch {
-	case len(sends) == 0:
-	case len(here) == 0:
-		var lines []string
-		for _, s := range sends {
-			lines = append(lines, fmt.Sprintf("on the director: %s:%d -> %s by %s", s.VIP, s.Port, s.To, s.By))
-		}
-		fault(diagnose.Lost, "outer-not-local", fmt.Sprintf("the director sends packets for %s:%d to none of the real server's addresses", x.vip, k.port), lines...)
-	case tunnelled[here[0].By] == 0:
-		fault(diagnose.Noted, "ipvs-wrong-method", fmt.Sprintf("the director sends to %s without IPIP (%s)", here[0].To, here[0].By))
-	}
-	r.add(x.vip, found, []diagnose.Check{{Code: "outer-not-local", Answer: diagnose.Clear}})
 }
