@@ -79,6 +79,23 @@ func TestLengthsAreDescribed(t *testing.T) {
 			{Args: []string{"-p", "tcp", "-m", "tcp", "--tcp-flags", "SYN,RST", "SYN", "-j", "TCPMSS", "--set-mss", "1440"}},
 		}}}})
 	}
+	nftClamp := func(s *host.Snapshot) {
+		rule := func(text, value string) host.NftRule {
+			return host.NftRule{Text: text, Exprs: []json.RawMessage{json.RawMessage(`{"mangle":{"key":{"tcp option":{"name":"maxseg","field":"size"}},"value":` + value + `}}`)}}
+		}
+		s.Nft = append(s.Nft, host.NftTable{Family: "ip", Name: "lab", Chains: []host.NftChain{{Name: "out", Hook: "output", Type: "route", Rules: []host.NftRule{
+			rule("tcp option maxseg size set 1400", "1400"), rule("tcp option maxseg size set rt mtu", `{"rt":{"key":"mtu","family":"ip"}}`),
+		}}}})
+		s.Counters = map[string]uint64{"Ip.FragFails": 1}
+	}
+	measured := func(s *host.Snapshot) {
+		s.Sockets[0].Segments = host.Segments{Announced: 1400}
+		connection := func(port uint16, seg host.Segments) host.Socket {
+			return host.Socket{Proto: "tcp", State: "established", Local: netip.AddrPortFrom(vip, 80), Remote: netip.AddrPortFrom(within(client), port), Segments: seg}
+		}
+		s.Sockets = append(s.Sockets,
+			connection(1, host.Segments{Announced: 1460, Sent: 1448, Received: 1448, MTU: 1500}), connection(2, host.Segments{Announced: 1360, Sent: 1348, Received: 536, MTU: 1400}), connection(3, host.Segments{}))
+	}
 	torn := func(s *host.Snapshot) { s.Counters = map[string]uint64{"Ip.ReasmFails": 7} }
 	balances := func(s *host.Snapshot) {
 		s.Addrs[2].Link = 1
@@ -94,9 +111,14 @@ func TestLengthsAreDescribed(t *testing.T) {
 	}{
 		"a real server":          {machine(mtus), []string{"mtu of devices: eth0 1500, eth1 9000, tunl0 1480", "leave by eth0, mtu 1500: without clamping the service announces an MSS of 1460, and a client's full segment is 1520 bytes long in IPIP (GUE: 1532)"}},
 		"a path MTU was learned": {machine(mtus, learned), []string{"mtu 1400, which was learned by ICMP: without clamping the service announces an MSS of 1360"}},
-		"a rule clamps":          {machine(mtus, clamp), []string{"a rule changes the MSS: -A OUTPUT -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss 1440"}},
-		"fragments were lost":    {machine(mtus, torn), []string{"IpReasmFails 7"}},
-		"a director":             {machine(mtus, balances), []string{"to 10.0.0.12 by eth0 in gue: mtu 1500, so that clients' packets of up to 1468 bytes fit", "net.ipv4.vs.pmtu_disc = 1: "}},
+		"a rule clamps":          {machine(mtus, clamp), []string{"a rule changes the MSS: -A OUTPUT -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss 1440 (so that a full segment is 1500 bytes long in IPIP)"}},
+		"nftables clamps":        {machine(mtus, nftClamp), []string{"a rule changes the MSS: tcp option maxseg size set 1400 (so that a full segment is 1460 bytes long in IPIP)", "a rule changes the MSS: tcp option maxseg size set rt mtu\n"}},
+		"sockets say how long": {machine(mtus, measured), []string{
+			"the service announces an MSS of 1400 at most (TCP_MAXSEG): a client's full segment is no longer than 1460 bytes long in IPIP",
+			"of 2 connections of 10.99.0.1 the largest MSS announced is 1460: a client's full segment is 1520 bytes long in IPIP; the longest of clients seen was 1448; the smallest path MTU to clients is 1400, for own segments of 1348",
+		}},
+		"fragments were lost": {machine(mtus, torn), []string{"IpReasmFails 7"}},
+		"a director":          {machine(mtus, balances), []string{"to 10.0.0.12 by eth0 in gue: mtu 1500, so that clients' packets of up to 1468 bytes fit", "net.ipv4.vs.pmtu_disc = 1: "}},
 	} {
 		r := Examine(test.s, o)
 		for _, want := range test.says {

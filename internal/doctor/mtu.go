@@ -1,9 +1,7 @@
 package doctor
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -32,6 +30,7 @@ func (x service) mtu(rules *ruleset.Ruleset, r *Report) {
 		r.say(stepMTU, pathMTUCode, x.towardsServers()...)
 	} else {
 		r.say(stepMTU, pathMTUCode, x.announced()...)
+		r.say(stepMTU, pathMTUCode, x.segments()...)
 	}
 	r.say(stepMTU, pathMTUCode, clamps(x.s)...)
 	r.say(stepMTU, pathMTUCode, fragments(x.s)...)
@@ -148,37 +147,6 @@ func (x service) towardsServers() (lines []string) {
 			what = "0: what is longer is sent in fragments"
 		}
 		lines = append(lines, "net.ipv4.vs.pmtu_disc = "+what)
-	}
-	return lines
-}
-
-// clamps are the rules that change the MSS in passing SYNs.
-func clamps(s *host.Snapshot) (lines []string) {
-	add := func(text string) {
-		if len(lines) < maxShown {
-			lines = append(lines, "a rule changes the MSS: "+text)
-		}
-	}
-	for _, t := range s.Nft {
-		for _, c := range t.Chains {
-			for _, rule := range c.Rules {
-				sets := func(e json.RawMessage) bool {
-					return bytes.Contains(e, []byte("mangle")) && bytes.Contains(e, []byte("maxseg"))
-				}
-				if !t.IPTables && slices.ContainsFunc(rule.Exprs, sets) {
-					add(rule.Text)
-				}
-			}
-		}
-	}
-	for _, t := range s.IPTables {
-		for _, c := range t.Chains {
-			for _, rule := range c.Rules {
-				if slices.Contains(rule.Args, "TCPMSS") {
-					add(rule.Saved(c.Name))
-				}
-			}
-		}
 	}
 	return lines
 }

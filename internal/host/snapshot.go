@@ -316,6 +316,8 @@ type Socket struct {
 	// MinTTL is IP_MINTTL; Filter: the socket has a filter (SO_ATTACH_FILTER). Both are known only of sockets with owners.
 	MinTTL uint8 `json:"min_ttl,omitempty"`
 	Filter bool  `json:"filter,omitempty"`
+	// Segments are known of listeners with owners, and of some connections; only doctor reads them.
+	Segments Segments `json:"segments,omitzero"`
 	// Mark is SO_MARK, TOS IP_TOS; Untold: they could not be read.
 	Mark   uint32 `json:"mark,omitempty"`
 	TOS    uint8  `json:"tos,omitempty"`
@@ -324,6 +326,17 @@ type Socket struct {
 	Inode  uint64 `json:"inode,omitempty"`
 	// Owners are the processes that have it open, as far as they could be read.
 	Owners []Process `json:"owners,omitempty"`
+}
+
+// Segments are how long those of a TCP socket are, without headers, in bytes; 0 is not known (struct tcp_info).
+type Segments struct {
+	// Announced is the MSS that it has announced to its peer, or of a listener the largest that it may (TCP_MAXSEG).
+	Announced uint32 `json:"announced,omitempty"`
+	// Sent is how long its own may be, Received how long its peer's are, as far as some were seen.
+	Sent     uint32 `json:"sent,omitempty"`
+	Received uint32 `json:"received,omitempty"`
+	// MTU is that of the path to its peer.
+	MTU uint32 `json:"mtu,omitempty"`
 }
 
 // Asked reports whether the socket itself was asked for its options.

@@ -22,6 +22,12 @@ func askOptions(s *host.Socket, pid, fd int) {
 		return
 	}
 	defer unix.Close(borrowed)
+	if s.Proto == "tcp" {
+		s.Segments = segmentsOf(borrowed)
+	}
+	if s.Remote.IsValid() {
+		return
+	}
 	if ttl, err := unix.GetsockoptInt(borrowed, unix.SOL_IP, unix.IP_MINTTL); err == nil {
 		s.MinTTL = uint8(ttl)
 	}
@@ -37,6 +43,27 @@ func askOptions(s *host.Socket, pid, fd int) {
 		s.Unbound, s.Told = device == 0, uint32(device)
 	}
 	s.Filter = hasFilter(borrowed)
+}
+
+// tcpListen is TCP_LISTEN, assumedMSS what a kernel before 6.3 says of a listener whatever it was told (TCP_MSS_DEFAULT).
+const (
+	tcpListen  = 10
+	assumedMSS = 536
+)
+
+// segmentsOf asks a TCP socket how long its segments are.
+func segmentsOf(socket int) (s host.Segments) {
+	info, err := unix.GetsockoptTCPInfo(socket, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return s
+	}
+	if info.State != tcpListen {
+		return host.Segments{Announced: info.Advmss, Sent: info.Snd_mss, Received: info.Rcv_mss, MTU: info.Pmtu}
+	}
+	if most, err := unix.GetsockoptInt(socket, unix.IPPROTO_TCP, unix.TCP_MAXSEG); err == nil && most != assumedMSS {
+		s.Announced = uint32(most)
+	}
+	return s
 }
 
 // hasFilter asks for the length of the socket's filter (SO_GET_FILTER). One that is no classic BPF can't be

@@ -1,7 +1,10 @@
 package read
 
 import (
+	"net"
+	"net/netip"
 	"os"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -35,5 +38,38 @@ func TestASocketSaysWhatItAsksFor(t *testing.T) {
 	askOptions(&s, os.Getpid(), fd)
 	if !s.Filter || !s.V6Only || s.MinTTL != 255 || s.TOS != 0x10 || s.Untold || !s.Unbound {
 		t.Errorf("got %+v", s)
+	}
+}
+
+// TestASocketSaysHowLongItsSegmentsAre: a listener, and a connection over loopback.
+func TestASocketSaysHowLongItsSegmentsAre(t *testing.T) {
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	client, err := net.Dial("tcp4", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ask := func(c syscall.Conn, s *host.Socket) {
+		raw, err := c.SyscallConn()
+		if err == nil {
+			err = raw.Control(func(fd uintptr) { askOptions(s, os.Getpid(), int(fd)) })
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	waits := host.Socket{Proto: "tcp", State: "listen"}
+	ask(listener.(*net.TCPListener), &waits)
+	if waits.Segments != (host.Segments{}) {
+		t.Errorf("a listener that was told nothing: %+v", waits.Segments)
+	}
+	connected := host.Socket{Proto: "tcp", State: "established", Remote: netip.MustParseAddrPort(listener.Addr().String())}
+	ask(client.(*net.TCPConn), &connected)
+	if s := connected.Segments; s.Announced == 0 || s.Sent == 0 || s.MTU < s.Sent {
+		t.Errorf("a connection: %+v", s)
 	}
 }

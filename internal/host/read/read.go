@@ -28,7 +28,7 @@ type Options struct {
 	VIPs   []netip.Addr
 	Ports  []uint16
 	Client netip.Prefix
-	// Exceptions: path MTUs that the kernel has learned are read, too.
+	// Exceptions: path MTUs that the kernel has learned are read, too, and how long segments of sockets are.
 	Exceptions bool
 	// PartTime is what a part may take; what has not answered by then is left alone. 0: all the time that there is.
 	PartTime time.Duration

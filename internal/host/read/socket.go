@@ -253,11 +253,18 @@ func hexAddrPort(text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(a, uint16(port)), nil
 }
 
+// maxMeasured bounds the connections that are asked how long their segments are.
+const maxMeasured = 64
+
 // owners finds the processes that have the sockets open, as far as there is time.
 func (r *reader) owners() {
-	at := map[string][]int{}
+	at, measured := map[string][]int{}, 0
 	for i, s := range r.s.Sockets {
-		if s.Inode != 0 && !s.Remote.IsValid() {
+		connection := r.options.Exceptions && s.State == "established" && s.Proto == "tcp" && measured < maxMeasured
+		if connection {
+			measured++
+		}
+		if s.Inode != 0 && (!s.Remote.IsValid() || connection) {
 			link := fmt.Sprintf("socket:[%d]", s.Inode)
 			at[link] = append(at[link], i)
 		}
@@ -278,6 +285,10 @@ func (r *reader) owners() {
 			}
 			for _, i := range at[link] {
 				s := &r.s.Sockets[i]
+				if number, err := strconv.Atoi(name); err == nil && s.Remote.IsValid() {
+					r.kernel.options(s, pid, number)
+					continue
+				}
 				if number, err := strconv.Atoi(name); err == nil && len(s.Owners) == 0 {
 					r.kernel.options(s, pid, number)
 				}
