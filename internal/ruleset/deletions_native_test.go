@@ -224,7 +224,7 @@ func deleteAll(t *testing.T, s *host.Snapshot, backend, table, chain string, n i
 	if c == nil || len(c.Rules) != n {
 		t.Fatalf("chain %s was not read: %+v", chain, c)
 	}
-	want := listed(t, backend, table, chain)
+	want := shownBy(t, backend, table, chain)
 	for i := n - 1; i >= 0; i-- {
 		r := ruleOf(it, c, i).inKernel(s)
 		if r.Line != want[i] {
@@ -245,7 +245,7 @@ func deleteAll(t *testing.T, s *host.Snapshot, backend, table, chain string, n i
 		}
 		out, err := exec.Command("sh", "-c", text).CombinedOutput()
 		want = slices.Delete(slices.Clone(want), i, i+1)
-		if got := listed(t, backend, table, chain); err != nil || !slices.Equal(got, want) {
+		if got := shownBy(t, backend, table, chain); err != nil || !slices.Equal(got, want) {
 			t.Fatalf("%s: %v: %s\nhas left %q\nwant %q", text, err, out, got, want)
 		}
 	}
@@ -257,7 +257,7 @@ var toService = Packet{Hook: "input", Dst: netip.MustParseAddr("10.99.0.1"), Pro
 // spare runs a command that lets the packet pass before rule i, which stays as all others do.
 func spare(t *testing.T, backend, table, chain, text string, want []string, i int) {
 	out, err := exec.Command("sh", "-c", text).CombinedOutput()
-	got := listed(t, backend, table, chain)
+	got := shownBy(t, backend, table, chain)
 	at := slices.IndexFunc(got, func(line string) bool { return strings.HasSuffix(line, "-j ACCEPT") })
 	if err != nil || at < 0 || at > i || !slices.Equal(slices.Delete(slices.Clone(got), at, at+1), want) {
 		t.Fatalf("%s: %v: %s\nhas left %q\nwant %q and one before rule %d", text, err, out, got, want, i+1)
@@ -277,13 +277,13 @@ func stale(t *testing.T, backend, table, chain, text string, want []string) {
 	run("-I", chain, "-s", "198.51.100.1")
 	err := exec.Command("sh", "-c", text).Run()
 	run("-D", chain, "-s", "198.51.100.1")
-	if got := listed(t, backend, table, chain); err == nil || !slices.Equal(got, want) {
+	if got := shownBy(t, backend, table, chain); err == nil || !slices.Equal(got, want) {
 		t.Errorf("%s, of a rule that has moved: %v, has left %q", text, err, got)
 	}
 }
 
-// listed are the rules of a chain, as iptables lists them.
-func listed(t *testing.T, backend, table, chain string) (rules []string) {
+// shownBy are the rules of a chain, as iptables lists them.
+func shownBy(t *testing.T, backend, table, chain string) (rules []string) {
 	t.Helper()
 	out, err := exec.Command(backend, "-t", table, "-S", chain).Output()
 	if err != nil {
