@@ -65,8 +65,8 @@ func TestNativeTheModelFiltersAsTheKernelDoes(t *testing.T) {
 // allFeatures is how many rulesets have each of features.
 const allFeatures = 300
 
-// TestNativeTheModelKnowsRulesOfPrograms does so with rulesets that ufw 0.36.2, fail2ban 1.0.2 and firewalld 1.3.3 have
-// made in Debian 12, and Docker's and kube-proxy's, written after their sources.
+// TestNativeTheModelKnowsRulesOfPrograms does so with rulesets that ufw 0.36.2, fail2ban 1.0.2, firewalld 1.3.3 and Docker
+// 20.10.24 have made in Debian 12, and kube-proxy's, written after its source: Debian has none.
 func TestNativeTheModelKnowsRulesOfPrograms(t *testing.T) {
 	if os.Getenv("IN_A_NAMESPACE") == "" {
 		again(t)
