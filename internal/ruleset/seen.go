@@ -2,6 +2,7 @@ package ruleset
 
 import (
 	"slices"
+	"strings"
 
 	"ipiptrace/internal/host"
 )
@@ -34,9 +35,24 @@ func (o Outcome) Confirm(s *host.Snapshot, seen Seen) Outcome {
 		o.Rule, o.Candidates = nil, outlined(s, seen)
 		o.Outlined = len(o.Candidates) > 0
 	default:
-		o.Rule, o.Candidates, o.Gone = nil, found, true
+		o.Rule, o.Candidates, o.Gone = nil, found, !slices.ContainsFunc(s.Nft, hasUnlisted)
 	}
 	return o.inKernel(s)
+}
+
+// hasUnlisted reports whether a rule has a chain of its own within itself: nft lists that as text, without the rules' handles.
+func hasUnlisted(t host.NftTable) bool {
+	for _, c := range t.Chains {
+		for _, r := range c.Rules {
+			for _, raw := range r.Exprs {
+				name, _ := only(raw)
+				if strings.HasPrefix(name, "jump {") || strings.HasPrefix(name, "goto {") {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 func (r Rule) sameButElement(o Rule) bool {

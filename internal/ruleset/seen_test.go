@@ -46,6 +46,15 @@ func TestConfirm(t *testing.T) {
 	}
 }
 
+// TestARuleWithinARuleIsNotGone: nft lists a chain that a rule has within itself as text.
+func TestARuleWithinARuleIsNotGone(t *testing.T) {
+	s := table(t, "accept", and(toVIP, `"jump {\n\t\t\ttcp dport 80 drop\n\t\t}"`), and(to80, limit, drop))
+	o := Of(s).Evaluate(packet("input")).Confirm(s, Seen{Handle: 9, NextKnown: true})
+	if o.Gone || o.Rule != nil || len(o.Candidates) != 2 {
+		t.Errorf("%+v", o)
+	}
+}
+
 // A handle is one of its table's: another table may have a rule with the same, and the same behind it.
 func TestConfirmTwoTables(t *testing.T) {
 	s := twoLimits(t)
