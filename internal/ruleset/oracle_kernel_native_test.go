@@ -121,7 +121,7 @@ func (p *place) send(iif string, packet []byte) error {
 	}
 	to, _ := netip.AddrFromSlice(packet[16:20])
 	err := unix.Sendto(p.raw, packet, 0, &unix.SockaddrInet4{Addr: to.As4()})
-	if errors.Is(err, unix.EPERM) { // a rule has dropped it
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EMSGSIZE) { // a rule has dropped it, or no device takes it behind all rules
 		return nil
 	}
 	return err
