@@ -213,7 +213,7 @@ func (d *doctorCommand) read(ctx context.Context, ns read.Namespace) (*host.Snap
 		return s, d.vips
 	}
 	if o.VIPs = doctor.VIPs(s); len(o.VIPs) > 0 { // what is read of connections is read of the VIPs
-		s = read.Snapshot(ctx, ns, o)
+		read.Narrow(ctx, s, ns, o)
 	}
 	return s, o.VIPs
 }

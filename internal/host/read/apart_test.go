@@ -43,3 +43,23 @@ func TestAPartThatDoesNotAnswerIsUnread(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// TestWhatIsOfVIPsIsReadAnew: the rest stays as it was read, and what could not be read of it.
+func TestWhatIsOfVIPsIsReadAnew(t *testing.T) {
+	var stat unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/net", &stat); err != nil {
+		t.Fatal(err)
+	}
+	s := &host.Snapshot{
+		Links: []host.Link{{Name: "kept"}}, Sockets: []host.Socket{{Proto: "gone"}}, Sysctls: map[string]string{"kept": "1"},
+		Unread: []host.Unread{{Part: host.PartNft, Why: "kept"}, {Part: host.PartSockets, Why: "gone"}},
+	}
+	Narrow(context.Background(), s, Namespace{inode: uint32(stat.Ino), path: "/proc/self/ns/net"}, Options{PartTime: time.Minute})
+	isGone := func(x host.Socket) bool { return x.Proto == "gone" }
+	if len(s.Links) != 1 || s.Sysctls["kept"] != "1" || slices.ContainsFunc(s.Sockets, isGone) || s.Unread[0].Why != "kept" {
+		t.Errorf("%+v", s)
+	}
+	if slices.ContainsFunc(s.Unread, func(u host.Unread) bool { return u.Why == "gone" }) {
+		t.Errorf("unread %v", s.Unread)
+	}
+}

@@ -93,6 +93,21 @@ func Snapshot(ctx context.Context, ns Namespace, o Options) *host.Snapshot {
 	return s
 }
 
+// ofVIPs are the parts of which no more is kept than what is of the VIPs.
+var ofVIPs = []host.Part{host.PartSockets, host.PartConntrack, host.PartIPVS}
+
+// Narrow reads those parts of a state anew that are of VIPs, for the options' VIPs: who learns them from a state need not read
+// all of it twice.
+func Narrow(ctx context.Context, s *host.Snapshot, ns Namespace, o Options) {
+	anew := slices.DeleteFunc(slices.Clone(parts), func(p part) bool { return !slices.Contains(ofVIPs, p.name) })
+	s.Sockets, s.Coarse, s.Conntrack, s.IPVS = nil, false, nil, nil
+	s.Unread = slices.DeleteFunc(s.Unread, func(u host.Unread) bool { return u.Part == host.PartModules || slices.Contains(ofVIPs, u.Part) })
+	if err := ns.on(func() error { return read(ctx, s, ns, o, anew) }); err != nil {
+		s.Unread = append(s.Unread, host.Unread{Part: host.PartAll, Why: plain(err)})
+	}
+	s.Done = time.Now()
+}
+
 func read(ctx context.Context, s *host.Snapshot, ns Namespace, o Options, parts []part) error {
 	rt, err := routing()
 	if err != nil {
