@@ -134,7 +134,7 @@ func choosable() []string {
 
 // The times of reading for doctor: as a whole, and a part of the state.
 const (
-	doctorTime = 2 * time.Minute
+	doctorTime = 3 * time.Minute
 	doctorPart = 20 * time.Second
 	// doctorThink bounds what the asking takes once all was read, if reading has not taken longer: a machine on which that is
 	// slow is slow, or large.

@@ -47,9 +47,9 @@ func (r *reader) apart(p part) error {
 	}
 }
 
-// beside reads parts that programs render while others are read: for most of their time nobody here has to do anything. taken
-// waits for them, and takes what they have read.
-func (r *reader) beside(parts []part) (taken func()) {
+// beside reads parts that programs render while others are read: for most of their time nobody here has to do anything. take waits
+// for them, and takes what they have read.
+func (r *reader) beside(parts []part) (take func()) {
 	own, state := *r, *r.s
 	state.Sysctls, state.Unread = map[string]string{}, nil
 	own.s = &state

@@ -21,8 +21,9 @@ var (
 // runTime bounds a program that renders rules. A state has not much more: what is slow but in time is better than nothing.
 const runTime = 8 * time.Second
 
-// patientTime is the same where parts have times of their own: fifty thousand rules take nft seconds.
-const patientTime = time.Minute
+// patientTime is the same where parts have times of their own: fifty thousand rules take nft seconds, and
+// a minute on a slow machine.
+const patientTime = 2 * time.Minute
 
 // attempts is how often rules are read that were changed while they were read.
 const attempts = 2

@@ -52,17 +52,19 @@ type reader struct {
 type part struct {
 	name host.Part
 	read func(*reader) error
-	// slow parts are rendered by programs, and may take that many times as long.
-	slow time.Duration
+	// slow parts may take that many times as long; rendered are those for which programs are run.
+	slow     time.Duration
+	rendered bool
 }
 
-// slowly is how many times as long as others the rules of netfilter may take: fifty thousand keep nft for seconds.
-const slowly = 3
+// slowly is how many times as long as others a part may take that is a matter of how large the machine is: fifty thousand
+// rules keep nft for seconds, twenty thousand sockets their owners' directories, and a slow machine for minutes.
+const slowly = 9
 
 // parts are in the order of reading: what changes fastest comes first, what may take all the time there is comes last.
 var parts = []part{
 	{name: host.PartCounters, read: (*reader).counters},
-	{name: host.PartSockets, read: (*reader).sockets},
+	{name: host.PartSockets, read: (*reader).sockets, slow: slowly},
 	{name: host.PartConntrack, read: (*reader).conntrack},
 	{name: host.PartNeighbours, read: (*reader).neighbours},
 	{name: host.PartLinks, read: (*reader).links},
@@ -78,8 +80,8 @@ var parts = []part{
 	{name: host.PartFilters, read: (*reader).filters},
 	{name: host.PartCgroups, read: (*reader).cgroups},
 	{name: host.PartLookups, read: (*reader).lookups},
-	{name: host.PartNft, read: (*reader).nft, slow: slowly},
-	{name: host.PartIPTables, read: (*reader).iptables, slow: slowly},
+	{name: host.PartNft, read: (*reader).nft, slow: slowly, rendered: true},
+	{name: host.PartIPTables, read: (*reader).iptables, slow: slowly, rendered: true},
 }
 
 // Snapshot reads a namespace. What can't be read is said in the snapshot; with a ctx that is done, all that was left.
@@ -126,13 +128,13 @@ func read(ctx context.Context, s *host.Snapshot, ns Namespace, o Options, parts 
 		r.read(parts)
 		return nil
 	}
-	slow := slices.IndexFunc(parts, func(p part) bool { return p.slow > 0 })
-	if slow < 0 {
-		slow = len(parts)
+	asked, rendered := parts, []part(nil)
+	if i := slices.IndexFunc(parts, func(p part) bool { return p.rendered }); i >= 0 {
+		asked, rendered = parts[:i], parts[i:]
 	}
-	rendered := r.beside(parts[slow:])
-	r.read(parts[:slow])
-	rendered()
+	take := r.beside(rendered)
+	r.read(asked)
+	take()
 	return nil
 }
 

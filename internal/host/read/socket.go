@@ -274,11 +274,14 @@ func (r *reader) owners() {
 	}
 	for _, p := range r.files.processes() {
 		pid, err := strconv.Atoi(p)
-		if err != nil || r.ctx.Err() != nil {
+		if err != nil {
 			continue
 		}
 		dir, owner := "/proc/"+p+"/fd", host.Process{PID: pid}
 		for _, name := range r.files.names(dir) {
+			if r.ctx.Err() != nil {
+				return
+			}
 			link, err := os.Readlink(r.files.path(dir, name))
 			if err != nil {
 				continue
