@@ -77,7 +77,7 @@ func arpState(s Subject, st *State) *finding {
 // address for the VIP (arp_solicit, neigh_event_ns).
 func announceState(s Subject, st *State) *finding {
 	l := st.link(s)
-	if !s.Reply || s.Tunnelled || l == nil || l.NoARP || !speaksEthernet(*l) {
+	if !s.Reply || s.Tunnelled || l == nil || l.NoARP || !speaksEthernet(*l) || !st.Owns(s.vip()) {
 		return nil
 	}
 	a, _, undecided := st.wayOut(s)

@@ -135,6 +135,16 @@ func supposedStates() map[string]struct {
 		s.Neighbours = []host.Neighbour{{Link: 2, Addr: client, State: "permanent"}}
 	}
 	announceFix := "risk vip-arp-conflict: sysctl -w net.ipv4.conf.eth0.arp_announce=2"
+	behind := func(s *host.Snapshot) {
+		with(host.Link{Name: "docker0", Type: "bridge", Up: true})(s)
+		s.Routes = append(s.Routes, host.Route{Table: 254, Dst: netip.MustParsePrefix("172.17.0.0/16"), Type: "unicast", Hops: []host.Hop{{Link: 4}}})
+		s.Sysctls["net/ipv4/ip_forward"] = "1"
+	}
+	onward := request()
+	onward.Onward, onward.OuterDst = true, netip.MustParseAddr("172.17.0.2")
+	outerRule := func(hook string) func(*host.Snapshot) {
+		return oneRule(hook, "ip protocol 4 drop", `{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"protocol"}},"right":4}}`, `{"drop":null}`)
+	}
 	onHost := func(s *host.Snapshot) { s.Addrs[1].Scope = "host" }
 	source := func(a netip.Addr) func(*host.Snapshot) {
 		return func(s *host.Snapshot) { s.Routes[2].Source = a }
@@ -169,6 +179,9 @@ func supposedStates() map[string]struct {
 		"it answers no ARP at all":         {request(), supposedServer(mode("8")), []string{"risk neighbour-failed"}},
 		"a mode that the kernel ignores":   {request(), supposedServer(mode("5")), []string{"risk vip-arp-conflict"}},
 		"it answers by scope":              {request(), supposedServer(mode("3")), []string{"risk vip-arp-conflict"}},
+		"it is passed on":                  {onward, supposedServer(behind), nil},
+		"and dropped where it leaves":      {onward, supposedServer(behind, outerRule("postrouting")), []string{"fault firewall-drop: nft delete rule ip lab postrouting handle 4"}},
+		"what comes back is":               {onward, supposedServer(behind, oneRule("postrouting", "ip saddr 10.99.0.1 drop", `{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"10.99.0.1"}}`, `{"drop":null}`)), []string{"fault firewall-drop: nft delete rule ip lab postrouting handle 4"}},
 		"it asks as the VIP":               {request(), supposedServer(announces("0")), []string{announceFix}},
 		"not where it need not ask":        {request(), supposedServer(announces("0"), known), nil},
 		"it asks as it is to":              {request(), supposedServer(announces("2")), nil},

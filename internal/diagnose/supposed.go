@@ -120,6 +120,7 @@ func (q Supposition) passed(first Subject, st *State) (all []point) {
 	if a.Type != "unicast" {
 		return all
 	}
+	all = append(all, goesOn(first, outerSide, a.Dev)...)
 	in := first
 	in.Tunnelled = false
 	back := in.answer()
@@ -130,7 +131,19 @@ func (q Supposition) passed(first Subject, st *State) (all []point) {
 	if st.exempts() {
 		back.Tracked = 0
 	}
-	return append(all, points(back, replySide, none, "ingress", "prerouting", "forward")...)
+	all = append(all, points(back, replySide, none, "ingress", "prerouting", "forward")...)
+	b := st.whole.Route(host.Flow{Src: back.Now.Inner.Src, Dst: back.Now.Inner.Dst, IIF: back.Dev, Proto: q.Proto})
+	return append(all, goesOn(back, replySide, b.Dev)...)
+}
+
+// goesOn is where a forwarded packet leaves by a device; nothing if that is not known. The hook egress is not asked: NAT may have
+// given the packet another source by then.
+func goesOn(s Subject, on side, dev string) []point {
+	if dev == "" {
+		return nil
+	}
+	s.Leaving, s.Dev = true, dev
+	return points(s, on, func(r row) bool { return r.code == "tc-drop" }, "postrouting")
 }
 
 // comesOut is the device by which the packet leaves its tunnel: the one that takes it, or, where none does and no repair
@@ -185,6 +198,9 @@ func (q Supposition) served(in Subject, st *State) (all []point) {
 		all = append(all, points(next, innerSide, none, hooks[1:]...)...)
 	}
 	if away {
+		if hooks[2] == "forward" {
+			all = append(all, goesOn(in, innerSide, st.whole.Route(st.arrives(in)).Dev)...)
+		}
 		return all
 	}
 	all = append(all, point{supposed: supposed{in, replySide}, asks: answering})
