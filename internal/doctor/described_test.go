@@ -115,7 +115,7 @@ func TestLengthsAreDescribed(t *testing.T) {
 		"nftables clamps":        {machine(mtus, nftClamp), []string{"a rule changes the MSS: tcp option maxseg size set 1400 (so that a full segment is 1460 bytes long in IPIP)", "a rule changes the MSS: tcp option maxseg size set rt mtu\n"}},
 		"sockets say how long": {machine(mtus, measured), []string{
 			"the service announces an MSS of 1400 at most (TCP_MAXSEG): a client's full segment is no longer than 1460 bytes long in IPIP",
-			"of 2 connections of 10.99.0.1 the largest MSS announced is 1460: a client's full segment is 1520 bytes long in IPIP; the longest of clients seen was 1448; the smallest path MTU to clients is 1400, for own segments of 1348",
+			"of 2 connections of 10.99.0.1 the largest MSS announced is 1460: a client's full segment is 1520 bytes long in IPIP; the smallest path MTU to clients is 1400, for own segments of 1348; clients were seen to send as many as 1448 bytes in one",
 		}},
 		"fragments were lost": {machine(mtus, torn), []string{"IpReasmFails 7"}},
 		"a director":          {machine(mtus, balances), []string{"to 10.0.0.12 by eth0 in gue: mtu 1500, so that clients' packets of up to 1468 bytes fit", "net.ipv4.vs.pmtu_disc = 1: "}},

@@ -31,8 +31,12 @@ func (x service) segments() (lines []string) {
 		lines = append(lines, fmt.Sprintf("the service announces an MSS of %d at most (TCP_MAXSEG): a client's full segment is no longer than %s", most, inIPIP(most)))
 	}
 	if n > 0 {
-		lines = append(lines, fmt.Sprintf("of %d connections of %s the largest MSS announced is %d: a client's full segment is %s; the longest of clients seen was %d; the smallest path MTU to clients is %d, for own segments of %d",
-			n, x.vip, of.Announced, inIPIP(of.Announced), of.Received, of.MTU, of.Sent))
+		line := fmt.Sprintf("of %d connections of %s the largest MSS announced is %d: a client's full segment is %s; the smallest path MTU to clients is %d, for own segments of %d",
+			n, x.vip, of.Announced, inIPIP(of.Announced), of.MTU, of.Sent)
+		if of.Received > 0 {
+			line += fmt.Sprintf("; clients were seen to send as many as %d bytes in one", of.Received)
+		}
+		lines = append(lines, line)
 	}
 	return lines
 }

@@ -45,10 +45,14 @@ func askOptions(s *host.Socket, pid, fd int) {
 	s.Filter = hasFilter(borrowed)
 }
 
-// tcpListen is TCP_LISTEN, assumedMSS what a kernel before 6.3 says of a listener whatever it was told (TCP_MSS_DEFAULT).
+// tcpListen is TCP_LISTEN. assumedMSS is TCP_MSS_DEFAULT: what a kernel before 6.3 says of a listener whatever it was told, and
+// the most that any takes for the length of its peer's segments before it has seen some (tcp_initialize_rcv_mss). A connection
+// with the option for timestamps (TCPI_OPT_TIMESTAMPS) takes its length from the MSS that it has announced (tcp_rcv_state_process).
 const (
-	tcpListen  = 10
-	assumedMSS = 536
+	tcpListen      = 10
+	assumedMSS     = 536
+	withTimestamps = 1
+	timestamps     = 12
 )
 
 // segmentsOf asks a TCP socket how long its segments are.
@@ -58,7 +62,14 @@ func segmentsOf(socket int) (s host.Segments) {
 		return s
 	}
 	if info.State != tcpListen {
-		return host.Segments{Announced: info.Advmss, Sent: info.Snd_mss, Received: info.Rcv_mss, MTU: info.Pmtu}
+		s = host.Segments{Announced: info.Advmss, Sent: info.Snd_mss, Received: info.Rcv_mss, MTU: info.Pmtu}
+		if info.Options&withTimestamps != 0 {
+			s.Announced += timestamps
+		}
+		if s.Received <= assumedMSS {
+			s.Received = 0
+		}
+		return s
 	}
 	if most, err := unix.GetsockoptInt(socket, unix.IPPROTO_TCP, unix.TCP_MAXSEG); err == nil && most != assumedMSS {
 		s.Announced = uint32(most)
