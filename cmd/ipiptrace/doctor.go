@@ -264,11 +264,14 @@ func (d *doctorCommand) report(r doctor.Report) error {
 
 // nothingAsked is no health: the report would say that no fault was found.
 func nothingAsked(r doctor.Report) error {
-	why := "what --only and --skip leave has no check for a " + strings.ReplaceAll(r.Role, "-", " ") + " here"
+	var why []string
 	for _, u := range r.Unasked {
-		if u.Step == 3 && !strings.Contains(u.Why, "--skip") {
-			why += "; " + u.Why
+		if u.Why != doctor.LeftOut {
+			why = append(why, fmt.Sprintf("%d %s: %s", u.Step, doctor.StepName(u.Step), u.Why))
 		}
 	}
-	return errors.New("nothing was asked: " + why)
+	if len(why) == 0 {
+		why = []string{"--only and --skip leave nothing"}
+	}
+	return errors.New("nothing was asked: " + strings.Join(why, "; "))
 }

@@ -12,8 +12,8 @@ type Unasked struct {
 	Why  string
 }
 
-// leftOut is why a step has no check that nobody wants.
-const leftOut = "left out by --only or --skip"
+// LeftOut is why a step has no check that nobody wants.
+const LeftOut = "left out by --only or --skip"
 
 // unasked says why steps have no check.
 func (r *Report) unasked(o Options) {
@@ -25,7 +25,7 @@ func (r *Report) unasked(o Options) {
 		why := "there is nothing to ask on a " + r.roles()
 		switch {
 		case !o.Asks(n):
-			why = leftOut
+			why = LeftOut
 		case n == packets:
 			why = "nothing was watched: --watch 10s traces beside the checks"
 		case n == stepKernel:

@@ -22,7 +22,7 @@ func TestNoStepIsMissingWithoutAWord(t *testing.T) {
 		want map[int]string
 	}{
 		"a real server":   {Examine(machine(), o), map[int]string{3: "nothing was watched: --watch 10s traces beside the checks", 8: "there is nothing to ask on a real server", 9: "nobody has looked"}},
-		"what was chosen": {Examine(machine(), only), map[int]string{1: leftOut, 2: leftOut, 3: leftOut, 5: leftOut, 6: leftOut, 8: leftOut, 9: leftOut}},
+		"what was chosen": {Examine(machine(), only), map[int]string{1: LeftOut, 2: LeftOut, 3: LeftOut, 5: LeftOut, 6: LeftOut, 8: LeftOut, 9: LeftOut}},
 		"one is watched":  {watched, map[int]string{8: "there is nothing to ask on a real server", 9: "nobody has looked"}},
 		"it can't be":     {refused, map[int]string{8: "there is nothing to ask on a real server", 9: "nobody has looked"}},
 	} {
