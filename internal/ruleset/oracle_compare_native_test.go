@@ -26,6 +26,8 @@ type told struct {
 	dropper map[string]string
 	// used are the rules of iptables-legacy that have counted it.
 	used map[string]bool
+	// verdicts are those of them that end a chain, or go to one.
+	verdicts map[string]bool
 	// markedBy is what had given the packet its mark when a rule gave it a verdict: "nft", "iptables-nft", "iptables-legacy".
 	markedBy map[string]string
 	ct       CT
@@ -33,7 +35,7 @@ type told struct {
 
 // told reads the events: each chain that a hook runs begins with one that has the packet's header.
 func (o *oracle) told(events []event, used map[counted]uint64) (k told) {
-	k = told{entered: map[string]event{}, left: map[string]bool{}, steps: map[string][]string{}, dropper: map[string]string{}, used: map[string]bool{}, markedBy: map[string]string{}}
+	k = told{entered: map[string]event{}, left: map[string]bool{}, steps: map[string][]string{}, dropper: map[string]string{}, used: map[string]bool{}, verdicts: map[string]bool{}, markedBy: map[string]string{}}
 	hook, marker, mark := "", "", uint32(0)
 	for _, e := range events {
 		if e.mark != mark {
@@ -73,6 +75,16 @@ func (o *oracle) told(events []event, used map[counted]uint64) (k told) {
 		k.markedBy[name] = marker
 	}
 	return k
+}
+
+// last is the last hook that the packet has come to.
+func (k told) last(p played) (hook string) {
+	for _, h := range p.way() {
+		if _, ok := k.entered[h]; ok {
+			hook = h
+		}
+	}
+	return hook
 }
 
 // marker is what has given a packet the mark that it has at an event. Of rules of iptables-legacy nothing is heard.
@@ -147,6 +159,9 @@ func (o *oracle) toldByCounters(k *told, used map[counted]uint64) {
 			name := fmt.Sprintf("legacy %s %s %d", c.table, c.chain, c.number)
 			k.used[name] = true
 			args := chain.Rules[c.number-1].Args
+			if i := slices.IndexFunc(args, func(a string) bool { return a == "-j" || a == "-g" }); i >= 0 {
+				k.verdicts[name] = slices.Contains([]string{"ACCEPT", "DROP", "REJECT", "RETURN"}, args[i+1]) || find(t, args[i+1]) != nil
+			}
 			if slices.Contains(args, "DROP") || slices.Contains(args, "REJECT") {
 				k.dropper[hook] = name
 			}
@@ -249,31 +264,11 @@ func (o *oracle) trail(p played, at Packet, hook string, k told) (doubt string) 
 		}
 	}
 	e.run()
-	var did []string
-	for _, h := range append(at.before(), hook) {
-		did = append(did, k.steps[h]...)
-	}
-	rest := did
 	if !o.ordered(at) {
 		return doubt
 	}
-	for _, s := range steps {
-		if strings.HasPrefix(s.name, "legacy") {
-			if s.how == yes && !k.used[s.name] {
-				o.disagree(p, at, "the model has it matched by "+s.name, k)
-				return doubt
-			}
-			continue
-		}
-		if len(rest) > 0 && rest[0] == s.name {
-			rest = rest[1:]
-		} else if s.how == yes && (k.left[hook] || k.dropper[hook] != "") {
-			o.disagree(p, at, fmt.Sprintf("the model has it matched by %s, the kernel goes on with %q", s.name, rest), k)
-			return doubt
-		}
-	}
-	if len(rest) > 0 {
-		o.disagree(p, at, fmt.Sprintf("the model does not have it matched by %q, but %s", rest, steps), k)
+	if said := o.differs(p, at, steps, k); said != "" {
+		o.disagree(p, at, said, k)
 		return doubt
 	}
 	for _, f := range e.found {
@@ -283,6 +278,36 @@ func (o *oracle) trail(p played, at Packet, hook string, k told) (doubt string) 
 	}
 	o.countFeatures(p, at, hook, steps, k)
 	return doubt
+}
+
+// differs says how the model's verdicts on the way to a hook differ from what the kernel did: of rules of nftables in their
+// order, of those of iptables-legacy, which are only counted, each for itself.
+func (o *oracle) differs(p played, at Packet, steps []step, k told) (said string) {
+	var rest []string
+	for _, h := range append(at.before(), at.Hook) {
+		rest = append(rest, k.steps[h]...)
+	}
+	for _, s := range steps {
+		legacy := strings.HasPrefix(s.name, "legacy")
+		switch {
+		case legacy && s.how == yes && !k.used[s.name]:
+			return "the model has it matched by " + s.name
+		case legacy:
+		case len(rest) > 0 && rest[0] == s.name:
+			rest = rest[1:]
+		case s.how == yes && (k.left[at.Hook] || k.dropper[at.Hook] != ""):
+			return fmt.Sprintf("the model has it matched by %s, the kernel goes on with %q", s.name, rest)
+		}
+	}
+	for name, is := range k.verdicts {
+		if is && at.Hook == k.last(p) && !slices.ContainsFunc(steps, func(s step) bool { return s.name == name }) {
+			return fmt.Sprintf("the model does not have it matched by %s, but %s", name, steps)
+		}
+	}
+	if len(rest) > 0 {
+		return fmt.Sprintf("the model does not have it matched by %q, but %s", rest, steps)
+	}
+	return ""
 }
 
 // ordered reports whether it is known in which order the kernel runs the chains on the packet's way.
