@@ -267,20 +267,19 @@ func (x service) merged(a answer, all answers) (found []diagnose.Finding, checks
 		not := func(b answer) bool { return b.like(f) < 0 }
 		byDirector, byClient := byRule(f) && slices.ContainsFunc(all.directors, not), byRule(f) && slices.ContainsFunc(all.clients, not)
 		alone := slices.DeleteFunc(slices.Clone(all.samples), func(b answer) bool { return b.client != a.client })
-		same, as := !slices.ContainsFunc(all.samples, not), a
-		if same {
-			as = all.samples[0]
-			f = as.found[as.like(f)]
+		same, first := !slices.ContainsFunc(all.samples, not), all.samples[0]
+		if same && (a.director != first.director || a.client != first.client) {
+			continue // that of the first stands for all
 		}
 		switch {
 		case byDirector || slices.ContainsFunc(alone, not):
 			checks = append(slices.Clone(checks), diagnose.Check{Code: f.Code, Unread: []string{
-				fmt.Sprintf("it depends on the director's address (%s: %s): give --director", as.director, f.Summary)}})
+				fmt.Sprintf("it depends on the director's address (%s: %s): give --director", a.director, f.Summary)}})
 			continue
 		case same && !byClient:
 		case f.Severity == diagnose.Lost:
 			f.Severity = diagnose.AtRisk
-			f.Summary = fmt.Sprintf("for clients such as %s: %s", as.client, f.Summary)
+			f.Summary = fmt.Sprintf("for clients such as %s: %s", a.client, f.Summary)
 		}
 		found = append(found, f)
 	}
