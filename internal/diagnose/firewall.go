@@ -144,10 +144,16 @@ func firewallState(s Subject, st *State, rejects bool) *finding {
 	case rule != nil, len(o.Candidates) == 0, o.Candidates[0].Rejects != rejects, rejects && !s.Rejected && !s.Supposed:
 		return nil
 	}
-	return &finding{
+	f := &finding{
 		summary:    fmt.Sprintf("one of %d rules at the hook %s %ss the packet", len(o.Candidates), p.Hook, verb),
 		candidates: o.Candidates, doubtful: true, consistent: true, because: doubted(o),
 	}
+	if o.Certain && s.Supposed {
+		// Without the last one that of those before which drops it is certain, or none is.
+		f.doubtful, f.consistent = false, false
+		f.fix, f.mend = letPass(s, st, o.Candidates[len(o.Candidates)-1], p)
+	}
+	return f
 }
 
 // doubted says which rules leave it open what becomes of the packet, and by what.

@@ -50,3 +50,24 @@ func commands(r Report) (all []string) {
 	}
 	return all
 }
+
+// TestThatOneOfSeveralDropsItIsCertain: a rule that can't be evaluated may drop the packet, and if it does not, the policy does.
+func TestThatOneOfSeveralDropsItIsCertain(t *testing.T) {
+	limited := func(policy string) *host.Snapshot {
+		return machine(ipipOnly("input"), func(s *host.Snapshot) {
+			c := &s.Nft[0].Chains[0]
+			c.Policy = policy
+			c.Rules = append(c.Rules, host.NftRule{Handle: 4, Text: "limit rate over 5/second drop", Exprs: []json.RawMessage{
+				json.RawMessage(`{"limit":{"rate":5,"per":"second","inv":true}}`), json.RawMessage(`{"drop":null}`),
+			}})
+		})
+	}
+	o := Options{VIPs: []netip.Addr{vip}, Ports: []uint16{80}, Client: client, Director: director}
+	r := Examine(limited("drop"), o)
+	if want := []string{"nft insert rule ip input c ip daddr 10.99.0.1 tcp dport 80 accept"}; r.Faults() != 1 || !slices.Equal(commands(r), want) {
+		t.Errorf("got %q with %q", lines(r), commands(r))
+	}
+	if r = Examine(limited("accept"), o); r.Faults() != 0 || len(commands(r)) != 0 {
+		t.Errorf("got %q with %q where the limit is all", lines(r), commands(r))
+	}
+}

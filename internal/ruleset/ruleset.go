@@ -83,6 +83,8 @@ type Outcome struct {
 	Rule *Rule
 	// Candidates may drop it, in the order in which the packet meets them; none with Rule.
 	Candidates []Rule
+	// Certain: one of them drops it, whichever it is.
+	Certain bool
 	// Unread are parts of what the hook runs that were not read: Candidates are of the rest, and none is certain.
 	Unread []host.Part
 	// Tracked: a rule was asked that looks at the packet's state in connection tracking.
@@ -111,8 +113,10 @@ func (r *Ruleset) Evaluate(p Packet) Outcome {
 // outcome is that of who is sought.
 func (r *Ruleset) outcome(p Packet, who sought) Outcome {
 	o := r.asRead(p, who)
-	if o.Unread = r.unread(p); len(o.Unread) > 0 && o.Rule != nil {
-		o.Rule, o.Candidates = nil, []Rule{*o.Rule}
+	if o.Unread = r.unread(p); len(o.Unread) > 0 {
+		if o.Certain = false; o.Rule != nil {
+			o.Rule, o.Candidates = nil, []Rule{*o.Rule}
+		}
 	}
 	return o.inKernel(r.host)
 }
@@ -153,11 +157,11 @@ func (r *Ruleset) evaluate(p Packet, state CT, who sought) Outcome {
 
 // together joins outcomes: a rule is certain only if all agree on it, otherwise each one's is a candidate.
 func together(all []Outcome) (o Outcome) {
-	sure := true
+	sure, certain := true, true
 	for _, one := range all {
 		o.Tracked, o.Stolen = o.Tracked || one.Tracked, o.Stolen || one.Stolen
 		o.Doubts = append(o.Doubts, one.Doubts...)
-		sure = sure && one.Rule != nil && one.Rule.Same(*all[0].Rule)
+		sure, certain = sure && one.Rule != nil && one.Rule.Same(*all[0].Rule), certain && (one.Rule != nil || one.Certain)
 		found := one.Candidates
 		if one.Rule != nil {
 			found = []Rule{*one.Rule}
@@ -167,6 +171,7 @@ func together(all []Outcome) (o Outcome) {
 	if o.Doubts = distinct(o.Doubts); sure {
 		o.Rule, o.Candidates, o.Doubts = all[0].Rule, nil, nil
 	}
+	o.Certain = certain && !sure
 	return o
 }
 
@@ -200,6 +205,8 @@ type evaluation struct {
 	behind []Rule
 	// stolen: a rule of the packet's own hook hands it to somebody else.
 	stolen bool
+	// remains is how surely the packet is still there behind the hook that was run last.
+	remains match
 	// exits counts the ways out of a chain that may have been taken, stopped those of them that lead to no other chain.
 	exits, stopped int
 	accepted       match
@@ -243,6 +250,7 @@ func (e *evaluation) outcome() Outcome {
 	for _, f := range e.found {
 		o.Candidates = append(o.Candidates, f.rule)
 	}
+	o.Certain = len(e.found) > 0 && e.remains == no && !e.stolen
 	return o
 }
 
@@ -277,6 +285,7 @@ func (e *evaluation) hook() {
 		}
 		bases = bases[n:]
 	}
+	e.remains = reach
 	e.track(1 << 30)
 }
 
