@@ -67,8 +67,9 @@ func linkRows() []row {
 		{
 			// A filter that a queueing discipline asks for the packet's class drops it.
 			code: "tc-drop", stage: link, needs: []host.Part{host.PartFilters, host.PartLinks},
-			at:    maybe(site.Qdisc, site.QdiscUnsaid),
-			check: classifierState,
+			at:      maybe(site.Qdisc, site.QdiscUnsaid),
+			doubted: replySide,
+			check:   classifierState,
 		},
 		{
 			code: "backlog-full", stage: link, needs: []host.Part{host.PartSysctls}, looks: []host.Part{host.PartCounters},

@@ -89,7 +89,7 @@ func drops(f host.Filter) bool {
 	return slices.ContainsFunc(f.Actions, func(a string) bool { return strings.HasSuffix(a, " drop") })
 }
 
-// classifierState: filters of a queueing discipline that have dropped packets.
+// classifierState: filters of a queueing discipline that have dropped packets, or, of a packet that would be, that can.
 func classifierState(s Subject, st *State) *finding {
 	l := st.link(s)
 	if l == nil {
@@ -99,7 +99,7 @@ func classifierState(s Subject, st *State) *finding {
 		if d.Link != l.Index {
 			continue
 		}
-		has := func(f host.Filter) bool { return drops(f) && f.Dropped > 0 }
+		has := func(f host.Filter) bool { return drops(f) && (f.Dropped > 0 || s.Supposed) }
 		f := filtersAt(l, d.Handle, command.Say("parent").And(command.Class(d.Handle)), st.Filters, has)
 		if f != nil {
 			f.summary = fmt.Sprintf("a tc filter of the queueing discipline %s %s of %s drops the packet", d.Kind, d.Handle, l.Name)

@@ -22,7 +22,6 @@ var beyond = []struct {
 	{"a bridge is no end of the way", []string{"bridge-firewall", "bridge-filter", "bridge-filter-policy", "bridge-filter-postrouting"}},
 	{"the rules are not read: that is said", []string{"firewall-unread", "firewall-unread-output", "firewall-unread-legacy"}},
 	{"/proc/net/tcp does not say whether a socket has keys, and no guest has loaded tcp_diag", []string{"tcp-auth"}},
-	{"which class a packet gets is not followed", []string{"tc-classifier"}},
 }
 
 // later are scenarios whose fault comes into being with the traffic, or shows itself by that: without it doctor can't name
