@@ -22,11 +22,12 @@ LAB_GUESTS  ?= 2
 GUESTTIME   ?= 25m
 LABS        := $(LAB_KERNELS:%=lab-%)
 MODULES     := $(LAB_KERNELS:%=modules-%)
+DOCTORS     := $(LAB_KERNELS:%=doctor-%)
 # How long `make fuzz` spends on each target.
 FUZZTIME ?= 60s
 say = @echo "==> $(1)" >&2
 
-.PHONY: build guest-tools record generate fmt lint generated test test-unit test-native test-guests test-lab kernels $(LABS) test-modules $(MODULES) modules-$(KERNEL) test-ends test-hooks test-rules test-oracle test-explain doctor-large test-matrix test-vm vm btf sessions fixtures bench bench-check demo fuzz tools go bare docs install test-install clean help
+.PHONY: build guest-tools record generate fmt lint generated test test-unit test-native test-guests test-lab kernels $(LABS) test-modules $(MODULES) modules-$(KERNEL) test-ends test-hooks test-rules test-oracle test-explain test-doctor $(DOCTORS) doctor-$(KERNEL) doctor-large test-matrix test-vm vm btf sessions fixtures bench bench-check demo fuzz tools go bare docs install test-install clean help
 
 build: go ## bin/ipiptrace, one static binary
 	@mkdir -p bin
@@ -125,6 +126,14 @@ test-explain: build guest-tools ## what explain says, with each fault in the lab
 		echo "==> explain in a $$kernel guest" >&2; \
 		$(call IN_GUEST,$$kernel) -tiers auto -run explain/; \
 	done
+
+# `make test` asks doctor of each scenario in the guest of one kernel, and runs none of its commands.
+test-doctor: kernels ## doctor names each fault in the lab, and its commands end it, in a guest of each kernel, or of KERNEL=6.1
+	@$(call together,$(if $(filter file,$(origin KERNEL)),$(DOCTORS),doctor-$(KERNEL)))
+
+$(sort $(DOCTORS) doctor-$(KERNEL)): doctor-%: build guest-tools
+	$(call say,doctor in a $* guest)
+	@$(call IN_GUEST,$*) -doctor </dev/null
 
 # How many rulesets, and which is the first: the same number makes the same ruleset. Each run's figures stay in bin/oracle
 # until make clean; those of all runs in a kernel are put together, and README.md has their sum.

@@ -184,13 +184,8 @@ func (o options) fix(ctx context.Context, r *report, l *lab.Lab, lost []line) (f
 				continue
 			}
 			done = append(done, c)
-			for _, word := range tooMuch {
-				if strings.Contains(text+"\n", word) {
-					return true, fmt.Errorf("%s: opens more than it must (%s)", text, strings.TrimSpace(word))
-				}
-			}
 			if err := o.paste(ctx, r, l, c.at, text); err != nil {
-				return true, fmt.Errorf("%s: %w", text, err)
+				return true, err
 			}
 		}
 	}
@@ -207,16 +202,26 @@ func (o options) paste(ctx context.Context, r *report, l *lab.Lab, at uint32, te
 		if uint32(inode) != at {
 			continue
 		}
-		r.note("%s# %s", role, text)
-		return l.Node(role).Do(func() error {
-			out, err := exec.CommandContext(ctx, "sh", "-c", text).CombinedOutput()
-			if err != nil {
-				return fmt.Errorf("%w: %s", err, bytes.TrimSpace(out))
-			}
-			return nil
-		})
+		return o.shell(ctx, r, l, role, text)
 	}
 	return fmt.Errorf("lost in namespace %d, which is not the lab's", at)
+}
+
+// shell runs a command that was printed, as it stands. One that opens more than it must is an error.
+func (o options) shell(ctx context.Context, r *report, l *lab.Lab, at lab.Role, text string) error {
+	for _, word := range tooMuch {
+		if strings.Contains(text+"\n", word) {
+			return fmt.Errorf("%s: opens more than it must (%s)", text, strings.TrimSpace(word))
+		}
+	}
+	r.note("%s# %s", at, text)
+	return l.Node(at).Do(func() error {
+		out, err := exec.CommandContext(ctx, "sh", "-c", text).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%s: %w: %s", text, err, bytes.TrimSpace(out))
+		}
+		return nil
+	})
 }
 
 // netns is where a journey was lost.

@@ -21,7 +21,7 @@ import (
 // found is what this test reads of a line of doctor's JSON.
 type found struct {
 	Type, Code, Severity, Summary string
-	Unread                        []string
+	Unread, Fix                   []string
 	raw                           string
 }
 
@@ -52,7 +52,7 @@ func (o options) doctors(ctx context.Context, r *report, l *lab.Lab, only *regex
 		err := fault.Inject(ctx, l, s)
 		injected := time.Now()
 		if err == nil {
-			r.check("doctor/"+s.Name, o.doctor(ctx, l, s))
+			o.doctorMends(ctx, r, l, s)
 			if s.Name == "vip-arp-conflict" {
 				r.check("doctor/probe-arp", o.doctorAsks(ctx, l))
 			}
@@ -62,25 +62,30 @@ func (o options) doctors(ctx context.Context, r *report, l *lab.Lab, only *regex
 			r.check("doctor/"+s.Name+"/lab", err)
 		}
 	}
-	for _, p := range pairs {
-		if name := p.first + "+" + p.second; only.MatchString("pairs") {
-			r.check("doctor/"+name, o.doctorOfPair(ctx, l, p.first, p.second))
+	for _, both := range obstacles {
+		if name := both[0] + "+" + both[1]; only.MatchString("obstacles/" + name) {
+			r.check("doctor/"+name, o.twoObstacles(ctx, r, l, both))
 		}
 	}
 	return nil
 }
 
-// doctorOfPair injects two faults, asks doctor, and undoes them.
-func (o options) doctorOfPair(ctx context.Context, l *lab.Lab, first, second string) (err error) {
-	var both [2]fault.Scenario
-	for i, name := range []string{first, second} {
-		both[i], _ = fault.Named(name)
-		if err := fault.Inject(ctx, l, both[i]); err != nil {
-			return err
+// doctorMends checks what doctor finds, and that what it prints ends it.
+func (o options) doctorMends(ctx context.Context, r *report, l *lab.Lab, s fault.Scenario) {
+	all, err := o.examine(ctx, l, s)
+	if err == nil {
+		err = judged(s, all)
+	}
+	r.check("doctor/"+s.Name, err)
+	for _, f := range all {
+		if f.Severity != "" {
+			r.note("%s %s (%d commands): %s", f.Severity, f.Code, len(f.Fix), f.Summary)
 		}
 	}
-	defer func() { err = errors.Join(err, fault.Undo(ctx, l, both[1]), fault.Undo(ctx, l, both[0])) }()
-	return o.doctorPair(ctx, l, both)
+	named := slices.ContainsFunc(all, func(f found) bool { return f.Code == s.Code })
+	if err == nil && s.Code != "" && !s.Notice && named {
+		r.check("doctor/"+s.Name+"/mended", o.mended(ctx, r, l, s, all))
+	}
 }
 
 // doctorPair checks that doctor names both of two faults before either is repaired.
