@@ -278,7 +278,7 @@ func nearState(s Subject, st *State, why string) *finding {
 		if l := st.Link(n.Socket.Device); l != nil {
 			dev = "%" + l.Name
 		}
-		f := &finding{evidence: []evidence{by(host.PartSockets, "ss -ln: %s %s%s%s", s.proto(), n.Socket.Local, dev, owner(n.Socket))}}
+		f := &finding{evidence: []evidence{by(host.PartSockets, "ss -ln: %s %s%s%s", s.proto(), n.Socket.Local, dev, owner(*n.Socket))}}
 		switch n.Why {
 		case "device":
 			f.summary = fmt.Sprintf("the service on %s is bound to %s, and the packet comes by %s: bind it to no device", s.onPort(), strings.TrimPrefix(dev, "%"), s.Dev)

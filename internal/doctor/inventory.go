@@ -234,19 +234,25 @@ func (x service) answersARP() (lines []string) {
 // listeners are the sockets on the services' ports, those that are alike in one line.
 func (x service) listeners() (lines []string) {
 	for _, k := range x.kinds() {
-		var alike []host.Socket
-		for _, sock := range x.s.Sockets {
-			if sock.Proto == words[k.proto] && sock.Local.Port() == k.port && !sock.Remote.IsValid() {
-				alike = append(alike, sock)
-			}
+		type likeness struct {
+			local  netip.AddrPort
+			device uint32
+			v6Only bool
 		}
-		for len(alike) > 0 {
-			first := alike[0]
-			other := func(s host.Socket) bool {
-				return s.Local != first.Local || s.Device != first.Device || s.V6Only != first.V6Only
+		alike := map[likeness][]host.Socket{}
+		var order []likeness
+		for _, sock := range x.s.Sockets {
+			if sock.Proto != words[k.proto] || sock.Local.Port() != k.port || sock.Remote.IsValid() {
+				continue
 			}
-			lines = append(lines, x.listenerLine(slices.DeleteFunc(slices.Clone(alike), other)))
-			alike = slices.DeleteFunc(alike, func(s host.Socket) bool { return !other(s) })
+			is := likeness{sock.Local, sock.Device, sock.V6Only}
+			if alike[is] == nil {
+				order = append(order, is)
+			}
+			alike[is] = append(alike[is], sock)
+		}
+		for _, is := range order {
+			lines = append(lines, x.listenerLine(alike[is]))
 		}
 	}
 	if len(lines) == 0 {

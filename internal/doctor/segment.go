@@ -14,9 +14,10 @@ import (
 func (x service) segments() (lines []string) {
 	var of host.Segments
 	n, most := 0, uint32(0)
+	kinds := x.kinds()
 	for _, sock := range x.s.Sockets {
 		seg := sock.Segments
-		ours := sock.Proto == "tcp" && slices.Contains(x.kinds(), kind{protoTCP, sock.Local.Port()})
+		ours := sock.Proto == "tcp" && slices.Contains(kinds, kind{protoTCP, sock.Local.Port()})
 		switch {
 		case !ours || seg == host.Segments{}:
 		case !sock.Remote.IsValid():

@@ -7,7 +7,7 @@ import (
 
 // Near is a socket on the right port that does not take the packet, and why.
 type Near struct {
-	Socket Socket
+	Socket *Socket
 	// Why is "address" (bound to another one), "device" (bound to another one), "vrf" (the packet comes by one, and the
 	// socket is bound to none) or "ipv6" (takes no IPv4).
 	Why string
@@ -16,7 +16,8 @@ type Near struct {
 // Serves finds the sockets that take a packet for that address and port which came in by dev, the best first
 // (inet_lookup: bound to the address before any address), and those on the port that do not.
 func (s *Snapshot) Serves(proto string, to netip.AddrPort, dev *Link) (serving []Socket, near []Near) {
-	for _, sock := range s.Sockets {
+	for i := range s.Sockets {
+		sock := &s.Sockets[i]
 		if sock.Proto != proto || sock.Local.Port() != to.Port() || sock.State != "listen" && sock.State != "close" {
 			continue
 		}
@@ -30,7 +31,7 @@ func (s *Snapshot) Serves(proto string, to netip.AddrPort, dev *Link) (serving [
 		case sock.Device == 0 && s.Closed(proto, dev):
 			near = append(near, Near{sock, "vrf"})
 		default:
-			serving = append(serving, sock)
+			serving = append(serving, *sock)
 		}
 	}
 	slices.SortStableFunc(serving, func(a, b Socket) int { return score(b, to) - score(a, to) })
