@@ -163,6 +163,7 @@ func Examine(s *host.Snapshot, o Options) Report {
 	}
 	r.mixed(s)
 	r.tracking(s)
+	r.labels(s)
 	r.asked(s, o.Asked)
 	r.places(o.Places)
 	r.finish(o)

@@ -11,7 +11,7 @@ var steps = []struct {
 	codes []string
 }{
 	{"tunnel", []string{"tunnel-module-missing", "tunnel-device-down", "tunnel-endpoint-mismatch", "tunnel-mode-mismatch", "tunnel-wrong-namespace", "outer-not-local", "ip-forward-off", tunnelsCode}},
-	{"firewall", []string{"firewall-drop", "firewall-reject", "queue-drop", "firewall-mixed", "xfrm-policy", "redirected", "tc-drop", "xdp-drop", "cgroup-drop", "socket-filter-drop"}},
+	{"firewall", []string{"firewall-drop", "firewall-reject", "queue-drop", "firewall-mixed", "xfrm-policy", "redirected", "tc-drop", "xdp-drop", "cgroup-drop", "socket-filter-drop", labelsCode}},
 	{"packets", []string{watchedCode}},
 	{"settings", []string{"rp-filter", "martian-source", "route-reject", "no-return-route", "reply-into-tunnel", "neighbour-failed", "qdisc-drop", "backlog-full", "vip-arp-conflict", inEffectCode}},
 	{"service", []string{"vip-missing", "vip-wrong-prefix", "no-listener", "listener-wrong-address", "listener-wrong-device", "accept-queue-full", "syn-queue-full", "min-ttl", "sk-lookup-drop", "tcp-auth", vipCode, listenersCode}},
@@ -27,6 +27,7 @@ var steps = []struct {
 // The numbers of steps that describe more than they ask.
 const (
 	stepTunnel    = 1
+	stepFirewall  = 2
 	stepSettings  = 4
 	stepService   = 5
 	stepConntrack = 6

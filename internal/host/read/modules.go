@@ -19,6 +19,15 @@ type modules struct {
 	unsure error
 }
 
+// lsms are the active security modules, as securityfs lists them if it is mounted.
+func (files root) lsms() []string {
+	text, err := os.ReadFile(files.path("/sys/kernel/security/lsm"))
+	if err != nil {
+		return nil
+	}
+	return strings.Split(strings.TrimSpace(string(text)), ",")
+}
+
 // modules reads what /sys/module and the running kernel's modules.builtin list.
 func (files root) modules() (m modules, err error) {
 	loaded, err := os.ReadFile(files.path("/proc/modules"))
