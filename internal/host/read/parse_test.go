@@ -104,3 +104,20 @@ func FuzzIPVSConnection(f *testing.F) {
 		}
 	})
 }
+
+// TestMartiansAreCountedUnderTheirNames: the columns of rt_cache have names of their own in the file's first line.
+func TestMartiansAreCountedUnderTheirNames(t *testing.T) {
+	text := "entries  in_hit   in_slow_tot in_slow_mc in_no_route in_brd   in_martian_dst in_martian_src out_hit\n" +
+		"00000001  00000002 00000003    00000004   00000005    00000006 00000007       00000008       00000009\n"
+	got := map[string]uint64{}
+	for _, table := range counterTables {
+		if table.file == "stat/rt_cache" {
+			if err := table.add(got, text); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if got["RtCache.InMartianDst"] != 7 || got["RtCache.InMartianSrc"] != 8 {
+		t.Error(got)
+	}
+}

@@ -84,7 +84,7 @@ var counterTables = []counterTable{
 	{"netstat", addNamed, false},
 	{"xfrm_stat", addXfrm, true},
 	{"softnet_stat", perCPU(false, "Softnet.Processed", "Softnet.Dropped", "Softnet.TimeSqueeze"), true},
-	{"stat/rt_cache", perCPU(true, "", "", "", "", "", "", "", "RtCache.InMartianDst", "RtCache.InMartianSrc"), true},
+	{"stat/rt_cache", perCPU(true, "", "", "", "", "", "", "RtCache.InMartianDst", "RtCache.InMartianSrc"), true},
 }
 
 func (r *reader) counters() error {
