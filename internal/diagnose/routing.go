@@ -145,7 +145,7 @@ func martianState(s Subject, st *State) *finding {
 		return &finding{undecided: "rules: " + c.Unread}
 	case s.redirected() && s.dst().IsLoopback() && !src.IsLoopback() && !st.Either(st.arrives(s).IIF, "route_localnet"):
 		return toLoopback(s, st)
-	case (src.IsLoopback() || s.dst().IsLoopback()) && !st.Either(st.arrives(s).IIF, "route_localnet"), noSource(src), ofNoNetwork(s.dst()):
+	case st.Impossible(st.arrives(s)):
 		return &finding{
 			summary:  fmt.Sprintf("%s → %s: the kernel accepts no packet with such addresses from a device", src, s.dst()),
 			evidence: []evidence{seen("source %s, destination %s", src, s.dst())},
@@ -202,14 +202,6 @@ func (st *State) lives(s Subject, a netip.Addr) bool {
 		slices.ContainsFunc(st.Routes, func(r host.Route) bool { return r.Source == a && r.Table != tableLocal }) ||
 		slices.ContainsFunc(st.Sockets, func(x host.Socket) bool { return x.Local.Addr() == a })
 }
-
-// noSource reports whether no packet may come from an address, whatever the settings (ip_route_input_slow).
-func noSource(a netip.Addr) bool {
-	return a.IsMulticast() || ofNoNetwork(a) || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})
-}
-
-// ofNoNetwork reports whether an address is of 0.0.0.0/8.
-func ofNoNetwork(a netip.Addr) bool { return a.Is4() && a.As4()[0] == 0 }
 
 // bits is the prefix length that an address has on a device.
 func bits(s *host.Snapshot, link uint32, a netip.Addr) int {

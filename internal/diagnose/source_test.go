@@ -23,7 +23,8 @@ func TestWhatIsNoSourceIsSaidAsItIs(t *testing.T) {
 		says string
 	}{
 		"the director tests its own VIP": {from(vip), realServer(), "martian-source", "the packet goes from the VIP 10.99.0.1 to the VIP"},
-		"the network 0":                  {from(netip.MustParseAddr("0.1.2.3")), realServer(), "martian-source", "accepts no packet"},
+		"no address":                     {from(netip.IPv4Unspecified()), realServer(), "martian-source", "accepts no packet"},
+		"one of the network 0":           {from(netip.MustParseAddr("0.1.2.3")), realServer(strict), "rp-filter", "no route back"},
 		"loopback":                       {from(netip.MustParseAddr("127.0.0.5")), realServer(strict), "martian-source", "accepts no packet"},
 		"given to loopback by NAT":       {given(from(client), "127.0.0.1:80"), realServer(), "martian-source", "NAT has given the packet for 10.99.0.1:80 to 127.0.0.1:80"},
 		"loopback, allowed":              {from(netip.MustParseAddr("127.0.0.5")), realServer(strict, set("net/ipv4/conf/tunl0/route_localnet", "1")), "rp-filter", "no route back"},

@@ -22,6 +22,21 @@ type SourceCheck struct {
 	Unread string
 }
 
+// Impossible reports whether no packet with such addresses may come in by f.IIF, whatever the routes say (ip_route_input_slow).
+// Of 0.0.0.0/8 that is only 0.0.0.0 (ipv4_is_zeronet, since Linux 5.3).
+func (s *Snapshot) Impossible(f Flow) bool {
+	none, all := netip.IPv4Unspecified(), netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	switch {
+	case f.Src.IsMulticast(), f.Src == all:
+		return true
+	case f.Dst == all, f.Src == none && f.Dst == none:
+		return false
+	case f.Src == none, f.Dst == none:
+		return true
+	}
+	return (f.Src.IsLoopback() || f.Dst.IsLoopback()) && !s.Either(f.IIF, "route_localnet")
+}
+
 // CheckSource says whether a packet of that flow may come in by f.IIF. ok is false if the settings were not read, or the
 // rules do not say it: then c.Unread is why.
 func (s *Snapshot) CheckSource(f Flow) (c SourceCheck, ok bool) {
