@@ -164,6 +164,8 @@ func noReturnState(s Subject, st *State) *finding {
 		return undecided
 	case !a.Refused():
 		return nil
+	case a.Type == host.NoSource:
+		return noSource(s, flow)
 	}
 	f := &finding{
 		summary:  fmt.Sprintf("there is no route back to the client %s", client),
@@ -198,6 +200,19 @@ func noReturnState(s Subject, st *State) *finding {
 			table = st.LinkNamed(flow.OIF).Table
 		}
 		st.giveRoute(f, client, a, table, flow.OIF)
+	}
+	return f
+}
+
+// noSource: a route outside of the table local has this host take packets for the VIP, and no socket sends from it but one that
+// is transparent.
+func noSource(s Subject, flow host.Flow) *finding {
+	f := &finding{
+		summary:  fmt.Sprintf("no answer can be sent from %s: it is no address of this host, and the route by which this host takes packets for it is not in the table local", flow.Src),
+		evidence: []evidence{by(host.PartAddrs, "ip addr show to %s: nothing", command.Address(flow.Src))},
+	}
+	if flow.Src == s.vip() {
+		f.fix, f.mend = addAddress(s.vip(), "lo"), giveAddress(s.vip(), "lo")
 	}
 	return f
 }

@@ -76,6 +76,8 @@ type Flow struct {
 	Proto        uint8
 	Sport, Dport uint16
 	UID          uint32
+	// FromHere: a socket sends it that may send from addresses of this host only, and not from any (IP_TRANSPARENT).
+	FromHere bool
 	// Unknown are the fields whose values are not known: a rule that tests one of them may apply or not.
 	Unknown Field
 }
@@ -89,6 +91,8 @@ const (
 	FieldTOS
 	FieldUID
 	FieldPorts
+	// FieldFromHere: whether its socket may send from any address.
+	FieldFromHere
 )
 
 // Answer is what a lookup found, as `ip route get` says it.

@@ -22,7 +22,7 @@ type Request struct {
 // into a reset; its VRF by tcp_l3mdev_accept, and always into a reset. A UDP socket that is bound to no device answers from
 // outside of the VRF, unless its program names a device in each message (IP_PKTINFO), which nobody can read.
 func (s *Snapshot) Reply(r Request, from *Socket) Flow {
-	f := Flow{Src: r.Service.Addr(), Dst: r.Client.Addr(), Proto: 6, Sport: r.Service.Port(), Dport: r.Client.Port()}
+	f := Flow{Src: r.Service.Addr(), Dst: r.Client.Addr(), Proto: 6, Sport: r.Service.Port(), Dport: r.Client.Port(), FromHere: true}
 	switch {
 	case from == nil:
 		f.TOS, f.OIF = r.TOS, s.vrfOf(r.Dev)
@@ -31,9 +31,9 @@ func (s *Snapshot) Reply(r Request, from *Socket) Flow {
 	case r.Proto == "udp":
 		f.Proto = 17
 	}
-	f.Mark, f.TOS, f.UID = from.Mark, from.TOS, from.UID
+	f.Mark, f.TOS, f.UID, f.FromHere = from.Mark, from.TOS, from.UID, !from.Transparent
 	if from.Untold {
-		f.Unknown |= FieldTOS | FieldMark
+		f.Unknown |= FieldTOS | FieldMark | FieldFromHere
 	}
 	if l := s.Link(from.Device); l != nil {
 		f.OIF = l.Name

@@ -19,6 +19,8 @@ const (
 const (
 	// NoRoute: no table that was asked has a route.
 	NoRoute = "none"
+	// NoSource: the packet's source is no address of this host, from which alone its socket may send.
+	NoSource = "no source"
 	// Undecided: what was read does not say. The answer's Unread says why.
 	Undecided = "undecided"
 )
@@ -30,7 +32,7 @@ var refusals = []string{"blackhole", "unreachable", "prohibit"}
 func (a Answer) Forbidden() bool { return slices.Contains(refusals, a.Type) }
 
 // Refused reports whether the lookup found no way to send or to receive the packet.
-func (a Answer) Refused() bool { return a.Type == NoRoute || a.Forbidden() }
+func (a Answer) Refused() bool { return a.Type == NoRoute || a.Type == NoSource || a.Forbidden() }
 
 // Route looks up a packet as the kernel does (fib_lookup): rules by priority, and in each table the longest prefix that is
 // alive. If a rule is not understood, or tests a field of f that is not known, the answer is known only if it is the same with
@@ -53,6 +55,9 @@ func (s *Snapshot) Route(f Flow) Answer {
 // and no VRF, leaves by that one in any case: to the destination itself if no route says otherwise.
 func (s *Snapshot) Output(f Flow) Answer {
 	f.IIF = ""
+	if a := s.sends(f); a.Type != "" {
+		return a
+	}
 	a := s.Route(f)
 	out := s.LinkNamed(f.OIF)
 	switch {
@@ -63,6 +68,26 @@ func (s *Snapshot) Output(f Flow) Answer {
 		return Answer{Type: "unicast", Dev: out.Name, Hops: []Hop{{Link: out.Index}}}
 	}
 	return a
+}
+
+// sends says that a socket may not send from the packet's source, or that this is not known: from an address of this host, or
+// one for which the table of local addresses has a route, it may (__ip_dev_find). A route elsewhere has this host take packets
+// for an address, and send none from it.
+func (s *Snapshot) sends(f Flow) Answer {
+	unknown := f.Unknown&FieldFromHere != 0
+	if !f.FromHere && !unknown || !f.Src.IsValid() || len(s.AddrOn(f.Src)) > 0 {
+		return Answer{}
+	}
+	own := s.newLookup(Flow{Dst: f.Src}).best
+	switch local, main := own[tableLocal], own[tableMain]; {
+	case local != nil && local.Type == "local":
+		return Answer{}
+	case unknown:
+		return Answer{Type: Undecided, Unread: fmt.Sprintf("whether the socket may send from %s, which is no address of this host (IP_TRANSPARENT)", f.Src)}
+	case main != nil && main.Type == "local" && !s.customRules():
+		return Answer{Type: Undecided, Unread: "tables local and main are one as long as there never was another rule"}
+	}
+	return Answer{Type: NoSource}
 }
 
 // Owns reports whether the kernel takes packets for the address as its own: there is a local route for it.
@@ -76,7 +101,7 @@ func (s *Snapshot) AddrType(addr netip.Addr, dev string) string {
 		return "unicast"
 	case addr.IsMulticast():
 		return "multicast"
-	case addr.As4()[0] == 0, addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+	case addr.IsUnspecified(), addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return "broadcast"
 	}
 	a, ok := s.answer(s.newLookup(Flow{Dst: addr}).best[tableLocal])

@@ -320,12 +320,13 @@ type Socket struct {
 	Filter bool  `json:"filter,omitempty"`
 	// Segments are known of listeners with owners, and of some connections; only doctor reads them.
 	Segments Segments `json:"segments,omitzero"`
-	// Mark is SO_MARK, TOS IP_TOS; Untold: they could not be read.
-	Mark   uint32 `json:"mark,omitempty"`
-	TOS    uint8  `json:"tos,omitempty"`
-	Untold bool   `json:"untold,omitempty"`
-	UID    uint32 `json:"uid,omitempty"`
-	Inode  uint64 `json:"inode,omitempty"`
+	// Mark is SO_MARK, TOS IP_TOS, Transparent IP_TRANSPARENT; Untold: they could not be read.
+	Mark        uint32 `json:"mark,omitempty"`
+	TOS         uint8  `json:"tos,omitempty"`
+	Transparent bool   `json:"transparent,omitempty"`
+	Untold      bool   `json:"untold,omitempty"`
+	UID         uint32 `json:"uid,omitempty"`
+	Inode       uint64 `json:"inode,omitempty"`
 	// Owners are the processes that have it open, as far as they could be read.
 	Owners []Process `json:"owners,omitempty"`
 }

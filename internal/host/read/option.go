@@ -36,8 +36,9 @@ func askOptions(s *host.Socket, pid, fd int) {
 	}
 	mark, err1 := unix.GetsockoptInt(borrowed, unix.SOL_SOCKET, unix.SO_MARK)
 	tos, err2 := unix.GetsockoptInt(borrowed, unix.SOL_IP, unix.IP_TOS)
-	if errors.Join(err1, err2) == nil {
-		s.Mark, s.TOS, s.Untold = uint32(mark), uint8(tos), false
+	transparent, err3 := unix.GetsockoptInt(borrowed, unix.SOL_IP, unix.IP_TRANSPARENT)
+	if errors.Join(err1, err2, err3) == nil {
+		s.Mark, s.TOS, s.Transparent, s.Untold = uint32(mark), uint8(tos), transparent != 0, false
 	}
 	if device, err := unix.GetsockoptInt(borrowed, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX); err == nil {
 		s.Unbound, s.Told = device == 0, uint32(device)
