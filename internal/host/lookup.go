@@ -218,7 +218,7 @@ func (l *lookup) act(r *Rule) (a Answer, ok bool) {
 		return Answer{Rule: r, Type: Undecided, Unread: fmt.Sprintf("table %d: the packet's TOS is not known", table)}, true
 	}
 	if l.merged(table) {
-		return Answer{Rule: r, Type: Undecided, Unread: "table main has a longer prefix than table local, and counts first as long as there never was another rule"}, true
+		return Answer{Rule: r, Type: Undecided, Unread: "tables local and main are one as long as there never was another rule, and another route of theirs counts then"}, true
 	}
 	a, ok = l.s.answer(best)
 	if ok && !a.Forbidden() && best.Dst.Bits() <= r.Suppress {
@@ -229,10 +229,10 @@ func (l *lookup) act(r *Rule) (a Answer, ok bool) {
 }
 
 // merged reports whether it matters that the tables local and main are one until somebody makes another rule
-// (fib_trie_table): the state does not say whether somebody did.
+// (fib_trie_table): the state does not say whether somebody did. A throw in one table local would also end the lookup.
 func (l *lookup) merged(table uint32) bool {
 	local, main := l.best[tableLocal], l.best[tableMain]
-	return table == tableLocal && local != nil && main != nil && main.Dst.Bits() > local.Dst.Bits() && !l.s.customRules()
+	return table == tableLocal && local != nil && main != nil && (main.Dst.Bits() > local.Dst.Bits() || local.Type == "throw") && !l.s.customRules()
 }
 
 // passOver remembers a route that would have won, and that the kernel does not use.

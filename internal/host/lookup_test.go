@@ -230,3 +230,20 @@ func TestTheWayBackIsLookedUpAsTheKernelDoes(t *testing.T) {
 		t.Errorf("a mark that counts, and nobody knows: %q, %t", c.Unread, ok)
 	}
 }
+
+// TestAThrowMayEndTheLookupInTwoTables: as long as there never was another rule than the usual ones, the tables local and main
+// are one.
+func TestAThrowMayEndTheLookupInTwoTables(t *testing.T) {
+	s := withRules()
+	s.Rules = []Rule{{Action: "lookup", Table: tableLocal, Suppress: -1}, {Priority: 0x7ffe, Action: "lookup", Table: tableMain, Suppress: -1}}
+	to := netip.MustParsePrefix("203.0.113.0/24")
+	s.Routes = append(s.Routes, Route{Table: tableLocal, Dst: to, Type: "throw"}, Route{Table: tableMain, Dst: to, Type: "unreachable"})
+	f := Flow{Dst: netip.MustParseAddr("203.0.113.7")}
+	if a := s.Route(f); a.Type != Undecided {
+		t.Errorf("one table or two: %s", a.Type)
+	}
+	s.Rules = append(s.Rules, Rule{Priority: 10, Action: "nop", Suppress: -1})
+	if a := s.Route(f); a.Type != "unreachable" {
+		t.Errorf("two tables: %s", a.Type)
+	}
+}
