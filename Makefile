@@ -27,7 +27,7 @@ DOCTORS     := $(LAB_KERNELS:%=doctor-%)
 FUZZTIME ?= 60s
 say = @echo "==> $(1)" >&2
 
-.PHONY: build guest-tools record generate fmt lint generated test test-unit test-native test-guests test-lab kernels $(LABS) test-modules $(MODULES) modules-$(KERNEL) test-ends test-hooks test-rules test-oracle test-explain test-doctor $(DOCTORS) doctor-$(KERNEL) doctor-large test-matrix test-vm vm btf sessions fixtures bench bench-check demo fuzz tools go bare docs install test-install clean help
+.PHONY: build guest-tools record generate fmt lint generated test test-unit test-native test-guests test-lab kernels $(LABS) test-modules $(MODULES) modules-$(KERNEL) test-ends test-hooks test-rules test-oracle test-routes test-explain test-doctor $(DOCTORS) doctor-$(KERNEL) doctor-large test-matrix test-vm vm btf sessions fixtures bench bench-check demo fuzz tools go bare docs install test-install clean help
 
 build: go ## bin/ipiptrace, one static binary
 	@mkdir -p bin
@@ -148,6 +148,16 @@ test-oracle: build guest-tools ## generated rulesets, by the model and by the ke
 		else bin/boot --kernel $(KERNEL) --file bin/rules.test:/rules.test --out $$figures -- sh -c "modprobe -a tun nfnetlink_hook 2>/dev/null; /$$test /out" || status=$$?; fi; \
 		cat bin/oracle/rules/$(KERNEL)/*.json >internal/ruleset/testdata/oracle/$(KERNEL).jsonl; exit $$status
 	@go test ./cmd/ipiptrace -run Docs -count 1 -update
+
+# Blocks of 60 configurations, by their first: the same number makes the same ones. Figures stay in bin/oracle until make clean.
+ROUTES ?= 1000 1060 1120 1180 1240 1300 1360 1420 1480 1540
+
+test-routes: build guest-tools ## generated routes, rules and settings, by the model and by the kernel, in a KERNEL=6.1 guest
+	@go test -c -tags native -o bin/routes.test ./internal/host/read
+	$(call say,generated routes in a $(KERNEL) guest)
+	@bin/boot --kernel $(KERNEL) --file bin/routes.test:/routes.test --out bin/oracle/routes/$(KERNEL) -- \
+		sh -c 'modprobe -a tun ipip dummy vrf nf_tables xfrm_user tcp_diag udp_diag; status=0; for first in $(ROUTES); do \
+			/routes.test -test.v -test.timeout 2h -test.run ^TestNativeTheModelTakes -oracle.configurations 60 -oracle.first $$first -oracle.figures /out || status=1; done; exit $$status'
 
 # Rules, routes, devices, real servers and sockets are made by the ten thousand: that alone takes minutes.
 doctor-large: build guest-tools ## time and memory of doctor on a machine with 50,000 rules and routes, in a KERNEL=6.1 guest
