@@ -165,6 +165,9 @@ func noReturnState(s Subject, st *State) *finding {
 	case !a.Refused():
 		return nil
 	case a.Type == host.NoSource:
+		if st.whole.Route(host.Flow{Src: flow.Dst, Dst: flow.Src, IIF: s.Dev}).Type != "local" {
+			return nil // a host that passes the packets on sends nothing of its own
+		}
 		return noSource(s, flow)
 	}
 	f := &finding{
