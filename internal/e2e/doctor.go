@@ -22,7 +22,9 @@ import (
 type found struct {
 	Type, Code, Severity, Summary string
 	Unread, Fix                   []string
-	raw                           string
+	// Services are, in the report, what was asked about: "tcp 80".
+	Services []struct{ Asked []string }
+	raw      string
 }
 
 // turn reports whether doctor is asked of a scenario in this guest, beside the trace. One takes a second in a busy emulated

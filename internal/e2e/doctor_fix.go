@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"ipiptrace/internal/lab"
@@ -76,7 +77,7 @@ func (o options) mended(ctx context.Context, r *report, l *lab.Lab, s fault.Scen
 	case !own:
 		return fmt.Errorf("doctor has no command against it:\n%s", listFound(all))
 	}
-	if err := passes(ctx, l, s); err != nil {
+	if err := passes(ctx, l, s, all); err != nil {
 		return err
 	}
 	after, err := o.examine(ctx, l, s)
@@ -86,11 +87,12 @@ func (o options) mended(ctx context.Context, r *report, l *lab.Lab, s fault.Scen
 	return gone(s, after)
 }
 
-// passes checks that the scenario's own packets are answered, as far as they are a client's, and else ordinary ones.
-func passes(ctx context.Context, l *lab.Lab, s fault.Scenario) error {
+// passes checks that the scenario's own packets are answered, as far as they are a client's and doctor was asked about their
+// protocol (which one has a service for a mark is not known), and else ordinary ones.
+func passes(ctx context.Context, l *lab.Lab, s fault.Scenario, all []found) error {
 	var own []lab.Traffic
 	for _, t := range s.Traffic {
-		if t.Frame == nil {
+		if t.Frame == nil && asked(all, t.Proto) {
 			own = append(own, lab.Traffic{Proto: t.Proto, Count: t.Count, Request: t.Request, Answer: t.Answer, Close: t.Close, Deadline: 10 * time.Second})
 		}
 	}
@@ -114,4 +116,14 @@ func gone(s fault.Scenario, after []found) error {
 		}
 	}
 	return nil
+}
+
+// asked reports whether doctor has asked about a protocol.
+func asked(all []found, p lab.Proto) bool {
+	for _, s := range all[len(all)-1].Services {
+		if slices.ContainsFunc(s.Asked, func(what string) bool { return strings.HasPrefix(what, string(p)+" ") }) {
+			return true
+		}
+	}
+	return false
 }

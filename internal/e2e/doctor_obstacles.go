@@ -66,7 +66,7 @@ func (o options) twoObstacles(ctx context.Context, r *report, l *lab.Lab, names 
 			err = errors.Join(err, fault.Undo(ctx, l, s))
 		}
 	}
-	if err := errors.Join(err, passes(ctx, l, both[0]), passes(ctx, l, both[1])); err != nil {
+	if err := errors.Join(err, passes(ctx, l, both[0], reports[both[0].Where()]), passes(ctx, l, both[1], reports[both[1].Where()])); err != nil {
 		return err
 	}
 	for _, s := range both {
