@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -46,7 +48,7 @@ func turn(s fault.Scenario) bool {
 
 // doctors asks doctor of each scenario.
 func (o options) doctors(ctx context.Context, r *report, l *lab.Lab, only *regexp.Regexp) error {
-	for _, s := range fault.Scenarios() {
+	for _, s := range slices.Concat(fault.Scenarios(), fault.Unrecorded()) {
 		if !only.MatchString(s.Name) || s.Where() == lab.Client || fault.Lacks(ctx, l, s) != nil { // neither director nor real server, or not this kernel
 			continue
 		}
@@ -78,11 +80,17 @@ func (o options) doctorMends(ctx context.Context, r *report, l *lab.Lab, s fault
 	if err == nil {
 		err = judged(s, all)
 	}
+	if err == nil && s.Code == "" {
+		err = passes(ctx, l, s, all)
+	}
 	r.check("doctor/"+s.Name, err)
 	for _, f := range all {
 		if f.Severity != "" {
 			r.note("%s %s (%d commands): %s", f.Severity, f.Code, len(f.Fix), f.Summary)
 		}
+	}
+	if slices.Contains(toldByPeer, s.Name) {
+		r.check("doctor/"+s.Name+"/peer", o.withPeer(ctx, r, l, s))
 	}
 	named := slices.ContainsFunc(all, func(f found) bool { return f.Code == s.Code })
 	if err == nil && s.Code != "" && !s.Notice && named {
@@ -109,8 +117,8 @@ func (o options) doctorPair(ctx context.Context, l *lab.Lab, both [2]fault.Scena
 	return nil
 }
 
-// examine runs doctor where a scenario's fault is, without traffic: what it says is all that it can know.
-func (o options) examine(ctx context.Context, l *lab.Lab, s fault.Scenario) ([]found, error) {
+// examine runs doctor where a scenario's fault is, without traffic: what it says is all that it can know. more are further flags.
+func (o options) examine(ctx context.Context, l *lab.Lab, s fault.Scenario, more ...string) ([]found, error) {
 	args := []string{
 		"doctor", "--netns", l.Node(s.Where()).Path(), "--vip", lab.VIP.String(), "--port", fmt.Sprint(lab.Port),
 		"--director", lab.DirectorAddr.String(), "--client", client(s), "-o", "json",
@@ -118,6 +126,7 @@ func (o options) examine(ctx context.Context, l *lab.Lab, s fault.Scenario) ([]f
 	if s.Name != "healthy" { // it is the same for all, and takes a second in an emulated guest
 		args = append(args, "--skip", "kernel")
 	}
+	args = append(args, more...)
 	var out, errs bytes.Buffer
 	err := l.Outside(func() error {
 		cmd := exec.CommandContext(ctx, o.ipiptrace, args...)
@@ -146,6 +155,30 @@ func (o options) examine(ctx context.Context, l *lab.Lab, s fault.Scenario) ([]f
 		return all, fmt.Errorf("status %d, %d faults: %s%s", status, faults, out.String(), errs.String())
 	}
 	return all, nil
+}
+
+// withPeer checks that the real server's doctor names a scenario's fault that is the director's, if it has what that one's says.
+func (o options) withPeer(ctx context.Context, r *report, l *lab.Lab, s fault.Scenario) error {
+	onDirector := s
+	onDirector.At = lab.Director
+	there, err := o.examine(ctx, l, onDirector)
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(os.TempDir(), "director.json")
+	if err := os.WriteFile(file, []byte(listFound(there)), 0o600); err != nil {
+		return err
+	}
+	all, err := o.examine(ctx, l, s, "--peer", file)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(all, func(f found) bool { return f.Code == s.Code })
+	if i < 0 {
+		return fmt.Errorf("doctor does not name %s; with\n%sit says\n%s", s.Code, listFound(there), listFound(all))
+	}
+	r.note("%s %s (%d commands): %s", all[i].Severity, all[i].Code, len(all[i].Fix), all[i].Summary)
+	return nil
 }
 
 // doctorAsks checks that a director is told who else answers ARP for its VIP, and that what is sent is said.

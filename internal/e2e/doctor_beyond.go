@@ -24,6 +24,12 @@ var beyond = []struct {
 	{"/proc/net/tcp does not say whether a socket has keys, and no guest has loaded tcp_diag", []string{"tcp-auth"}},
 }
 
+// toldByPeer are those of the director's state that doctor names once it has what it said there (--peer). Of the others that
+// does not have the neighbours' Ethernet addresses (wrong-mac, outer-not-local), nor tunnels that are not IPVS's (tunnel-fou).
+var toldByPeer = []string{
+	"tunnel-gre", "tunnel-gue", "tunnel-gue-port", "tunnel-gue-other-port", "tunnel-gue-local", "tunnel-gue-fou", "tunnel-gue-program", "martian-outer-vip", "ipvs-wrong-method-lost",
+}
+
 // later are scenarios whose fault comes into being with the traffic, or shows itself by that: without it doctor can't name
 // it, with it it may.
 var later = []string{"accept-queue-full", "neighbour-failed", "neighbour-filtered", "director-neighbour-failed", "persistence-no-neighbour", "ipvs-destination-removed", "mark-return"}

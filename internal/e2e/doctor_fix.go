@@ -97,12 +97,12 @@ func passes(ctx context.Context, l *lab.Lab, s fault.Scenario, all []found) erro
 		}
 	}
 	if len(own) == 0 {
-		return answered(ctx, l, "doctor's commands", 1)
+		return answered(ctx, l, "doctor", 1)
 	}
 	results, err := l.Traffics(ctx, own)
 	for i, t := range own {
 		if lost := results[i].Saw(lab.Answered); lost != nil {
-			err = errors.Join(err, fmt.Errorf("after doctor's commands, %s: %w", t.Proto, lost))
+			err = errors.Join(err, fmt.Errorf("after doctor, %s: %w", t.Proto, lost))
 		}
 	}
 	return err
