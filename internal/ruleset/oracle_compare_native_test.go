@@ -77,12 +77,17 @@ func (o *oracle) told(events []event, used map[counted]uint64) (k told) {
 	return k
 }
 
-// last is the last hook that the packet has come to.
+// last is the last hook that the packet has come to; none if it has turned round, over lo.
 func (k told) last(p played) (hook string) {
+	n := 0
 	for _, h := range p.way() {
 		if _, ok := k.entered[h]; ok {
 			hook = h
+			n++
 		}
+	}
+	if n < len(k.entered) {
+		return ""
 	}
 	return hook
 }
