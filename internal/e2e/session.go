@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -30,29 +29,6 @@ func (o options) sessions(ctx context.Context, r *report, l *lab.Lab, only *rege
 			}
 		}
 	}
-	if s, ok := fault.Named(shownToDoctor); ok && only.MatchString(s.Name) {
-		r.check("session/doctor", errors.Join(fault.Inject(ctx, l, s), o.doctorsSession(ctx, l, s), fault.Undo(ctx, l, s)))
-	}
-}
-
-// shownToDoctor is the scenario of which README.md shows what doctor says: the commonest mistake.
-const shownToDoctor = "firewall-policy-outer"
-
-// doctorsSession writes what doctor says of a scenario: doctor.txt beside its session.txt.
-func (o options) doctorsSession(ctx context.Context, l *lab.Lab, s fault.Scenario) error {
-	flags := fmt.Sprintf("--vip %s --port %d --director %s --only tunnel,firewall", lab.VIP, lab.Port, lab.DirectorAddr)
-	var out []byte
-	err := l.Outside(func() (err error) {
-		args := append([]string{"doctor", "--netns", l.Node(s.Where()).Path()}, strings.Fields(flags)...)
-		out, err = exec.CommandContext(ctx, o.ipiptrace, args...).Output()
-		return err
-	})
-	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 1 || len(exit.Stderr) > 0 {
-		return fmt.Errorf("doctor finds no fault: %w: %s", err, out)
-	}
-	path := filepath.Join(o.sessionDir, s.Name, "doctor.txt")
-	text := "# ipiptrace doctor --netns $IPIPTRACE_REAL_SERVER " + flags + "\n" + string(out)
-	return errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644))
 }
 
 // sessionsOf are those of one attach.
