@@ -164,8 +164,6 @@ func noReturnState(s Subject, st *State) *finding {
 		return undecided
 	case !a.Refused():
 		return nil
-	case a.Type == host.NoSource && s.Reply:
-		return nil // it is there: this host forwards it, and no socket of it sends it
 	case a.Type == host.NoSource:
 		if st.whole.Route(host.Flow{Src: flow.Dst, Dst: flow.Src, IIF: s.Dev}).Type != "local" {
 			return nil // a host that passes the packets on sends nothing of its own
