@@ -105,7 +105,7 @@ func TestNativeDoctorDoesWhatItCan(t *testing.T) {
 	n.on(t, n.server, "nft", "add table ip test; add chain ip test input { type filter hook input priority 0; }; add rule ip test input udp dport 7 limit rate over 5/second drop")
 	nobody := []string{"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", binary}
 	none := []string{"unshare", "--mount", "--propagation", "private", "sh", "-c", `mount -t tmpfs none /usr/sbin && exec env -i "$@"`, "sh", binary}
-	hostile := []string{"sh", "-c", `ip link set away name "$(printf 'e\033[31m\342\200\256;$(id)')" 2>/dev/null; nft add rule ip test input ip protocol 4 drop comment "\"$(printf 'x\033[2J\302\205\342\201\246')\""; exec "$@"`, "sh", binary}
+	hostile := []string{"sh", "-c", `ip link set away name "$(printf 'e\033[31m\342\200\256;$(id)')" 2>/dev/null && nft add rule ip test input ip protocol 4 drop comment "\"$(printf 'x\033[2J\302\205\342\201\246')\""; exec "$@"`, "sh", binary}
 	for _, test := range []struct {
 		name string
 		by   []string

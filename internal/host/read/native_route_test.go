@@ -69,7 +69,7 @@ func compareRoutes(r *rand.Rand, sum *tally) error {
 	if err := g.build(); err != nil {
 		return err
 	}
-	read := &reader{ctx: context.Background(), rt: rt, files: machine, s: &host.Snapshot{Sysctls: map[string]string{}}}
+	read := &reader{ctx: context.Background(), rt: rt, files: machine, kernel: running(), s: &host.Snapshot{Sysctls: map[string]string{}}}
 	for _, part := range []func(*reader) error{(*reader).links, (*reader).addrs, (*reader).routes, (*reader).rules, (*reader).sysctls} {
 		if err := part(read); err != nil {
 			return err
