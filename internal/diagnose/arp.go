@@ -84,10 +84,7 @@ func announceState(s Subject, st *State) *finding {
 	if undecided != nil || a.Type != "unicast" {
 		return nil // that is another's to say
 	}
-	hop := a.Gateway
-	if !hop.IsValid() {
-		hop = s.dst()
-	}
+	hop := a.NextHop(s.dst())
 	permanent := func(n host.Neighbour) bool { return n.Addr == hop && n.Link == l.Index && n.State == "permanent" }
 	dev := "net/ipv4/conf/" + l.Name + "/arp_announce"
 	mode, known := st.Effective(l.Name, "arp_announce")

@@ -397,10 +397,7 @@ func neighbourState(s Subject, st *State) *finding {
 	if a.Type == host.Undecided {
 		return &finding{undecided: "rules: " + a.Unread}
 	}
-	hop := a.Gateway
-	if !hop.IsValid() {
-		hop = to
-	}
+	hop := a.NextHop(to)
 	for _, n := range st.Neighbours {
 		l := st.Link(n.Link)
 		if n.Addr != hop || l == nil || n.State != "failed" && n.State != "incomplete" {

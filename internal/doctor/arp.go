@@ -30,10 +30,9 @@ type Question struct {
 func Questions(s *host.Snapshot, o Options) (all []Question) {
 	for _, vip := range o.VIPs {
 		x := service{s: s, o: o, vip: vip, role: role(s, o, vip)}
-		for _, client := range x.clients() {
-			q := Question{vip, x.faces(client)}
-			if l := s.LinkNamed(q.Dev); l != nil && !l.NoARP && !slices.Contains(all, q) {
-				all = append(all, q)
+		for _, dev := range x.facing() {
+			if l := s.LinkNamed(dev); l != nil && !l.NoARP {
+				all = withNew(all, []Question{{vip, dev}})
 			}
 		}
 	}

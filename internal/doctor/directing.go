@@ -101,13 +101,9 @@ func (x service) wayLine(d host.Destination) string {
 	if from := diagnose.SourceTo(x.s, at); from.IsValid() {
 		line += fmt.Sprintf(" from %s", from)
 	}
-	hop := a.Gateway
-	if !hop.IsValid() {
-		hop = at
-	}
-	state := "not asked for yet"
+	hop, out, state := a.NextHop(at), x.s.LinkNamed(a.Dev), "not asked for yet"
 	for _, n := range x.s.Neighbours {
-		if l := x.s.LinkNamed(a.Dev); n.Addr == hop && l != nil && n.Link == l.Index {
+		if n.Addr == hop && out != nil && n.Link == out.Index {
 			state = n.State
 		}
 	}

@@ -68,14 +68,9 @@ func (x service) tunnelLines() (lines []string) {
 	if len(lines) == 0 {
 		lines = []string{"none is here"}
 	}
-	for _, director := range x.directors() {
-		in := x.s.LinkNamed(x.faces(director))
-		if in == nil || !x.knowsDirectors() {
-			continue
-		}
-		to := x.realServer(director, in.Name)
-		if l := x.s.TakesIPIP(director, to, in.Index); l != nil {
-			lines = append(lines, fmt.Sprintf("IPIP from the director %s to %s is taken by %s", director, to, l.Name))
+	for _, t := range x.taken() {
+		if x.knowsDirectors() {
+			lines = append(lines, fmt.Sprintf("IPIP from the director %s to %s is taken by %s", t.director, t.to, t.by))
 		}
 	}
 	if on, ok := x.s.Sysctl("net/ipv4/ip_forward"); ok {
@@ -103,17 +98,11 @@ func tunnelLine(s *host.Snapshot, l host.Link) string {
 	add(true, "remote %s, local %s", end(l.Tunnel.Remote), end(l.Tunnel.Local))
 	add(l.Tunnel.Keyed, "with a key")
 	add(l.Tunnel.Collect, "for every tunnel's packets (external)")
-	under := s.Link(l.Tunnel.Link)
-	add(under != nil && !l.LinkNetns, "by %s alone", nameOf(under))
+	if under := s.Link(l.Tunnel.Link); under != nil {
+		add(!l.LinkNetns, "by %s alone", under.Name)
+	}
 	add(l.LinkNetns, "for packets of another network namespace")
 	return strings.Join(words, ", ")
-}
-
-func nameOf(l *host.Link) string {
-	if l == nil {
-		return ""
-	}
-	return l.Name
 }
 
 // inEffect are the settings that decide over what comes out of the tunnel, and over ARP for the VIP, as the kernel uses them.
@@ -124,29 +113,41 @@ func (x service) inEffect() (lines []string) {
 				x.larger(mode, dev, "rp_filter"), x.either(dev, "src_valid_mark"), x.either(dev, "accept_local")))
 		}
 	}
-	known := map[string]bool{}
-	for _, client := range x.clients() {
-		dev := x.faces(client)
+	for _, dev := range x.facing() {
 		ignore, ok1 := x.s.Effective(dev, "arp_ignore")
 		announce, ok2 := x.s.Effective(dev, "arp_announce")
-		if ok1 && ok2 && !known[dev] {
-			known[dev] = true
+		if ok1 && ok2 {
 			lines = append(lines, fmt.Sprintf("ARP on %s: arp_ignore %s, arp_announce %s", dev, x.larger(ignore, dev, "arp_ignore"), x.larger(announce, dev, "arp_announce")))
 		}
 	}
 	return lines
 }
 
-// inner are the devices by which packets come out of tunnels.
-func (x service) inner() (all []string) {
+// taken is IPIP from a director to a real server's address, and the device that takes it.
+type taken struct {
+	director, to netip.Addr
+	by           string
+}
+
+// taken is what is taken of the directors' packets.
+func (x service) taken() (all []taken) {
 	for _, director := range x.directors() {
 		in := x.s.LinkNamed(x.faces(director))
 		if in == nil {
 			continue
 		}
-		if l := x.s.TakesIPIP(director, x.realServer(director, in.Name), in.Index); l != nil && !slices.Contains(all, l.Name) {
-			all = append(all, l.Name)
+		to := x.realServer(director, in.Name)
+		if l := x.s.TakesIPIP(director, to, in.Index); l != nil {
+			all = append(all, taken{director, to, l.Name})
 		}
+	}
+	return all
+}
+
+// inner are the devices by which packets come out of tunnels.
+func (x service) inner() (all []string) {
+	for _, t := range x.taken() {
+		all = withNew(all, []string{t.by})
 	}
 	return all
 }
@@ -211,13 +212,11 @@ func (x service) whereVIP() (lines []string) {
 
 // answersARP says on which of the devices that face clients this machine answers ARP for the VIP.
 func (x service) answersARP() (lines []string) {
-	known := map[string]bool{}
-	for _, client := range x.clients() {
-		l := x.s.LinkNamed(x.faces(client))
-		if l == nil || known[l.Name] {
+	for _, dev := range x.facing() {
+		l := x.s.LinkNamed(dev)
+		if l == nil {
 			continue
 		}
-		known[l.Name] = true
 		switch answers, ok := diagnose.AnswersARP(x.s, x.vip, *l); {
 		case !ok:
 		case answers:

@@ -316,6 +316,14 @@ func (x service) tunnels(director netip.Addr) uint8 {
 	return protoIPIP
 }
 
+// facing are the devices that face the clients.
+func (x service) facing() (all []string) {
+	for _, client := range x.clients() {
+		all = withNew(all, []string{x.faces(client)})
+	}
+	return all
+}
+
 // faces is the device by which packets of an address come: one in whose network it is, else the one that leads there.
 func (x service) faces(a netip.Addr) string {
 	var ways []netip.Prefix

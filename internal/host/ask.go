@@ -116,6 +116,14 @@ type Answer struct {
 	Unused []Unused
 }
 
+// NextHop is who gets a packet for that address: the gateway, or the address itself on its own link.
+func (a Answer) NextHop(to netip.Addr) netip.Addr {
+	if a.Gateway.IsValid() {
+		return a.Gateway
+	}
+	return to
+}
+
 // Unused is a route that matches and that the kernel does not use.
 type Unused struct {
 	Route *Route

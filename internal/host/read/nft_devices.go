@@ -5,7 +5,6 @@ import (
 	"slices"
 	"syscall"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"ipiptrace/internal/host"
@@ -63,13 +62,11 @@ func chainDevices() (map[nftChainName][]string, error) {
 
 // devicesOf are the devices of a hook.
 func devicesOf(hook []byte) (names []string) {
-	attrs, _ := nl.ParseRouteAttr(hook)
-	for _, a := range attrs {
+	for _, a := range attributesIn(hook) {
 		if a.Attr.Type&nlaTypeMask != hookDevices {
 			continue
 		}
-		list, _ := nl.ParseRouteAttr(a.Value)
-		for _, device := range list {
+		for _, device := range attributesIn(a.Value) {
 			names = append(names, unix.ByteSliceToString(device.Value))
 		}
 	}
