@@ -1,16 +1,13 @@
 package main
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
 
 	"ipiptrace/internal/doctor"
 	"ipiptrace/internal/host"
-	tapes "ipiptrace/internal/recording"
 	"ipiptrace/internal/render"
-	"ipiptrace/tracer/event"
 )
 
 // TestDocsShowWhatDoctorSays: the README has what doctor says of a state that was recorded in a guest, by a trace, which reads
@@ -25,26 +22,13 @@ func TestDocsShowWhatDoctorSays(t *testing.T) {
 }
 
 // recordedState is that of the namespace that was watched.
-func recordedState(t *testing.T, scenario, kernel string) (s *host.Snapshot) {
+func recordedState(t *testing.T, scenario, kernel string) *host.Snapshot {
 	t.Helper()
-	all, err := tapes.All(testdata)
+	all := rawStates(t, scenario, kernel)
+	if len(all) == 0 {
+		t.Fatalf("no state of %s on %s was recorded", scenario, kernel)
+	}
+	s, err := host.Parse(all[len(all)-1])
 	check(t, err)
-	for _, r := range all {
-		if r.Scenario != scenario || r.Kernel != kernel {
-			continue
-		}
-		in, err := r.Open()
-		check(t, err)
-		for e, err := range in.Events() {
-			check(t, err)
-			if e.Kind == event.State {
-				s, err = host.Parse(e.Host)
-				check(t, err)
-			}
-		}
-	}
-	if s == nil {
-		t.Fatal(fmt.Errorf("no state of %s on %s was recorded", scenario, kernel))
-	}
 	return s
 }

@@ -19,13 +19,13 @@ import (
 	"ipiptrace/tracer/event"
 )
 
-// rawStates are all states that were recorded on a kernel, as they were written.
-func rawStates(t *testing.T, kernel string) (all [][]byte) {
+// rawStates are all states that were recorded on a kernel, of one scenario or (with "") of each, as they were written.
+func rawStates(t *testing.T, scenario, kernel string) (all [][]byte) {
 	t.Helper()
 	recordings, err := tapes.All(testdata)
 	check(t, err)
 	for _, r := range recordings {
-		if r.Kernel != kernel {
+		if r.Kernel != kernel || scenario != "" && r.Scenario != scenario {
 			continue
 		}
 		in, err := r.Open()
@@ -82,7 +82,7 @@ func spoken(t *testing.T, text, lines string) (asText, asJSON []string) {
 // TestDoctorSaysTheSameAsTextAndAsJSON asks about every state that was recorded on a kernel.
 func TestDoctorSaysTheSameAsTextAndAsJSON(t *testing.T) {
 	found := 0
-	for _, raw := range rawStates(t, "6.1") {
+	for _, raw := range rawStates(t, "", "6.1") {
 		s, err := host.Parse(raw)
 		check(t, err)
 		text, lines := asked(t, s, 0)
@@ -99,7 +99,7 @@ func TestDoctorSaysTheSameAsTextAndAsJSON(t *testing.T) {
 
 // TestNoTextOfAStateMakesDoctorDoHarm has hostile text in names, rules, comments and processes, wherever it is said.
 func TestNoTextOfAStateMakesDoctorDoHarm(t *testing.T) {
-	all := rawStates(t, "6.1")
+	all := rawStates(t, "", "6.1")
 	n := 200
 	if *long {
 		n = 10_000
