@@ -90,6 +90,11 @@ func supposedStates() map[string]struct {
 			s.Qdiscs = []host.Qdisc{{Link: 2, Kind: "netem", Handle: "8001:", Parent: "root", Loss: loss}}
 		}
 	}
+	signed := func(by string) func(*host.Snapshot) {
+		return func(s *host.Snapshot) {
+			s.Sockets[0].MD5, s.Sockets[0].Signs = true, []netip.Prefix{netip.MustParsePrefix(by)}
+		}
+	}
 	tc := func(kind string) func(*host.Snapshot) {
 		return func(s *host.Snapshot) {
 			s.Filters = []host.Filter{{Link: 2, Side: "ingress", Kind: kind, Pref: 10, Protocol: 3, Actions: []string{"gact drop"}}}
@@ -163,6 +168,8 @@ func supposedStates() map[string]struct {
 		"what is part of a connection is":  {request(), supposedServer(dropLate), []string{"fault firewall-drop: nft delete rule ip lab input handle 4"}},
 		"a policy drops answers":           {request(), supposedServer(onPolicy("output", "drop")), []string{"fault firewall-drop: nft insert rule ip lab output ip saddr 10.99.0.1 tcp sport 80 accept"}},
 		"a program may drop it":            {request(), supposedServer(withXDP), []string{"note xdp-drop"}},
+		"the client has to sign":           {request(), supposedServer(signed("10.0.0.7/32")), []string{"note tcp-auth"}},
+		"another one has to sign":          {request(), supposedServer(signed("10.0.0.8/32")), nil},
 		"a filter may drop it":             {request(), supposedServer(tc("u32")), []string{"note tc-drop"}},
 		"a filter sends it elsewhere":      {request(), supposedServer(redirect), nil},
 		"a filter drops all":               {request(), supposedServer(tc("matchall")), []string{"fault tc-drop: tc filter del dev eth0 ingress pref 10"}},

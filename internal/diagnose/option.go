@@ -2,6 +2,8 @@ package diagnose
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 
 	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
@@ -179,11 +181,13 @@ func keysState(s Subject, st *State) *finding {
 		return nil
 	case s.Supposed && st.Coarse:
 		return &finding{undecided: "sockets: /proc does not say whether the service has keys (TCP-MD5), and the modules inet_diag and tcp_diag, which do, are not loaded"}
-	case !sock.MD5:
+	case s.Supposed && sock.KeysUntold:
+		return &finding{undecided: "sockets: whether the service has keys (TCP-MD5) the kernel tells only who may administer the network"}
+	case !sock.MD5, s.Supposed && len(sock.Signs) > 0 && !slices.ContainsFunc(sock.Signs, func(p netip.Prefix) bool { return p.Contains(s.client()) }):
 		return nil
 	}
 	return &finding{
-		consistent: true, // another peer may be the one that has to sign
+		consistent: true, // another peer may be the one that has to sign, or this one does
 		summary:    notSigned + owner(*sock), evidence: []evidence{by(host.PartSockets, "ss -ltni 'sport = :%d': md5keys", s.wanted().Port())},
 	}
 }

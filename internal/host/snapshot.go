@@ -314,7 +314,10 @@ type Socket struct {
 	RecvBuf   uint32 `json:"recv_buf,omitempty"`
 	RecvAlloc uint32 `json:"recv_alloc,omitempty"`
 	Drops     uint32 `json:"drops,omitempty"`
-	MD5       bool   `json:"md5,omitempty"`
+	// MD5: it has keys of TCP-MD5, for peers in Signs, as far as those are known. KeysUntold: whether it has any was not told.
+	MD5        bool           `json:"md5,omitempty"`
+	Signs      []netip.Prefix `json:"signs,omitempty"`
+	KeysUntold bool           `json:"keys_untold,omitempty"`
 	// MinTTL is IP_MINTTL; Filter: the socket has a filter (SO_ATTACH_FILTER). Both are known only of sockets with owners.
 	MinTTL uint8 `json:"min_ttl,omitempty"`
 	Filter bool  `json:"filter,omitempty"`

@@ -73,6 +73,7 @@ func (r *reader) wanted(s host.Socket) bool {
 // Of linux/inet_diag.h: sizes, and the numbers of attributes.
 const (
 	diagMsgSize   = 72
+	diagInfo      = 2
 	diagTOS       = 5
 	diagMemInfo   = 7
 	diagV6Only    = 11
@@ -84,33 +85,49 @@ const (
 	sockDiagByFam = 20
 )
 
-// diagRequest is inet_diag_req_v2: of a family and protocol every state, with memory and TOS.
-type diagRequest struct{ family, proto uint8 }
+// listeners and others are states, each a bit (TCPF_LISTEN).
+const (
+	listeners = uint32(1) << tcpListen
+	others    = ^listeners
+)
+
+// diagRequest is inet_diag_req_v2: of a family and protocol those in some states, with memory and TOS. Of listeners it asks for
+// tcp_info, too: the kernel tells a socket's keys only with that (inet_sk_diag_fill).
+type diagRequest struct {
+	family, proto uint8
+	states        uint32
+}
 
 func (d diagRequest) Len() int { return 56 }
 
 func (d diagRequest) Serialize() []byte {
 	b := make([]byte, d.Len())
 	b[0], b[1], b[2] = d.family, d.proto, 1<<(diagMemInfo-1)|1<<(diagTOS-1)
-	binary.NativeEndian.PutUint32(b[4:], ^uint32(0))
+	if d.states == listeners {
+		b[2] |= 1 << (diagInfo - 1)
+	}
+	binary.NativeEndian.PutUint32(b[4:], d.states)
 	return b
 }
 
 func diagnosed(proto string) (all []host.Socket, err error) {
-	number := uint8(unix.IPPROTO_TCP)
+	asked := []diagRequest{{proto: unix.IPPROTO_TCP, states: listeners}, {proto: unix.IPPROTO_TCP, states: others}}
 	if proto == "udp" {
-		number = unix.IPPROTO_UDP
+		asked = []diagRequest{{proto: unix.IPPROTO_UDP, states: ^uint32(0)}}
 	}
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		req := nl.NewNetlinkRequest(sockDiagByFam, unix.NLM_F_DUMP)
-		req.AddData(diagRequest{family, number})
-		msgs, err := req.Execute(unix.NETLINK_INET_DIAG, 0)
-		if err != nil {
-			return all, err
-		}
-		for _, m := range msgs {
-			if s, ok := socketOf(proto, m); ok {
-				all = append(all, s)
+		for _, of := range asked {
+			of.family = family
+			req := nl.NewNetlinkRequest(sockDiagByFam, unix.NLM_F_DUMP)
+			req.AddData(of)
+			msgs, err := req.Execute(unix.NETLINK_INET_DIAG, 0)
+			if err != nil {
+				return all, err
+			}
+			for _, m := range msgs {
+				if s, ok := socketOf(proto, m); ok {
+					all = append(all, s)
+				}
 			}
 		}
 	}
@@ -156,10 +173,26 @@ func socketOf(proto string, m []byte) (s host.Socket, ok bool) {
 		case a.Attr.Type == diagTOS && len(v) >= 1:
 			s.TOS = v[0]
 		case a.Attr.Type == diagMD5:
-			s.MD5 = len(v) > 0
+			s.MD5, s.Signs = len(v) > 0, signers(v)
 		}
 	}
+	s.KeysUntold = s.Untold // both are told to who may administer the network
 	return s, true
+}
+
+// signers are those for whom a socket has keys: struct tcp_diag_md5sig each, of which the key itself is not read.
+func signers(keys []byte) (all []netip.Prefix) {
+	const size = 100
+	for ; len(keys) >= size; keys = keys[size:] {
+		a, ok := netip.AddrFromSlice(keys[4:8])
+		if keys[0] == unix.AF_INET6 {
+			a, ok = netip.AddrFromSlice(keys[4:20])
+		}
+		if ok {
+			all = append(all, netip.PrefixFrom(a, int(keys[1])))
+		}
+	}
+	return all
 }
 
 func tcpState(n uint8) string {
