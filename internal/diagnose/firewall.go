@@ -25,6 +25,9 @@ func (s Subject) hooked() ruleset.Packet {
 // filteredPacket is the packet as the hook sees it: with its devices, and what connection tracking has made of it.
 func filteredPacket(s Subject, h *host.Snapshot) ruleset.Packet {
 	p := s.hooked()
+	if s.Over != "" {
+		return overBridge(s, p)
+	}
 	switch p.Hook {
 	case "output", "postrouting", "egress":
 		p.OIF = s.Dev
@@ -48,6 +51,22 @@ func filteredPacket(s Subject, h *host.Snapshot) ruleset.Packet {
 	}
 	if p.CT = s.Tracked; !s.Supposed {
 		p.CT = tracking(h, p)
+	}
+	return p
+}
+
+// overBridge is a frame that a bridge passes on. Rules of the family bridge see the ports, which are not known, iptables' the
+// bridge (br_nf_pre_routing, br_nf_forward_ip, br_nf_post_routing).
+func overBridge(s Subject, p ruleset.Packet) ruleset.Packet {
+	p.Over, p.CT = s.Over, s.Tracked
+	if p.Bridged {
+		return p
+	}
+	if p.Hook != "postrouting" {
+		p.IIF = s.Over
+	}
+	if p.Hook != "prerouting" {
+		p.OIF = s.Over
 	}
 	return p
 }
@@ -119,6 +138,9 @@ func firewallState(s Subject, st *State, rejects bool) *finding {
 		o.Candidates = slices.DeleteFunc(slices.Clone(o.Candidates), func(r ruleset.Rule) bool { return !r.Rejects })
 	}
 	rule, summary := o.Rule, "%s %ss the packet"
+	if s.Over != "" && rule == nil && len(o.Candidates) > 0 && o.Candidates[0].Rejects == rejects {
+		return unknownEnds(o)
+	}
 	if rule == nil && len(o.Candidates) == 1 {
 		rule, summary = &o.Candidates[0], "of the rules at the hook "+p.Hook+" only %s can %s the packet"
 		if len(o.Unread) > 0 {
@@ -156,6 +178,17 @@ func firewallState(s Subject, st *State, rejects bool) *finding {
 	return f
 }
 
+// unknownEnds says of a frame that passes a bridge that a rule asks for what only its ends know, or for the bridge's ports.
+func unknownEnds(o ruleset.Outcome) *finding {
+	first := o.Candidates[0]
+	what := where(first)
+	if text := strings.TrimSpace(first.Text); text != "" {
+		what += " (" + text + ")"
+	}
+	why := append(doubted(o), "who sends them, to whom, and by which ports of the bridge is not all known here: --director and --client say it, and --peer with what doctor says on the director")
+	return &finding{undecided: fmt.Sprintf("rules: whether %s drops the service's packets is not told: %s", what, strings.Join(why, "; "))}
+}
+
 // doubted says which rules leave it open what becomes of the packet, and by what.
 func doubted(o ruleset.Outcome) (all []string) {
 	for _, d := range o.Doubts {
@@ -168,7 +201,9 @@ func doubted(o ruleset.Outcome) (all []string) {
 // inner one, too, both are let pass. In forward the packet keeps its outer header.
 func letPass(s Subject, st *State, r ruleset.Rule, p ruleset.Packet) (fix command.Fix, mend func(*State)) {
 	fix, mend = ruleset.Fix(r, p), func(st *State) { ruleset.Mend(st.whole, r, p) }
-	if r.Policy == "" && !r.Broad || p.Proto != protoIPIP || p.Hook == "forward" {
+	if closed := r.Policy != "" || r.Broad; closed && (!p.Src.IsValid() || !p.Dst.IsValid()) {
+		return command.Fix{}, nil // whom to let pass is not known
+	} else if !closed || p.Proto != protoIPIP || p.Hook == "forward" || s.Over != "" {
 		return fix, mend
 	}
 	inner := headers(s.Now)

@@ -40,6 +40,8 @@ type Subject struct {
 	// Hook is the netfilter hook at which it is, empty if it is at none. Bridged: it is one of the family bridge.
 	Hook    string
 	Bridged bool
+	// Over is the bridge that passes it on, as a frame, from one of its ports to another; empty if none does.
+	Over string
 	// Rule is the rule that the kernel was seen using for it; Rejected: the kernel answered, Reset: with a TCP reset.
 	Rule            *journey.NftRule
 	Rejected, Reset bool

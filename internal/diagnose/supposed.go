@@ -26,6 +26,9 @@ type Supposition struct {
 	Late func() bool
 	// Onward: OuterDst is behind this host, which passes the packet on in its outer header, and the answer back.
 	Onward bool
+	// Over is the bridge over which the packet passes, in its outer header, and the answer; nothing else of this host has to do with
+	// them. Addresses that are not known are invalid.
+	Over string
 	// Open: it belongs to a connection that is open already, which began with these addresses and ports.
 	Open bool
 }
@@ -51,7 +54,7 @@ func (q Supposition) packet(flags event.TCPFlags) Subject {
 	case protoICMP:
 		s.Packet.ICMPType = 8 // echo
 	}
-	if q.OuterSrc.IsValid() {
+	if q.OuterSrc.IsValid() || q.Over != "" {
 		s.Outer = &event.Header{Src: q.OuterSrc, Dst: q.OuterDst, Protocol: q.OuterProto, TTL: supposedTTL, Len: supposedLength + 20, DstPort: q.OuterPort}
 		s.Packet.SkbLen += 20
 		s.Tunnelled = true
@@ -95,6 +98,9 @@ func (q Supposition) way(st *State) (all []point) {
 	}
 	if q.Onward {
 		return q.passed(first, st)
+	}
+	if q.Over != "" {
+		return q.crossing(first, st)
 	}
 	first.Tracked = ruleset.New // nothing of IPIP goes back: it never is more
 	all = append(all, points(first, outerSide, every, "ingress", "prerouting", "input")...)

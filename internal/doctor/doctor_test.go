@@ -22,7 +22,7 @@ var (
 // machine is a healthy real server, with two networks and a default route.
 func machine(changes ...func(*host.Snapshot)) *host.Snapshot {
 	s := &host.Snapshot{
-		Modules: []string{"ipip", "tunnel4"},
+		Modules: []string{"ipip", "tunnel4"}, LSMs: []string{"capability"},
 		Links: []host.Link{
 			{Index: 1, Name: "lo", Type: "loopback", Up: true},
 			{Index: 2, Name: "eth0", Type: "veth", Up: true},

@@ -19,7 +19,8 @@ func (r *Report) labels(s *host.Snapshot) {
 	})
 	switch names := strings.Join(active, ", "); {
 	case len(s.LSMs) == 0:
-		r.say(stepFirewall, labelsCode, "which security modules are active is not shown here (/sys/kernel/security/lsm)")
+		r.say(stepFirewall, labelsCode)
+		r.open(labelsCode, "which security modules are active is not shown here (/sys/kernel/security/lsm)")
 	case len(active) == 0:
 		r.say(stepFirewall, labelsCode, "none that looks at packets is active")
 	case rulesHave(s, []string{`"secmark"`}, "SECMARK", "CONNSECMARK"):

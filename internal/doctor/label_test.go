@@ -22,7 +22,7 @@ func TestSecurityModulesAreNamed(t *testing.T) {
 		s    *host.Snapshot
 		want string
 	}{
-		"not shown":       {machine(), "is not shown here"},
+		"not shown":       {machine(active()), "is not shown here"},
 		"none":            {machine(active("lockdown", "capability", "yama")), "none that looks at packets"},
 		"no labels":       {machine(active("capability", "apparmor")), "active: apparmor; no rule here gives packets a label"},
 		"rules give them": {machine(active("capability", "selinux"), labels), "what the policies of selinux say of them is not read"},

@@ -144,7 +144,7 @@ func (x service) pass(to onward, rules *ruleset.Ruleset, r *Report) {
 	r.check(diagnose.Check{Code: "vip-missing", Answer: diagnose.Clear}, nil)
 	r.say(step("vip-missing"), "vip-missing", fmt.Sprintf("%s need not be here: %s", x.vip, to.why))
 	if !to.to.IsValid() {
-		r.check(diagnose.Check{Code: "firewall-drop", Unread: []string{"what a bridge does to a frame is not asked: the real server's address is not known"}}, nil)
+		x.cross(rules, r)
 		return
 	}
 	for _, k := range x.passedKinds() {

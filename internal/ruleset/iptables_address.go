@@ -8,7 +8,11 @@ import (
 	"ipiptrace/internal/host"
 )
 
+// within compares an address, which may not be known, with a network.
 func within(prefix string, a netip.Addr) match {
+	if !a.IsValid() {
+		return may
+	}
 	p, err := netip.ParsePrefix(prefix)
 	if err != nil {
 		one, err := netip.ParseAddr(prefix)
@@ -35,7 +39,7 @@ func inRange(text string, a netip.Addr) match {
 	from, to, ok := strings.Cut(text, "-")
 	first, err1 := netip.ParseAddr(from)
 	last, err2 := netip.ParseAddr(to)
-	if !ok || err1 != nil || err2 != nil {
+	if !ok || err1 != nil || err2 != nil || !a.IsValid() {
 		return may
 	}
 	return is(first.Compare(a) <= 0 && a.Compare(last) <= 0)
@@ -43,7 +47,7 @@ func inRange(text string, a netip.Addr) match {
 
 // addrType compares with "LOCAL,BROADCAST".
 func (e *evaluation) addrType(list string, a netip.Addr) match {
-	if !e.s.Knows(host.PartRoutes) {
+	if !e.s.Knows(host.PartRoutes) || !a.IsValid() {
 		return may
 	}
 	return is(slices.Contains(strings.Split(strings.ToLower(list), ","), e.addrTypeOf(a, "")))

@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -88,9 +89,9 @@ func (e *evaluation) meta(key string) field {
 	case "oifname", "oif":
 		return e.dev(p.OIF, p.hasOIF(), key == "oif")
 	case "ibrname", "bri_iifname":
-		return e.dev(e.masterOf(p.IIF), e.p.Bridged && p.hasIIF(), false)
+		return e.dev(cmp.Or(p.Over, e.masterOf(p.IIF)), e.p.Bridged && p.hasIIF(), false)
 	case "obrname", "bri_oifname":
-		return e.dev(e.masterOf(p.OIF), e.p.Bridged && p.hasOIF(), false)
+		return e.dev(cmp.Or(p.Over, e.masterOf(p.OIF)), e.p.Bridged && p.hasOIF(), false)
 	case "l4proto":
 		return field{known: true, number: uint64(p.Proto), names: protocolNumbers}
 	case "nfproto":
@@ -151,9 +152,9 @@ func (e *evaluation) payload(protocol, name string) field {
 	numbers := map[string]uint8{"tcp": 6, "udp": 17}
 	switch protocol + " " + name {
 	case "ip saddr":
-		return field{known: true, addr: p.Src}
+		return field{known: p.Src.IsValid(), addr: p.Src}
 	case "ip daddr":
-		return field{known: !e.natted, addr: p.Dst}
+		return field{known: p.Dst.IsValid() && !e.natted, addr: p.Dst}
 	case "ip protocol":
 		return field{known: true, number: uint64(p.Proto), names: protocolNumbers}
 	case "ip ttl":
@@ -204,7 +205,7 @@ func (e *evaluation) fib(result string, flags []string) field {
 	} else if has(flags, "oif") {
 		dev = p.OIF
 	}
-	if dev == "" && (has(flags, "iif") || has(flags, "oif")) {
+	if dev == "" && (has(flags, "iif") || has(flags, "oif")) || !p.Src.IsValid() || !p.Dst.IsValid() {
 		return field{}
 	}
 	if result == "type" {

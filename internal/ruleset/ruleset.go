@@ -20,8 +20,11 @@ type Packet struct {
 	Hook string
 	// Bridged: a bridge has the frame, and it is a hook of the family bridge.
 	Bridged bool
+	// Over is the bridge that passes it on, from one of its ports to another, which are not known; empty if it is none.
+	Over string
 	// IIF and OIF are the devices it came by and leaves by, empty if it has none.
 	IIF, OIF string
+	// Src and Dst are invalid where they are not known.
 	Src, Dst netip.Addr
 	Proto    uint8
 	TTL      uint8

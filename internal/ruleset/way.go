@@ -43,7 +43,7 @@ func (e *evaluation) come() {
 // at is the packet at a hook that it has come through.
 func (p Packet) at(hook string) Packet {
 	early := hook == "ingress" || hook == "prerouting"
-	if early && p.Hook != hook && p.OIF != "" && !p.Bridged {
+	if early && p.Hook != hook && p.OIF != "" && !p.Bridged && p.Over == "" {
 		p.TTL++ // ip_forward has taken one
 	}
 	p.ByNfTables, p.Hook = p.ByNfTables && p.Hook == hook, hook
@@ -59,6 +59,12 @@ func (p Packet) at(hook string) Packet {
 // before are the hooks that a packet has come through.
 func (p Packet) before() []string {
 	switch {
+	case p.Bridged && p.Over != "" && p.Hook == "postrouting":
+		return []string{"prerouting", "forward"}
+	case !p.Bridged && p.Over != "" && p.Hook == "prerouting": // the family netdev sees ports
+		return nil
+	case !p.Bridged && p.Over != "" && p.Hook == "postrouting":
+		return []string{"prerouting", "forward"}
 	case p.Bridged && (p.Hook == "input" || p.Hook == "forward"):
 		return []string{"prerouting"}
 	case p.Hook == "prerouting" && !p.Bridged:
