@@ -22,6 +22,8 @@ type Supposition struct {
 	// OuterProto is the protocol by which it is tunnelled, OuterPort the director's port, if that is UDP.
 	OuterProto uint8
 	OuterPort  uint16
+	// OuterFOU: behind that port follows IPv4 at once, as FOU has it, and no header of GUE.
+	OuterFOU bool
 	// Late reports that there is no time left to ask; nil is never.
 	Late func() bool
 	// Onward: OuterDst is behind this host, which passes the packet on in its outer header, and the answer back.
@@ -55,7 +57,7 @@ func (q Supposition) packet(flags event.TCPFlags) Subject {
 		s.Packet.ICMPType = 8 // echo
 	}
 	if q.OuterSrc.IsValid() || q.Over != "" {
-		s.Outer = &event.Header{Src: q.OuterSrc, Dst: q.OuterDst, Protocol: q.OuterProto, TTL: supposedTTL, Len: supposedLength + 20, DstPort: q.OuterPort}
+		s.Outer = &event.Header{Src: q.OuterSrc, Dst: q.OuterDst, Protocol: q.OuterProto, TTL: supposedTTL, Len: supposedLength + 20, DstPort: q.OuterPort, FOU: q.OuterFOU}
 		s.Packet.SkbLen += 20
 		s.Tunnelled = true
 	}

@@ -44,7 +44,7 @@ func (x service) crossings(k kind, q diagnose.Supposition) (all []diagnose.Suppo
 	if x.o.Peer != nil {
 		for _, s := range x.o.Peer.Sends {
 			if proto := tunnelled[s.By]; proto != 0 && s.VIP == x.vip && s.Proto == words[k.proto] && (s.Port == k.port || k.port == 0) {
-				q.OuterSrc, q.OuterDst, q.OuterProto, q.OuterPort = s.From, s.To, proto, s.TunPort
+				q.OuterSrc, q.OuterDst, q.OuterProto, q.OuterPort, q.OuterFOU = s.From, s.To, proto, s.TunPort, s.By == "fou"
 				all = append(all, q)
 			}
 		}

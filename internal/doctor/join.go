@@ -28,6 +28,9 @@ func (x service) join(k kind, r *Report) {
 	}
 	e.compare()
 	checks := []diagnose.Check{{Code: "outer-not-local", Answer: diagnose.Clear}}
+	if len(e.realServer.MACs) > 0 {
+		checks = append(checks, diagnose.Check{Code: wrongMAC, Answer: diagnose.Clear})
+	}
 	for _, f := range e.found {
 		checks = append(checks, diagnose.Check{Code: f.Code, Answer: diagnose.Fault})
 	}
@@ -55,14 +58,52 @@ func (e *ends) compare() {
 	}
 	for _, s := range here {
 		e.way(s)
+		e.frames(s)
 	}
+	for _, s := range sends {
+		if len(here) > 0 && !s.AtRest && !slices.Contains(here, s) {
+			e.misled(s)
+		}
+	}
+}
+
+// wrongMAC is the cause of frames that come to a machine with another's Ethernet address.
+const wrongMAC = "wrong-mac"
+
+// frames asks whether the frames of a way are the real server's. What answers ARP in another's place, as a network of virtual
+// machines may have it, is not seen from here.
+func (e *ends) frames(s Sending) {
+	if s.MAC == "" || len(e.realServer.MACs) == 0 || slices.Contains(e.realServer.MACs, s.MAC) {
+		return
+	}
+	line := fmt.Sprintf("on the director: ip neigh show %s: lladdr %s", s.To, s.MAC)
+	if s.Permanent {
+		line += " PERMANENT"
+	}
+	e.says(diagnose.AtRisk, wrongMAC,
+		fmt.Sprintf("the director has the Ethernet address %s for %s, and no device of the real server has it: unless something between them takes such frames in its place, they get lost", s.MAC, s.To),
+		line, "on the real server: ip link show: "+strings.Join(e.realServer.MACs, ", "))
+}
+
+// misled asks whether a way leads to the real server's device, and to none of its addresses.
+func (e *ends) misled(s Sending) {
+	passes := e.x.role == RealServer && e.x.beyond(s.To, s.From) != ""
+	if s.MAC == "" || !slices.Contains(e.realServer.MACs, s.MAC) || passes {
+		return
+	}
+	how, unless := diagnose.Lost, ""
+	if e.x.role == Director {
+		how, unless = diagnose.AtRisk, ": unless that passes them on, they get lost"
+	}
+	e.says(how, "outer-not-local", fmt.Sprintf("the director sends packets for %s:%d to %s with the Ethernet address of the real server, whose address that is not%s", s.VIP, s.Port, s.To, unless),
+		fmt.Sprintf("on the director: %s:%d -> %s by %s", s.VIP, s.Port, s.To, s.By), fmt.Sprintf("on the director: ip neigh show %s: lladdr %s", s.To, s.MAC))
 }
 
 // way asks of one way what the real server makes of what comes by it. What a real server finds of that itself is not said twice.
 func (e *ends) way(s Sending) {
 	word := s.By
-	if s.By == "gue" {
-		word = fmt.Sprintf("gue %d", s.TunPort)
+	if s.By == "gue" || s.By == "fou" {
+		word = fmt.Sprintf("%s %d", s.By, s.TunPort)
 	}
 	tunnels := tunnelled[s.By] != 0
 	if !tunnels {

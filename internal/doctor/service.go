@@ -175,9 +175,22 @@ func (x service) served(proto uint8, port uint16) bool {
 // clientPort is one that a client's kernel may choose.
 const clientPort = 50123
 
-// examine asks about all samples of clients and directors, and says what is the same for all as such.
+// examine asks about a service: by each way by which the peer sends, if that is known.
 func (x service) examine(k kind, rules *ruleset.Ruleset, r *Report) {
-	sending, told := x.sent(k)
+	ways := x.sent(k)
+	for _, way := range ways {
+		x.supposing(k, way, true, rules, r)
+	}
+	if len(ways) == 0 {
+		x.supposing(k, Sending{}, false, rules, r)
+	}
+	x.open(k, rules, r)
+	x.join(k, r)
+}
+
+// supposing asks about all samples of clients and directors, and says what is the same for all as such. told: the director
+// sends by this way.
+func (x service) supposing(k kind, sending Sending, told bool, rules *ruleset.Ruleset, r *Report) {
 	directors := x.directors()
 	if told && x.role == RealServer && sending.From.IsValid() {
 		directors = []netip.Addr{sending.From}
@@ -192,7 +205,7 @@ func (x service) examine(k kind, rules *ruleset.Ruleset, r *Report) {
 			q.Dev = x.faces(director)
 			q.OuterSrc, q.OuterDst, q.OuterProto = director, x.realServer(director, q.Dev), x.tunnels(director)
 			if told && tunnelled[sending.By] != 0 {
-				q.OuterDst, q.OuterProto, q.OuterPort = sending.To, tunnelled[sending.By], sending.TunPort
+				q.OuterDst, q.OuterProto, q.OuterPort, q.OuterFOU = sending.To, tunnelled[sending.By], sending.TunPort, sending.By == "fou"
 			}
 		}
 		found, checks := q.Examine(x.s, rules)
@@ -210,8 +223,6 @@ func (x service) examine(k kind, rules *ruleset.Ruleset, r *Report) {
 		found, checks := x.merged(a, all)
 		r.add(x.vip, x.sampled(found, all.samples, told), checks)
 	}
-	x.open(k, rules, r)
-	x.join(k, r)
 }
 
 func port(k kind) uint16 {

@@ -10,7 +10,7 @@ var steps = []struct {
 	name  string
 	codes []string
 }{
-	{"tunnel", []string{"tunnel-module-missing", "tunnel-device-down", "tunnel-endpoint-mismatch", "tunnel-mode-mismatch", "tunnel-wrong-namespace", "outer-not-local", "ip-forward-off", tunnelsCode}},
+	{"tunnel", []string{"tunnel-module-missing", "tunnel-device-down", "tunnel-endpoint-mismatch", "tunnel-mode-mismatch", "tunnel-wrong-namespace", "outer-not-local", wrongMAC, "ip-forward-off", tunnelsCode}},
 	{"firewall", []string{"firewall-drop", "firewall-reject", "queue-drop", "firewall-mixed", "xfrm-policy", "redirected", "tc-drop", "xdp-drop", "cgroup-drop", "socket-filter-drop", labelsCode}},
 	{"packets", []string{watchedCode}},
 	{"settings", []string{"rp-filter", "martian-source", "route-reject", "no-return-route", "reply-into-tunnel", "neighbour-failed", "qdisc-drop", "backlog-full", "vip-arp-conflict", inEffectCode}},

@@ -60,6 +60,9 @@ func (o options) doctors(ctx context.Context, r *report, l *lab.Lab, only *regex
 			if s.Name == "vip-arp-conflict" {
 				r.check("doctor/probe-arp", o.doctorAsks(ctx, l))
 			}
+			if s.Name == "tcp-auth" {
+				r.check("doctor/tcp-auth/told", o.keysTold(ctx, l, s))
+			}
 		}
 		r.note("%s: injected in %v, doctor took %v", s.Name, injected.Sub(began).Round(time.Millisecond), time.Since(injected).Round(time.Millisecond))
 		if err := errors.Join(err, fault.Undo(ctx, l, s)); err != nil {
@@ -178,6 +181,25 @@ func (o options) withPeer(ctx context.Context, r *report, l *lab.Lab, s fault.Sc
 		return fmt.Errorf("doctor does not name %s; with\n%sit says\n%s", s.Code, listFound(there), listFound(all))
 	}
 	r.note("%s %s (%d commands): %s", all[i].Severity, all[i].Code, len(all[i].Fix), all[i].Summary)
+	return nil
+}
+
+// keysTold checks that doctor names keys of the service's socket where the modules are loaded by which the kernel tells them.
+func (o options) keysTold(ctx context.Context, l *lab.Lab, s fault.Scenario) (err error) {
+	modules := []string{"tcp_diag", "udp_diag"}
+	for _, name := range modules {
+		if err := lab.LoadModule(ctx, name, "to tell sockets' keys"); err != nil {
+			return err
+		}
+	}
+	defer func() { err = errors.Join(err, exec.CommandContext(ctx, "rmmod", append(modules, "inet_diag")...).Run()) }()
+	all, err := o.examine(ctx, l, s)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(all, func(f found) bool { return f.Code == s.Code }) {
+		return fmt.Errorf("doctor does not name %s; it says\n%s", s.Code, listFound(all))
+	}
 	return nil
 }
 

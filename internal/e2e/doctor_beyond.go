@@ -19,20 +19,19 @@ var beyond = []struct {
 		"outer-not-local", "wrong-mac", "tunnel-gre", "tunnel-gue", "tunnel-gue-port", "tunnel-gue-other-port", "tunnel-gue-local", "tunnel-gue-fou", "tunnel-gue-program", "tunnel-fou", "martian-outer-vip", "ipvs-wrong-method-lost",
 	}},
 	{"the tunnel has gone into another namespace, and the machine that is asked about is that one", []string{"tunnel-wrong-namespace"}},
-	{"a bridge is no end of the way", []string{"bridge-firewall", "bridge-filter", "bridge-filter-policy", "bridge-filter-postrouting"}},
+	{"the rule asks for the real server's address, which the host of its bridge does not know: that is said", []string{"bridge-firewall"}},
 	{"the rules are not read: that is said", []string{"firewall-unread", "firewall-unread-output", "firewall-unread-legacy"}},
-	{"/proc/net/tcp does not say whether a socket has keys, and no guest has loaded tcp_diag", []string{"tcp-auth"}},
+	{"/proc/net/tcp does not say whether a socket has keys, and nobody has loaded tcp_diag, which does: that is said", []string{"tcp-auth"}},
 }
 
-// toldByPeer are those of the director's state that doctor names once it has what it said there (--peer). Of the others that
-// does not have the neighbours' Ethernet addresses (wrong-mac, outer-not-local), nor tunnels that are not IPVS's (tunnel-fou).
+// toldByPeer are those that doctor names once it has what it said on the director (--peer).
 var toldByPeer = []string{
-	"tunnel-gre", "tunnel-gue", "tunnel-gue-port", "tunnel-gue-other-port", "tunnel-gue-local", "tunnel-gue-fou", "tunnel-gue-program", "martian-outer-vip", "ipvs-wrong-method-lost",
+	"outer-not-local", "wrong-mac", "tunnel-fou", "bridge-firewall", "tunnel-gre", "tunnel-gue", "tunnel-gue-port", "tunnel-gue-other-port", "tunnel-gue-local", "tunnel-gue-fou", "tunnel-gue-program", "martian-outer-vip", "ipvs-wrong-method-lost",
 }
 
 // later are scenarios whose fault comes into being with the traffic, or shows itself by that: without it doctor can't name
 // it, with it it may.
-var later = []string{"accept-queue-full", "neighbour-failed", "neighbour-filtered", "director-neighbour-failed", "persistence-no-neighbour", "ipvs-destination-removed", "mark-return"}
+var later = []string{"accept-queue-full", "neighbour-failed", "neighbour-filtered", "director-neighbour-failed", "persistence-no-neighbour", "ipvs-destination-removed"}
 
 // beyondDoctor is why doctor can't name a scenario's fault; ok is false if it can.
 func beyondDoctor(scenario string) (why string, ok bool) {
