@@ -150,6 +150,16 @@ func supposedStates() map[string]struct {
 	outerRule := func(hook string) func(*host.Snapshot) {
 		return oneRule(hook, "ip protocol 4 drop", `{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"protocol"}},"right":4}}`, `{"drop":null}`)
 	}
+	atEgress := func(s *host.Snapshot) {
+		outerRule("egress")(s)
+		s.Nft[0].Family, s.Nft[0].Chains[0].Devices = "netdev", []string{"docker0"}
+	}
+	fromTo := func(in, out string) func(*host.Snapshot) {
+		match := func(key, dev string) string {
+			return `{"match":{"op":"==","left":{"meta":{"key":"` + key + `"}},"right":"` + dev + `"}}`
+		}
+		return oneRule("postrouting", "drop", match("iifname", in), match("oifname", out), `{"drop":null}`)
+	}
 	onHost := func(s *host.Snapshot) { s.Addrs[1].Scope = "host" }
 	source := func(a netip.Addr) func(*host.Snapshot) {
 		return func(s *host.Snapshot) { s.Routes[2].Source = a }
@@ -188,6 +198,9 @@ func supposedStates() map[string]struct {
 		"it answers by scope":              {request(), supposedServer(mode("3")), []string{"risk vip-arp-conflict"}},
 		"it is passed on":                  {onward, supposedServer(behind), nil},
 		"and dropped where it leaves":      {onward, supposedServer(behind, outerRule("postrouting")), []string{"fault firewall-drop: nft delete rule ip lab postrouting handle 4"}},
+		"and dropped by the device":        {onward, supposedServer(behind, atEgress), []string{"fault firewall-drop: nft delete rule netdev lab egress handle 4"}},
+		"by where it came in":              {onward, supposedServer(behind, fromTo("eth0", "docker0")), []string{"fault firewall-drop: nft delete rule ip lab postrouting handle 4"}},
+		"not by where others do":           {onward, supposedServer(behind, fromTo("eth1", "docker0")), nil},
 		"what comes back is":               {onward, supposedServer(behind, oneRule("postrouting", "ip saddr 10.99.0.1 drop", `{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"10.99.0.1"}}`, `{"drop":null}`)), []string{"fault firewall-drop: nft delete rule ip lab postrouting handle 4"}},
 		"it asks as the VIP":               {request(), supposedServer(announces("0")), []string{announceFix}},
 		"not where it need not ask":        {request(), supposedServer(announces("0"), known), nil},

@@ -34,6 +34,9 @@ func filteredPacket(s Subject, h *host.Snapshot) ruleset.Packet {
 		if p.OIF == "" {
 			p.OIF = h.Route(host.Flow{Src: p.Src, Dst: p.Dst}).Dev
 		}
+		if s.Supposed { // forwarded: ip_output tells the chains where it came in, too
+			p.IIF = s.Came
+		}
 	case "forward":
 		p.IIF = s.Dev
 		if p.OIF = h.Route(host.Flow{Src: p.Src, Dst: p.Dst, IIF: p.IIF}).Dev; throughBridge(h, p.IIF, false) != p.IIF {

@@ -144,14 +144,13 @@ func (q Supposition) passed(first Subject, st *State) (all []point) {
 	return append(all, goesOn(back, replySide, b.Dev)...)
 }
 
-// goesOn is where a forwarded packet leaves by a device; nothing if that is not known. The hook egress is not asked: NAT may have
-// given the packet another source by then.
+// goesOn is where a forwarded packet leaves by a device; nothing if that is not known.
 func goesOn(s Subject, on side, dev string) []point {
 	if dev == "" {
 		return nil
 	}
-	s.Leaving, s.Dev = true, dev
-	return points(s, on, func(r row) bool { return r.code == "tc-drop" }, "postrouting")
+	s.Leaving, s.Came, s.Dev = true, s.Dev, dev
+	return points(s, on, func(r row) bool { return r.code == "tc-drop" }, "postrouting", "egress")
 }
 
 // comesOut is the device by which the packet leaves its tunnel: the one that takes it, or, where none does and no repair
