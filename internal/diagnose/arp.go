@@ -50,8 +50,11 @@ func arpState(s Subject, st *State) *finding {
 	if l == nil || l.NoARP || len(on) == 0 || !s.Tunnelled {
 		return nil
 	}
-	if slices.ContainsFunc(st.Nft, func(t host.NftTable) bool { return t.Family == "arp" }) {
-		return &finding{undecided: "nftables: what a table of the family arp does to requests for the VIP"}
+	switch rule, undecided := st.filtersARP(*l, asked{"the question for the VIP", "input", ruleset.ARP{Target: s.vip()}}, asked{"the answer for the VIP", "output", ruleset.ARP{Answer: true, Sender: s.vip()}}); {
+	case undecided != nil:
+		return undecided
+	case rule != nil:
+		return nil
 	}
 	own := slices.ContainsFunc(on, func(x host.Link) bool { return x.Index == l.Index })
 	dev := "net/ipv4/conf/" + l.Name + "/arp_ignore"
@@ -92,6 +95,12 @@ func announceState(s Subject, st *State) *finding {
 	case !known || mode == 2 || slices.ContainsFunc(st.Neighbours, permanent):
 		return nil
 	case mode == 1 && !slices.ContainsFunc(st.AddrsOf(l.Index), func(x host.Addr) bool { return x.Prefix.Contains(hop) && x.Prefix.Contains(s.vip()) }):
+		return nil
+	}
+	switch rule, undecided := st.filtersARP(*l, asked{"questions that name the VIP", "output", ruleset.ARP{Sender: s.vip(), Target: hop}}); {
+	case undecided != nil:
+		return undecided
+	case rule != nil:
 		return nil
 	}
 	f := &finding{

@@ -150,6 +150,18 @@ func supposedStates() map[string]struct {
 	outerRule := func(hook string) func(*host.Snapshot) {
 		return oneRule(hook, "ip protocol 4 drop", `{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"protocol"}},"right":4}}`, `{"drop":null}`)
 	}
+	arp := func(hook, policy string, exprs ...string) func(*host.Snapshot) {
+		return func(s *host.Snapshot) {
+			oneRule(hook, "a rule of ARP", exprs...)(s)
+			s.Nft[0].Family, s.Nft[0].Chains[0].Policy = "arp", policy
+			s.Links[1].MAC = "02:00:00:00:00:11"
+		}
+	}
+	arpMatch := func(field, value string) string {
+		return `{"match":{"op":"==","left":{"payload":{"protocol":"arp","field":"` + field + `"}},"right":"` + value + `"}}`
+	}
+	const drop, accept, limited = `{"drop":null}`, `{"accept":null}`, `{"limit":{"rate":1,"per":"second"}}`
+	answersAll, ofVIP := set("net/ipv4/conf/all/arp_ignore", "0"), arpMatch("daddr ip", "10.99.0.1")
 	atEgress := func(s *host.Snapshot) {
 		outerRule("egress")(s)
 		s.Nft[0].Family, s.Nft[0].Chains[0].Devices = "netdev", []string{"docker0"}
@@ -198,6 +210,13 @@ func supposedStates() map[string]struct {
 		"it answers by scope":              {request(), supposedServer(mode("3")), []string{"risk vip-arp-conflict"}},
 		"it is passed on":                  {onward, supposedServer(behind), nil},
 		"and dropped where it leaves":      {onward, supposedServer(behind, outerRule("postrouting")), []string{"fault firewall-drop: nft delete rule ip lab postrouting handle 4"}},
+		"no answer of ARP comes in":        {request(), supposedServer(arp("input", "accept", arpMatch("operation", "reply"), drop)), []string{"risk neighbour-failed: nft delete rule arp lab input handle 4"}},
+		"no question of ARP leaves":        {request(), supposedServer(arp("output", "drop", arpMatch("operation", "reply"), accept)), []string{"risk neighbour-failed"}},
+		"no answer of ARP leaves":          {request(), supposedServer(arp("output", "accept", arpMatch("operation", "reply"), drop)), nil},
+		"another's answer of ARP":          {request(), supposedServer(arp("input", "accept", arpMatch("operation", "reply"), arpMatch("saddr ip", "10.0.0.99"), drop)), nil},
+		"of ARP some are dropped":          {request(), supposedServer(arp("input", "accept", limited, drop)), nil},
+		"no question for the VIP":          {request(), supposedServer(answersAll, arp("input", "accept", ofVIP, drop)), nil},
+		"no question for another":          {request(), supposedServer(answersAll, arp("input", "accept", arpMatch("daddr ip", "10.99.0.2"), drop)), []string{"risk vip-arp-conflict: sysctl -w net.ipv4.conf.eth0.arp_ignore=1"}},
 		"and dropped by the device":        {onward, supposedServer(behind, atEgress), []string{"fault firewall-drop: nft delete rule netdev lab egress handle 4"}},
 		"by where it came in":              {onward, supposedServer(behind, fromTo("eth0", "docker0")), []string{"fault firewall-drop: nft delete rule ip lab postrouting handle 4"}},
 		"not by where others do":           {onward, supposedServer(behind, fromTo("eth1", "docker0")), nil},

@@ -127,6 +127,11 @@ func replyRows() []row {
 			},
 		},
 		{
+			code: "neighbour-failed", stage: replying, needs: append([]host.Part{host.PartNeighbours, host.PartNft}, lookups...), looks: answersBy,
+			doubted: replySide,
+			check:   unheardState,
+		},
+		{
 			code: "neighbour-failed", stage: link, needs: []host.Part{host.PartLinks, host.PartSysctls},
 			doubted: outerSide | innerSide,
 			check:   silentState,
@@ -411,7 +416,16 @@ func neighbourState(s Subject, st *State) *finding {
 			out.summary += ", which has no carrier"
 			out.evidence = append(out.evidence, by(host.PartRoutes, "ip route show: %s dev %s linkdown", a.Route.Dst, command.Device(l.Name)))
 		}
-		switch rules := arpDroppers(st.Snapshot); {
+		rules := arpDroppers(st.Snapshot)
+		if s.Supposed {
+			switch filtered := unheardState(s, st); {
+			case filtered == nil:
+				rules = nil
+			case filtered.undecided == "":
+				return nil // it says so itself
+			}
+		}
+		switch {
 		case len(rules) > 0:
 			out.blameARP(rules)
 		case a.Route != nil && hop != to && reachesWithout(st.Snapshot, *a.Route, f):

@@ -31,7 +31,7 @@ var toldByPeer = []string{
 
 // later are scenarios whose fault comes into being with the traffic, or shows itself by that: without it doctor can't name
 // it, with it it may.
-var later = []string{"accept-queue-full", "neighbour-failed", "neighbour-filtered", "director-neighbour-failed", "persistence-no-neighbour", "ipvs-destination-removed"}
+var later = []string{"accept-queue-full", "neighbour-failed", "director-neighbour-failed", "persistence-no-neighbour", "ipvs-destination-removed"}
 
 // beyondDoctor is why doctor can't name a scenario's fault; ok is false if it can.
 func beyondDoctor(scenario string) (why string, ok bool) {

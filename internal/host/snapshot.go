@@ -31,7 +31,9 @@ const (
 	PartNft        Part = "nftables"
 	PartIPTables   Part = "iptables"
 	// PartEBTables are the tables of bridges (ebtables-legacy): nothing reads them.
-	PartEBTables  Part = "ebtables"
+	PartEBTables Part = "ebtables"
+	// PartARPTables are the tables of ARP (arptables-legacy): nothing reads them.
+	PartARPTables Part = "arptables"
 	PartSockets   Part = "sockets"
 	PartConntrack Part = "conntrack"
 	PartIPVS      Part = "ipvs"

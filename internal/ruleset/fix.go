@@ -17,7 +17,7 @@ func Fix(r Rule, p Packet) command.Fix {
 	if r.Backend != "nft" {
 		return iptablesFix(r, p)
 	}
-	family := command.OneOf("the family of the table", r.Family, "ip", "inet", "netdev", "bridge")
+	family := command.OneOf("the family of the table", r.Family, "ip", "inet", "netdev", "bridge", "arp")
 	table, chain := command.Identifier("table", r.Table), command.Identifier("chain", r.Chain)
 	switch {
 	case r.Policy != "":

@@ -15,7 +15,7 @@ var legacyPriorities = map[string]int{"raw": -300, "mangle": -150, "nat": -100, 
 // iptablesBases are the chains of a table that the packet's hook runs: one, or none.
 func (e *evaluation) iptablesBases(t *host.IPTables) []base {
 	c := find(t, strings.ToUpper(e.p.Hook))
-	if c == nil || e.p.Bridged || len(c.Rules) == 0 && c.Policy != "DROP" {
+	if c == nil || e.p.Bridged || e.p.ARP != nil || len(c.Rules) == 0 && c.Policy != "DROP" {
 		return nil
 	}
 	is, priority := e.madeAs(t, c)

@@ -38,6 +38,8 @@ func (e *evaluation) nftBases(t *host.NftTable) (bases []base) {
 // families are those of tables whose chains the packet's hook runs. Chains of inet have an ingress, too.
 func (p Packet) families() []string {
 	switch {
+	case p.ARP != nil:
+		return []string{"arp"}
 	case p.Hook == "ingress", p.Hook == "egress":
 		return []string{"netdev", "inet"}
 	case p.Bridged:

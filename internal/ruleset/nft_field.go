@@ -44,6 +44,9 @@ var (
 
 // left is what an expression reads of the packet.
 func (e *evaluation) left(l *left) field {
+	if e.p.ARP != nil {
+		return e.arp(l)
+	}
 	switch l.name {
 	case "payload":
 		f := e.payload(l.protocol, l.field)

@@ -69,6 +69,8 @@ func natOrder(bases []base) (ordered []base, ok bool) {
 func (e *evaluation) calls() []host.NfCallee {
 	family, device := "ip", ""
 	switch {
+	case e.p.ARP != nil:
+		family = "arp"
 	case e.p.Hook == "ingress", e.p.Hook == "egress":
 		family, device = "netdev", e.device()
 	case e.p.Bridged:

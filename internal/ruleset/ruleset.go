@@ -20,6 +20,8 @@ type Packet struct {
 	Hook string
 	// Bridged: a bridge has the frame, and it is a hook of the family bridge.
 	Bridged bool
+	// ARP: it is no packet of IP, but this question or answer of ARP; then no more of it counts than its devices.
+	ARP *ARP
 	// Over is the bridge that passes it on, from one of its ports to another, which are not known; empty if it is none.
 	Over string
 	// IIF and OIF are the devices it came by and leaves by, empty if it has none.
@@ -130,6 +132,9 @@ func (r *Ruleset) unread(p Packet) (parts []host.Part) {
 		parts = append(parts, host.PartNft)
 	}
 	switch ebtables := func(m string) bool { return strings.HasPrefix(m, "ebtable_") }; {
+	case p.ARP != nil && slices.Contains(r.host.Modules, "arptable_filter"):
+		parts = append(parts, host.PartARPTables)
+	case p.ARP != nil:
 	case p.Bridged && slices.ContainsFunc(r.host.Modules, ebtables):
 		parts = append(parts, host.PartEBTables)
 	case !p.Bridged && !p.ByNfTables && p.Hook != "ingress" && p.Hook != "egress" && !r.host.Knows(host.PartIPTables):

@@ -59,6 +59,7 @@ func (p Packet) at(hook string) Packet {
 // before are the hooks that a packet has come through.
 func (p Packet) before() []string {
 	switch {
+	case p.ARP != nil:
 	case p.Bridged && p.Over != "" && p.Hook == "postrouting":
 		return []string{"prerouting", "forward"}
 	case !p.Bridged && p.Over != "" && p.Hook == "prerouting": // the family netdev sees ports
