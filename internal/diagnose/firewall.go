@@ -204,7 +204,7 @@ func doubted(o ruleset.Outcome) (all []string) {
 // inner one, too, both are let pass. In forward the packet keeps its outer header.
 func letPass(s Subject, st *State, r ruleset.Rule, p ruleset.Packet) (fix command.Fix, mend func(*State)) {
 	fix, mend = ruleset.Fix(r, p), func(st *State) { ruleset.Mend(st.whole, r, p) }
-	if closed := r.Policy != "" || r.Broad; closed && (!p.Src.IsValid() || !p.Dst.IsValid()) {
+	if closed := r.Policy != "" || r.Broad; closed && s.Over != "" && (!s.Tunnelled || !p.Src.IsValid()) {
 		return command.Fix{}, nil // whom to let pass is not known
 	} else if !closed || p.Proto != protoIPIP || p.Hook == "forward" || s.Over != "" {
 		return fix, mend
