@@ -24,8 +24,10 @@ var beyond = []struct {
 	{"/proc/net/tcp does not say whether a socket has keys, and nobody has loaded tcp_diag, which does: that is said", []string{"tcp-auth"}},
 }
 
-// toldByPeer are those that doctor names once it has what it said on the director (--peer).
+// toldByPeer are those that doctor names once it has what it said on the director (--peer), and some of which nothing is wrong
+// then, either.
 var toldByPeer = []string{
+	"healthy", "healthy-fou", "healthy-gue", "healthy-gre", "healthy-bridge-filter",
 	"outer-not-local", "wrong-mac", "tunnel-fou", "bridge-firewall", "tunnel-gre", "tunnel-gue", "tunnel-gue-port", "tunnel-gue-other-port", "tunnel-gue-local", "tunnel-gue-fou", "tunnel-gue-program", "martian-outer-vip", "ipvs-wrong-method-lost",
 }
 
