@@ -70,17 +70,17 @@ func (e *ends) compare() {
 // wrongMAC is the cause of frames that come to a machine with another's Ethernet address.
 const wrongMAC = "wrong-mac"
 
-// frames asks whether the frames of a way are the real server's. What answers ARP in another's place, as a network of virtual
-// machines may have it, is not seen from here.
+// frames asks whether the frames of a way are the real server's. An address that the director has learned is that of whoever has
+// answered, as the network of a cloud does in everybody's place; one that somebody has set is nobody's answer.
 func (e *ends) frames(s Sending) {
 	if s.MAC == "" || len(e.realServer.MACs) == 0 || slices.Contains(e.realServer.MACs, s.MAC) {
 		return
 	}
-	line := fmt.Sprintf("on the director: ip neigh show %s: lladdr %s", s.To, s.MAC)
+	how, line := diagnose.Noted, fmt.Sprintf("on the director: ip neigh show %s: lladdr %s", s.To, s.MAC)
 	if s.Permanent {
-		line += " PERMANENT"
+		how, line = diagnose.AtRisk, line+" PERMANENT"
 	}
-	e.says(diagnose.AtRisk, wrongMAC,
+	e.says(how, wrongMAC,
 		fmt.Sprintf("the director has the Ethernet address %s for %s, and no device of the real server has it: unless something between them takes such frames in its place, they get lost", s.MAC, s.To),
 		line, "on the real server: ip link show: "+strings.Join(e.realServer.MACs, ", "))
 }

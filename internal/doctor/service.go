@@ -175,11 +175,17 @@ func (x service) served(proto uint8, port uint16) bool {
 // clientPort is one that a client's kernel may choose.
 const clientPort = 50123
 
+// maxWays bounds the ways by which the peer sends that are asked about.
+const maxWays = 16
+
 // examine asks about a service: by each way by which the peer sends, if that is known.
 func (x service) examine(k kind, rules *ruleset.Ruleset, r *Report) {
 	ways := x.sent(k)
-	for _, way := range ways {
+	for _, way := range ways[:min(len(ways), maxWays)] {
 		x.supposing(k, way, true, rules, r)
+	}
+	if n := len(ways) - maxWays; n > 0 {
+		r.check(diagnose.Check{Code: "outer-not-local", Unread: []string{fmt.Sprintf("of the ways by which the director sends here %d were not asked about", n)}}, nil)
 	}
 	if len(ways) == 0 {
 		x.supposing(k, Sending{}, false, rules, r)
