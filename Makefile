@@ -149,15 +149,18 @@ test-oracle: build guest-tools ## generated rulesets, by the model and by the ke
 		cat bin/oracle/rules/$(KERNEL)/*.json >internal/ruleset/testdata/oracle/$(KERNEL).jsonl; exit $$status
 	@go test ./cmd/ipiptrace -run Docs -count 1 -update
 
-# Blocks of 60 configurations, by their first: the same number makes the same ones. Figures stay in bin/oracle until make clean.
-ROUTES ?= 1000 1060 1120 1180 1240 1300 1360 1420 1480 1540
+# Blocks of 60 configurations, by their first: the same number makes the same ones. Figures are kept as those of test-oracle.
+ROUTES ?= 5000 5060 5120 5180 5240 5300 5360 5420 5480 5540
 
 test-routes: build guest-tools ## generated routes, rules and settings, by the model and by the kernel, in a KERNEL=6.1 guest
 	@go test -c -tags native -o bin/routes.test ./internal/host/read
 	$(call say,generated routes in a $(KERNEL) guest)
-	@bin/boot --kernel $(KERNEL) --file bin/routes.test:/routes.test --out bin/oracle/routes/$(KERNEL) -- \
-		sh -c 'modprobe -a tun ipip dummy vrf nf_tables xfrm_user tcp_diag udp_diag; status=0; for first in $(ROUTES); do \
-			/routes.test -test.v -test.timeout 2h -test.run ^TestNativeTheModelTakes -oracle.configurations 60 -oracle.first $$first -oracle.figures /out || status=1; done; exit $$status'
+	@figures=bin/oracle/routes/$(KERNEL); mkdir -p $$figures; status=0; \
+		bin/boot --kernel $(KERNEL) --file bin/routes.test:/routes.test --out $$figures -- \
+			sh -c 'modprobe -a tun ipip dummy vrf nf_tables xfrm_user tcp_diag udp_diag; status=0; for first in $(ROUTES); do \
+				/routes.test -test.v -test.timeout 2h -test.run ^TestNativeTheModelTakes -oracle.configurations 60 -oracle.first $$first -oracle.figures /out || status=1; done; exit $$status' || status=$$?; \
+		mkdir -p internal/host/read/testdata/oracle; cat $$figures/*.json >internal/host/read/testdata/oracle/$(KERNEL).jsonl; exit $$status
+	@go test ./cmd/ipiptrace -run Docs -count 1 -update
 
 # Rules, routes, devices, real servers and sockets are made by the ten thousand: that alone takes minutes.
 doctor-large: build guest-tools ## time and memory of doctor on a machine with 50,000 rules and routes, in a KERNEL=6.1 guest

@@ -122,7 +122,7 @@ type kernelDid struct {
 // all are the times that a packet was seen at a hook.
 func (k kernelDid) all(hook string, f host.Flow) (all []seen) {
 	for _, e := range k.seen {
-		if e.hook == hook && e.src() == f.Src && e.dst() == f.Dst && e.proto() == f.Proto && (f.Sport == 0 || e.sport() == f.Sport && e.dport() == f.Dport) {
+		if e.hook == hook && e.is(f) {
 			all = append(all, e)
 		}
 	}
@@ -139,17 +139,21 @@ func (k kernelDid) at(hook string, f host.Flow) *seen {
 
 // fate is what the kernel did with a packet.
 func (k kernelDid) fate(f host.Flow) fate {
-	if e := k.at("in", f); e != nil {
-		if k.risen["Xfrm.InPolBlock"] > 0 && f.Proto != unix.IPPROTO_IPIP { // the policies are for what is inside
+	for _, e := range k.seen { // the first counts: what is forwarded to a VRF may come in there again
+		switch {
+		case !e.is(f):
+		// The policies are for what is inside, and an error that this host sends to itself may meet one, too.
+		case e.hook == "in" && k.risen["Xfrm.InPolBlock"] > 0 && k.risen["Icmp.OutMsgs"] == 0 && f.Proto != unix.IPPROTO_IPIP:
 			return fate{kind: policy}
+		case e.hook == "in":
+			return fate{kind: delivered}
+		case e.hook == "onward":
+			return fate{kind: forwarded, by: []string{e.oif}}
 		}
-		return fate{kind: delivered}
-	}
-	if e := k.at("onward", f); e != nil {
-		return fate{kind: forwarded, by: []string{e.oif}}
 	}
 	for _, c := range []struct{ counter, kind string }{
-		{"TcpExt.IPReversePathFilter", reversePath}, {"Ip.InAddrErrors", notForwarded}, {"IpExt.InNoRoutes", noRoute}, {"Xfrm.InPolBlock", policy},
+		{"TcpExt.IPReversePathFilter", reversePath}, {"Ip.InAddrErrors", notForwarded}, {"IpExt.InNoRoutes", noRoute},
+		{"Icmp.OutMsgs", refused}, {"Xfrm.InPolBlock", policy},
 		{"RtCache.InMartianSrc", martian}, {"RtCache.InMartianDst", martian},
 	} {
 		if k.risen[c.counter] > 0 {

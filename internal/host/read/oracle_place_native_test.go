@@ -121,14 +121,13 @@ type seen struct {
 	mark     uint32
 }
 
-func (e seen) src() netip.Addr { return netip.AddrFrom4([4]byte(e.header[12:16])) }
-func (e seen) dst() netip.Addr { return netip.AddrFrom4([4]byte(e.header[16:20])) }
-func (e seen) proto() uint8    { return e.header[9] }
+// is reports whether it is that packet.
+func (e seen) is(f host.Flow) bool {
+	return netip.AddrFrom4([4]byte(e.header[12:16])) == f.Src && netip.AddrFrom4([4]byte(e.header[16:20])) == f.Dst && e.header[9] == f.Proto &&
+		(f.Sport == 0 || e.port(0) == f.Sport && e.port(2) == f.Dport)
+}
 
-// sport and dport are 0 without ports.
-func (e seen) sport() uint16 { return e.port(0) }
-func (e seen) dport() uint16 { return e.port(2) }
-
+// port is 0 without ports.
 func (e seen) port(at int) uint16 {
 	if len(e.ports) < 4 {
 		return 0
