@@ -142,8 +142,8 @@ func (k kernelDid) fate(f host.Flow) fate {
 	for _, e := range k.seen { // the first counts: what is forwarded to a VRF may come in there again
 		switch {
 		case !e.is(f):
-		// The policies are for what is inside, and an error that this host sends to itself may meet one, too.
-		case e.hook == "in" && k.risen["Xfrm.InPolBlock"] > 0 && k.risen["Icmp.OutMsgs"] == 0 && f.Proto != unix.IPPROTO_IPIP:
+		// The policies are for what is inside, and what this host answers to itself may meet one, too.
+		case e.hook == "in" && k.risen["Xfrm.InPolBlock"] > 0 && k.risen["Ip.OutRequests"] == 0 && f.Proto != unix.IPPROTO_IPIP:
 			return fate{kind: policy}
 		case e.hook == "in":
 			return fate{kind: delivered}
@@ -153,7 +153,7 @@ func (k kernelDid) fate(f host.Flow) fate {
 	}
 	for _, c := range []struct{ counter, kind string }{
 		{"TcpExt.IPReversePathFilter", reversePath}, {"Ip.InAddrErrors", notForwarded}, {"IpExt.InNoRoutes", noRoute},
-		{"Icmp.OutMsgs", refused}, {"Xfrm.InPolBlock", policy},
+		{"Ip.OutRequests", refused}, {"Xfrm.InPolBlock", policy},
 		{"RtCache.InMartianSrc", martian}, {"RtCache.InMartianDst", martian},
 	} {
 		if k.risen[c.counter] > 0 {
