@@ -203,10 +203,12 @@ func doubted(o ruleset.Outcome) (all []string) {
 // letPass are the commands that undo what the rule does to the packet. If a policy drops the outer packet and would drop the
 // inner one, too, both are let pass. In forward the packet keeps its outer header.
 func letPass(s Subject, st *State, r ruleset.Rule, p ruleset.Packet) (fix command.Fix, mend func(*State)) {
+	closed := r.Policy != "" || r.Broad
+	if closed && s.Over != "" && (!s.Tunnelled || !p.Src.IsValid()) {
+		return fix, nil // whom to let pass is not known
+	}
 	fix, mend = ruleset.Fix(r, p), func(st *State) { ruleset.Mend(st.whole, r, p) }
-	if closed := r.Policy != "" || r.Broad; closed && s.Over != "" && (!s.Tunnelled || !p.Src.IsValid()) {
-		return command.Fix{}, nil // whom to let pass is not known
-	} else if !closed || p.Proto != protoIPIP || p.Hook == "forward" || s.Over != "" {
+	if !closed || p.Proto != protoIPIP || p.Hook == "forward" || s.Over != "" {
 		return fix, mend
 	}
 	inner := headers(s.Now)
