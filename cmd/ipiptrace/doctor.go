@@ -59,8 +59,8 @@ Exit status: 0 no fault was found; 1 one was; 2 wrong usage; 3 nothing could be 
 	}
 	flags := cmd.Flags()
 	flags.Var(&d.vips, "vip", "virtual IPs (IPv4); without it all that this machine has: on tunnels, on lo and dummies (/32), and in IPVS")
-	flags.Var(&d.ports, "port", "service ports of TCP and UDP; without it those that are served, and where none is only what no port decides is asked")
-	flags.Var(d.proto, "proto", "only this protocol; any: TCP and UDP, as far as they are served")
+	flags.Var(&d.ports, "port", "service ports of TCP and UDP, each of which is asked about; without it those that are served, and where none is only what no port decides is asked")
+	flags.Var(d.proto, "proto", "only this protocol; any: TCP and UDP, as far as they are served, and TCP for a port that is not")
 	flags.Var(&d.client, "client", "where clients are, a network or an address; without it samples are taken")
 	flags.StringVar(&d.netns, "netns", "", "the network namespace to look at, `NAME|PATH|PID`; without it one's own")
 	flags.Var(d.role, "role", "what this machine is; auto: told from its state")

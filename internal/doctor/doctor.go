@@ -26,7 +26,7 @@ type Options struct {
 	VIPs []netip.Addr
 	// Ports are the services'; none: those that somebody serves.
 	Ports []uint16
-	// Proto is an IP protocol number, 0 for TCP and UDP, as far as they are served.
+	// Proto is an IP protocol number, 0 for TCP and UDP, as far as they are served; a port that is not is asked about by TCP.
 	Proto uint8
 	// Client are the clients; invalid: samples are taken of them.
 	Client netip.Prefix
@@ -191,6 +191,9 @@ func (x service) whole(rules *ruleset.Ruleset) (one Report) {
 	if len(kinds) == 0 {
 		x.portless(rules, &one)
 	}
+	if n := len(x.served()) - len(kinds); n > 0 {
+		one.check(diagnose.Check{Code: x.nobody(), Unread: []string{fmt.Sprintf("%s: %d more ports are served, and were not asked about: say which with --port", x.vip, n)}}, nil)
+	}
 	x.describe(&one)
 	if x.o.Asks(stepMTU) {
 		x.mtu(rules, &one)
@@ -212,14 +215,22 @@ func (x service) portless(rules *ruleset.Ruleset, one *Report) {
 	}
 	one.Findings = slices.DeleteFunc(one.Findings, func(f Finding) bool { return ported(f.Code) })
 	one.Checks = slices.DeleteFunc(one.Checks, func(c Check) bool { return ported(c.Code) })
-	code, nobody := "no-listener", "nothing here listens for it"
+	nobody := "nothing here listens for it"
 	if x.role == Director {
-		code, nobody = "ipvs-no-service", "no service of IPVS has it"
+		nobody = "no service of IPVS has it"
 	}
 	why := fmt.Sprintf("%s: %s, and no port was given: say which with --port", x.vip, nobody)
-	for _, code := range []string{code, "firewall-drop", "firewall-reject"} {
+	for _, code := range []string{x.nobody(), "firewall-drop", "firewall-reject"} {
 		one.check(diagnose.Check{Code: code, Unread: []string{why}}, nil)
 	}
+}
+
+// nobody is the code by which a port is found that nobody serves.
+func (x service) nobody() string {
+	if x.role == Director {
+		return "ipvs-no-service"
+	}
+	return "no-listener"
 }
 
 // take adds the report of one VIP.

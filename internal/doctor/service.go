@@ -102,8 +102,18 @@ var words = map[uint8]string{protoTCP: "tcp", protoUDP: "udp"}
 // maxKinds bounds the services that are asked about where no port is given.
 const maxKinds = 16
 
-// kinds are what is served of the protocols and ports that were asked for; all of them if nothing is.
-func (x service) kinds() (all []kind) {
+// kinds are the ports that were given, each by the protocols that serve it here, or else by the protocol that was asked for
+// (TCP, where none was): that nobody serves one is what is to be found. Without ports they are those that are served.
+func (x service) kinds() []kind {
+	all := x.served()
+	if len(x.o.Ports) > 0 {
+		return all // the flag bounds them
+	}
+	return all[:min(len(all), maxKinds)]
+}
+
+// served are all of them.
+func (x service) served() (all []kind) {
 	if x.o.Proto == protoICMP {
 		return []kind{{protoICMP, 0}}
 	}
@@ -113,17 +123,17 @@ func (x service) kinds() (all []kind) {
 	}
 	for _, proto := range protos {
 		for _, port := range x.ports(proto) {
-			if x.served(proto, port) || x.o.Proto != 0 {
+			if x.serves(proto, port) || x.o.Proto != 0 {
 				all = append(all, kind{proto, port})
 			}
 		}
 	}
-	if len(all) == 0 {
-		for _, port := range x.o.Ports {
+	for _, port := range x.o.Ports {
+		if !slices.ContainsFunc(all, func(k kind) bool { return k.port == port }) {
 			all = append(all, kind{protos[0], port})
 		}
 	}
-	return all[:min(len(all), maxKinds)]
+	return all
 }
 
 // ports are those that were asked for, or that are served.
@@ -157,8 +167,8 @@ func (x service) ports(proto uint8) (all []uint16) {
 	return all
 }
 
-// served reports whether something here is for a protocol and port, however wrong.
-func (x service) served(proto uint8, port uint16) bool {
+// serves reports whether something here is for a protocol and port, however wrong.
+func (x service) serves(proto uint8, port uint16) bool {
 	if x.role == Director {
 		marked := func(t target) bool {
 			return t.addr == x.vip && (t.proto == proto || t.proto == 0) && (t.port == port || t.port == 0)

@@ -3,6 +3,7 @@ package doctor
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"ipiptrace/internal/diagnose"
@@ -101,11 +102,59 @@ func TestWhatWasAskedAboutIsSaid(t *testing.T) {
 	}{
 		{Options{VIPs: []netip.Addr{vip}}, []string{"tcp 80"}},
 		{Options{VIPs: []netip.Addr{vip}, Ports: []uint16{81, 82}}, []string{"tcp 81", "tcp 82"}},
+		{Options{VIPs: []netip.Addr{vip}, Ports: []uint16{443, 80}}, []string{"tcp 80", "tcp 443"}},
 		{Options{VIPs: []netip.Addr{vip}, Proto: protoICMP}, []string{"icmp"}},
 		{Options{VIPs: []netip.Addr{vip}, Proto: protoUDP}, nil},
 	} {
 		if got := Examine(machine(), test.o).Services[0].Asked; !slices.Equal(got, test.want) {
 			t.Errorf("%+v: %q, want %q", test.o, got, test.want)
 		}
+	}
+}
+
+// TestEachPortThatWasGivenIsAsked: one that nobody serves is a fault, also beside one that is served, by whatever protocol.
+func TestEachPortThatWasGivenIsAsked(t *testing.T) {
+	udp := host.Socket{Proto: "udp", State: "close", Local: netip.AddrPortFrom(netip.IPv4Unspecified(), 53), Unbound: true}
+	many := Options{VIPs: []netip.Addr{vip}, Client: client, Director: director, Ports: []uint16{80}}
+	for port := uint16(8001); port < 8016; port++ {
+		many.Ports = append(many.Ports, port)
+	}
+	both := machine(func(s *host.Snapshot) { s.Sockets = append(s.Sockets, udp) })
+	for what, test := range map[string]struct {
+		s     *host.Snapshot
+		ports []uint16
+		proto uint8
+		want  []string
+	}{
+		"beside a served one":               {machine(), []uint16{80, 443}, 0, []string{"nothing listens on tcp port 443"}},
+		"beside one of UDP":                 {both, []uint16{53, 443}, 0, []string{"nothing listens on tcp port 443"}},
+		"of the protocol that is asked for": {both, []uint16{53, 443}, protoUDP, []string{"nothing listens on udp port 443"}},
+		"each is served":                    {both, []uint16{53, 80}, 0, nil},
+	} {
+		o := many
+		o.Ports, o.Proto = test.ports, test.proto
+		var got []string
+		for _, f := range Examine(test.s, o).Findings {
+			what, _, _ := strings.Cut(f.Summary, " for ")
+			got = append(got, what)
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%s: got %q, want %q", what, got, test.want)
+		}
+	}
+	if n := Examine(machine(), many).Faults(); n != 15 {
+		t.Errorf("%d of 15 ports that nobody serves", n)
+	}
+}
+
+// TestMoreServedPortsThanAreAskedAboutAreUnread: what is left out is said.
+func TestMoreServedPortsThanAreAskedAboutAreUnread(t *testing.T) {
+	r := Examine(machine(func(s *host.Snapshot) {
+		for port := uint16(8000); port < 8020; port++ {
+			s.Sockets = append(s.Sockets, host.Socket{Proto: "tcp", State: "listen", Local: netip.AddrPortFrom(netip.IPv4Unspecified(), port), SendQueue: 128, Unbound: true})
+		}
+	}), Options{VIPs: []netip.Addr{vip}, Client: client, Director: director})
+	if got := lines(r); !slices.Equal(got, []string{"unread no-listener"}) {
+		t.Errorf("got %q", got)
 	}
 }
