@@ -51,7 +51,8 @@ It changes nothing, sends nothing (but with --probe-arp) and needs no privileges
 
 Steps of --only and --skip: ` + stepWords() + `.
 
-Exit status: 0 no fault was found; 1 one was; 2 wrong usage; 3 nothing could be read, or nothing was asked.`,
+Exit status: 0 no fault was found among what --only and --skip leave, and with --watch no packet was lost; 1 one was;
+2 wrong usage; 3 nothing could be read or told, or nothing was asked.`,
 		Example: `  ipiptrace doctor --vip 192.0.2.10 --port 80
   ipiptrace doctor --vip 192.0.2.10 --port 80 --director 10.0.0.2 --client 203.0.113.0/24`,
 		Args: noArgs,
@@ -256,10 +257,15 @@ func (d *doctorCommand) report(r doctor.Report) error {
 		look := lookOf(d.out)
 		return render.DoctorText(w, r, render.TextOptions{Color: look.colour, Width: look.width})
 	})
-	if err == nil && r.Faults() > 0 {
+	switch {
+	case err != nil:
+		return err
+	case r.Faults() > 0:
 		return errLost
+	case !r.Told():
+		return errors.New("nothing of what was asked could be told: the report says why")
 	}
-	return err
+	return nil
 }
 
 // nothingAsked is no health: the report would say that no fault was found.

@@ -55,14 +55,18 @@ type Finding struct {
 	// VIP is the first of VIPs, which are those whose packets meet it.
 	VIP  netip.Addr
 	VIPs []netip.Addr
+	// Seen: packets were seen to be lost by it.
+	Seen bool
 }
 
 // Mark says how a check ended.
-type Mark uint8
+type Mark int8
 
 // The marks, worst last.
 const (
-	Passed Mark = iota
+	// Described: nothing was asked, and what is there is said, or that nothing is.
+	Described Mark = iota - 1
+	Passed
 	// Behind: packets come there only once what fails before it is repaired; then nothing of it is wrong.
 	Behind
 	// Noted: something is to be known.
@@ -99,8 +103,8 @@ type Report struct {
 	Checks   []Check
 	// Unasked are the steps that have no check.
 	Unasked []Unasked
-	// Hidden: Only and Skip leave a fault out.
-	Hidden bool
+	// Hidden are the codes of faults that Only and Skip leave out.
+	Hidden []string
 	// Watched is nil if nothing was.
 	Watched *Watched
 	// Facts are for the other end.
@@ -173,6 +177,7 @@ func Examine(s *host.Snapshot, o Options) Report {
 // finish leaves what was asked for, in its order, and says what was not.
 func (r *Report) finish(o Options) {
 	r.choose(o)
+	r.count()
 	r.sort()
 	r.unasked(o)
 }
@@ -235,7 +240,7 @@ func (x service) nobody() string {
 
 // take adds the report of one VIP.
 func (r *Report) take(one Report) {
-	r.Hidden = r.Hidden || one.Hidden
+	r.Hidden = withNew(r.Hidden, one.Hidden)
 	for _, f := range one.Findings {
 		r.add(f.VIP, []diagnose.Finding{f.Finding}, nil)
 	}
@@ -285,18 +290,43 @@ func order(s diagnose.Severity) int {
 	return slices.Index([]diagnose.Severity{diagnose.Noted, diagnose.AtRisk, diagnose.Lost}, s)
 }
 
-// choose leaves what was asked for.
+// choose leaves what was asked for, and what was seen.
 func (r *Report) choose(o Options) {
 	out := func(step int, code string) bool {
 		is := func(word string) bool { return word == code || word == fmt.Sprint(step) || word == StepName(step) }
 		return len(o.Only) > 0 && !slices.ContainsFunc(o.Only, is) || slices.ContainsFunc(o.Skip, is)
 	}
 	r.Findings = slices.DeleteFunc(r.Findings, func(f Finding) bool {
-		left := out(f.Step, f.Code)
-		r.Hidden = r.Hidden || left && f.Severity == diagnose.Lost
+		left := !f.Seen && out(f.Step, f.Code)
+		if left && f.Severity == diagnose.Lost {
+			r.Hidden = withNew(r.Hidden, []string{f.Code})
+		}
 		return left
 	})
-	r.Checks = slices.DeleteFunc(r.Checks, func(c Check) bool { return out(c.Step, c.Code) })
+	seen := func(code string) bool {
+		return slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Seen && f.Code == code })
+	}
+	r.Hidden = slices.DeleteFunc(r.Hidden, seen)
+	r.Checks = slices.DeleteFunc(r.Checks, func(c Check) bool { return !seen(c.Code) && out(c.Step, c.Code) })
+}
+
+// count counts again what was found of each VIP: a watch, and what is asked of the machine as a whole, finds more.
+func (r *Report) count() {
+	for i := range r.Services {
+		s, of := &r.Services[i], Report{}
+		for _, f := range r.Findings {
+			if slices.Contains(f.VIPs, s.VIP) {
+				of.Findings = append(of.Findings, f)
+			}
+		}
+		s.Faults, s.Risks, s.Notes = of.Faults(), of.Count(diagnose.AtRisk), of.Count(diagnose.Noted)
+	}
+}
+
+// Told reports whether anything of what was asked could be told: a report of nothing but unread checks is no health.
+func (r Report) Told() bool {
+	told := func(c Check) bool { return c.Mark != Unread && c.Mark != Described }
+	return len(r.Findings) > 0 || slices.ContainsFunc(r.Checks, told) || !slices.ContainsFunc(r.Checks, func(c Check) bool { return c.Mark == Unread })
 }
 
 // add takes what was found of one service and protocol.
@@ -304,7 +334,7 @@ func (r *Report) add(vip netip.Addr, found []diagnose.Finding, checks []diagnose
 	for _, f := range found {
 		same := func(x Finding) bool { return x.Code == f.Code && x.Summary == f.Summary }
 		if i := slices.IndexFunc(r.Findings, same); i < 0 {
-			r.Findings = append(r.Findings, Finding{f, step(f.Code), vip, []netip.Addr{vip}})
+			r.Findings = append(r.Findings, Finding{f, step(f.Code), vip, []netip.Addr{vip}, false})
 		} else {
 			r.Findings[i].join(f, vip)
 		}
@@ -331,6 +361,7 @@ func (r *Report) check(c diagnose.Check, found []diagnose.Finding) {
 		to = r.named(c.Code)
 	}
 	to.behind = to.behind && c.Behind
+	to.Mark = max(to.Mark, Passed)
 	for _, f := range found {
 		if f.Code == c.Code {
 			to.Mark = max(to.Mark, map[diagnose.Severity]Mark{diagnose.Lost: Failed, diagnose.AtRisk: AtRisk, diagnose.Noted: Noted}[f.Severity])
@@ -361,7 +392,7 @@ func (r *Report) open(code, why string) {
 func (r *Report) say(step int, code string, lines ...string) {
 	to := r.named(code)
 	if to == nil {
-		r.Checks = append(r.Checks, Check{Step: step, Code: code})
+		r.Checks = append(r.Checks, Check{Step: step, Code: code, Mark: Described})
 		to = r.named(code)
 	}
 	to.Says = withNew(to.Says, lines)

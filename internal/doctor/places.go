@@ -42,7 +42,4 @@ func (r *Report) places(p *Places) {
 	}
 	first := fmt.Sprintf("a trace could watch %d of %d places, %d of them functions (ipiptrace probes tries them)", there, len(p.Rows), functions)
 	r.say(stepKernel, placesCode, append([]string{first}, not...)...)
-	if len(not) > 0 {
-		r.noted(placesCode)
-	}
 }

@@ -16,8 +16,8 @@ func TestPlacesThatCouldBeWatchedAreDescribed(t *testing.T) {
 		mark   Mark
 		says   string
 	}{
-		"all":              {&Places{Rows: rows[:2]}, Passed, "2 of 2 places, 1 of them functions"},
-		"all but one":      {&Places{Rows: rows}, Noted, "2 of 3 places, 1 of them functions"},
+		"all":              {&Places{Rows: rows[:2]}, Described, "2 of 2 places, 1 of them functions"},
+		"all but one":      {&Places{Rows: rows}, Described, "2 of 3 places, 1 of them functions"},
 		"it is not known":  {&Places{Why: "no BTF"}, Unread, ""},
 		"nobody has asked": {nil, Passed, ""},
 	} {

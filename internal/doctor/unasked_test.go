@@ -86,10 +86,10 @@ func TestFindingsAreInTheOrderOfTheSteps(t *testing.T) {
 func TestAFaultThatIsLeftOutIsNoHealth(t *testing.T) {
 	nobody := func(s *host.Snapshot) { s.Sockets = nil }
 	o := Options{VIPs: []netip.Addr{vip}, Ports: []uint16{80}, Client: client, Director: director, Skip: []string{"service"}}
-	if r := Examine(machine(nobody), o); !r.Hidden || r.Faults() > 0 {
+	if r := Examine(machine(nobody), o); !slices.Equal(r.Hidden, []string{"no-listener"}) || r.Faults() > 0 {
 		t.Errorf("hidden %v, %d faults", r.Hidden, r.Faults())
 	}
-	if r := Examine(machine(), o); r.Hidden {
+	if r := Examine(machine(), o); len(r.Hidden) > 0 {
 		t.Error("nothing is")
 	}
 }
@@ -156,5 +156,31 @@ func TestMoreServedPortsThanAreAskedAboutAreUnread(t *testing.T) {
 	}), Options{VIPs: []netip.Addr{vip}, Client: client, Director: director})
 	if got := lines(r); !slices.Equal(got, []string{"unread no-listener"}) {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestAReportOfNothingToldIsNoHealth: neither is one whose rows only say what is there.
+func TestAReportOfNothingToldIsNoHealth(t *testing.T) {
+	o := Options{VIPs: []netip.Addr{vip}, Ports: []uint16{80}, Client: client, Director: director, Only: []string{"packets"}}
+	silent, busy := Examine(machine(), o), Examine(machine(), o)
+	silent.Join(&Watched{}, o)
+	busy.Join(&Watched{Journeys: 1, Arrived: 1}, o)
+	refused := Examine(machine(), o)
+	refused.Unwatched("not permitted", o)
+	if silent.Told() || refused.Told() || !busy.Told() {
+		t.Errorf("silent %v, refused %v, busy %v", silent.Told(), refused.Told(), busy.Told())
+	}
+}
+
+// TestWhatIsOnlyDescribedIsNotTickedOff: neither what is there, nor what is not, nor what is not shown.
+func TestWhatIsOnlyDescribedIsNotTickedOff(t *testing.T) {
+	r := Examine(machine(noTunnel), Options{VIPs: []netip.Addr{vip}, Ports: []uint16{81}, Client: client, Director: director})
+	for _, code := range []string{tunnelsCode, listenersCode, vipCode, labelsCode, trackingCode, inEffectCode} {
+		if mark, ok := markOf(r, code); !ok || mark != Described && mark != Unread {
+			t.Errorf("%s: %d", code, mark)
+		}
+	}
+	if mark, _ := markOf(r, "no-listener"); mark != Failed {
+		t.Errorf("no-listener: %d", mark)
 	}
 }

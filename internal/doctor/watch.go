@@ -14,9 +14,10 @@ import (
 // Watched is what was seen of the service's packets beside the checks.
 type Watched struct {
 	For time.Duration
-	// Journeys, Arrived and Lost count those that ended meanwhile.
-	Journeys, Arrived, Lost int
-	seen                    []seen
+	// Journeys, Arrived and Lost count those that ended meanwhile. Past are the requests among Arrived that had no outer header:
+	// they came past the tunnel.
+	Journeys, Arrived, Past, Lost int
+	seen                          []seen
 }
 
 // seen is a cause that packets were lost by, and how many.
@@ -30,14 +31,15 @@ func (w *Watched) Take(v diagnose.Verdict) {
 	w.Journeys++
 	if v.Arrived() {
 		w.Arrived++
+		if v.Direction == journey.Request && v.Outer == nil {
+			w.Past++
+		}
 	}
 	if !v.Lost() {
 		return
 	}
 	w.Lost++
-	if v.Cause == nil {
-		return
-	}
+	v.Cause = causeOf(v)
 	for i := range w.seen {
 		if c := w.seen[i].verdict.Cause; c.Code == v.Cause.Code && c.Summary == v.Cause.Summary {
 			w.seen[i].count++
@@ -45,6 +47,59 @@ func (w *Watched) Take(v diagnose.Verdict) {
 		}
 	}
 	w.seen = append(w.seen, seen{v, 1})
+}
+
+// causeOf is why a journey was lost. Of one that nothing explains the function and the kernel's reason are evidence.
+func causeOf(v diagnose.Verdict) *diagnose.Cause {
+	c := diagnose.Cause{Code: unknown, Certainty: diagnose.NotKnown, Summary: "a packet of the service was lost, and nothing that was read says why"}
+	if v.Cause != nil {
+		c = *v.Cause
+	}
+	if d := v.Drop; c.Code == unknown && d != nil {
+		c.Evidence = append(slices.Clip(c.Evidence), "function: "+d.Function)
+		if d.Reason != "" {
+			c.Evidence = append(c.Evidence, "reason: "+d.Reason)
+		}
+	}
+	return &c
+}
+
+// unknown is the code of a loss that nothing explains.
+const unknown = "unknown"
+
+// drops are what was seen, a loss of which the rule was not told with those at the same place of which one was: it is the same
+// drop, whose state was not read in time.
+func (w *Watched) drops() (all []seen) {
+	told := func(s seen) bool { return s.verdict.Cause.Certainty == diagnose.Observed }
+	for _, s := range w.seen {
+		if told(s) {
+			all = append(all, s)
+		}
+	}
+	n := len(all)
+	for _, s := range w.seen {
+		if told(s) {
+			continue
+		}
+		var same []int
+		for i, t := range all[:n] {
+			if samePlace(s.verdict, t.verdict) {
+				same = append(same, i)
+			}
+		}
+		if len(same) == 1 {
+			all[same[0]].count += s.count
+		} else {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// samePlace reports whether two losses of one code happened in the same function and hook of one namespace.
+func samePlace(a, b diagnose.Verdict) bool {
+	return a.Cause.Code == b.Cause.Code && a.Drop != nil && b.Drop != nil &&
+		a.Drop.Function == b.Drop.Function && a.Drop.NfHook == b.Drop.NfHook && a.Drop.Netns == b.Drop.Netns
 }
 
 // packets is the step of what was seen, and found by no other.
@@ -61,6 +116,8 @@ func (r *Report) account(w *Watched) {
 		r.named(watchedCode).Mark = Failed
 	case w.Arrived == 0:
 		r.open(watchedCode, "no packet of the service was seen to arrive, or to be lost")
+	default:
+		r.named(watchedCode).Mark = Passed
 	}
 }
 
@@ -72,11 +129,12 @@ func (r *Report) Unwatched(why string, o Options) {
 }
 
 // Join adds what was seen to a report: a finding by which packets were lost is a fault, and what no check has found is one,
-// too.
+// too. What was seen is said whatever Only and Skip leave out.
 func (r *Report) Join(w *Watched, o Options) {
 	r.Watched = w
 	r.account(w)
-	for _, s := range w.seen {
+	r.contradict(w)
+	for _, s := range w.drops() {
 		c := *s.verdict.Cause
 		line := fmt.Sprintf("seen: %d packets were lost by it in %s, the first from %s", s.count, w.For, s.verdict.Packet.Inner.Src)
 		if s.count == 1 {
@@ -93,7 +151,7 @@ func (r *Report) Join(w *Watched, o Options) {
 			}
 			vip := vipOf(s.verdict.Journey)
 			c.Evidence = append(slices.Clip(c.Evidence), line)
-			r.Findings = append(r.Findings, Finding{diagnose.Finding{Severity: diagnose.Lost, Cause: c}, n, vip, []netip.Addr{vip}})
+			r.Findings = append(r.Findings, Finding{diagnose.Finding{Severity: diagnose.Lost, Cause: c}, n, vip, []netip.Addr{vip}, true})
 			r.mark(n, c.Code)
 			continue
 		}
@@ -101,12 +159,28 @@ func (r *Report) Join(w *Watched, o Options) {
 		if f.Severity == diagnose.Noted { // the state could not tell: the packet could
 			f.Cause = c
 		}
-		f.Severity, f.Certainty, f.Behind = diagnose.Lost, c.Certainty, false
+		f.Severity, f.Certainty, f.Behind, f.Seen = diagnose.Lost, c.Certainty, false, true
 		r.told(f.Code)
 		f.Evidence = append(slices.Clip(f.Evidence), line)
 		r.mark(f.Step, f.Code)
 	}
 	r.finish(o)
+}
+
+// contradict says with the faults that packets arrived meanwhile, and none was lost: they did not meet what was found.
+func (r *Report) contradict(w *Watched) {
+	if w.Arrived == 0 || w.Lost > 0 {
+		return
+	}
+	line := fmt.Sprintf("seen: %d packets of the service arrived in %s, and none was lost: they did not meet this", w.Arrived, w.For)
+	if w.Past > 0 && r.Role == RealServer {
+		line += fmt.Sprintf("; %d of them are requests that came without a tunnel, past the director or from it", w.Past)
+	}
+	for i := range r.Findings {
+		if f := &r.Findings[i]; f.Severity == diagnose.Lost {
+			f.Evidence = append(slices.Clip(f.Evidence), line)
+		}
+	}
 }
 
 // told takes away that a check could not be told, unless a note says so still.

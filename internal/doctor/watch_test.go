@@ -90,3 +90,91 @@ func TestOfTwoFindingsTheOneThatWasSeenIsSaidToBe(t *testing.T) {
 		}
 	}
 }
+
+// TestAPacketThatWasLostIsAFaultWhateverIsChosen: under the code of its cause, or as unknown with what the kernel said; the report
+// counts as many as its table marks.
+func TestAPacketThatWasLostIsAFaultWhateverIsChosen(t *testing.T) {
+	known, bare := lostBy("firewall-drop"), lostBy("unknown")
+	bare.Cause, bare.Drop = nil, &journey.Drop{Drop: event.Drop{Function: "ip_rcv_core", Reason: "IP_INHDR"}}
+	for what, test := range map[string]struct {
+		v          diagnose.Verdict
+		only, skip []string
+		code       string
+	}{
+		"packets alone":          {known, []string{"packets"}, nil, "firewall-drop"},
+		"another step":           {known, []string{"tunnel"}, nil, "firewall-drop"},
+		"the code is left out":   {known, nil, []string{"firewall-drop", "packets"}, "firewall-drop"},
+		"nothing says why":       {bare, []string{"tunnel"}, nil, "unknown"},
+		"nothing was left out":   {bare, nil, nil, "unknown"},
+		"a rule that was hidden": {known, []string{"mtu"}, nil, "firewall-drop"},
+	} {
+		o := Options{VIPs: []netip.Addr{vip}, Ports: []uint16{80}, Client: client, Director: director, Only: test.only, Skip: test.skip}
+		w := &Watched{For: time.Second}
+		w.Take(test.v)
+		r := Examine(machine(), o)
+		r.Join(w, o)
+		if r.Faults() != 1 || r.Findings[0].Code != test.code || len(r.Hidden) > 0 || r.Services[0].Faults != 1 {
+			t.Errorf("%s: %q, hidden %q, %+v", what, lines(r), r.Hidden, r.Services)
+		}
+		if mark, ok := markOf(r, test.code); !ok || mark != Failed {
+			t.Errorf("%s: mark %d", what, mark)
+		}
+		if says := strings.Join(r.Findings[0].Evidence, "\n"); test.code == "unknown" && !strings.Contains(says, "function: ip_rcv_core\nreason: IP_INHDR") {
+			t.Errorf("%s: %s", what, says)
+		}
+	}
+}
+
+// TestADropWhoseStateCameTooLateIsTheOneThatWasTold: one rule, one finding, unless two rules were told at that place.
+func TestADropWhoseStateCameTooLateIsTheOneThatWasTold(t *testing.T) {
+	at := func(function, summary string, how diagnose.Certainty) diagnose.Verdict {
+		v := lostBy("firewall-drop")
+		v.Cause.Summary, v.Cause.Certainty = summary, how
+		v.Drop = &journey.Drop{Drop: event.Drop{Function: function}, NfHook: "input"}
+		return v
+	}
+	told, late := at("nf_hook_slow", "rule 1 drops", diagnose.Observed), at("nf_hook_slow", "a rule drops", diagnose.Inferred)
+	for what, test := range map[string]struct {
+		lost []diagnose.Verdict
+		want []int
+	}{
+		"told later":   {[]diagnose.Verdict{late, told, late}, []int{3}},
+		"elsewhere":    {[]diagnose.Verdict{told, at("ip_rcv", "a rule drops", diagnose.Inferred)}, []int{1, 1}},
+		"one of two":   {[]diagnose.Verdict{told, at("nf_hook_slow", "rule 2 drops", diagnose.Observed), late}, []int{1, 1, 1}},
+		"nothing told": {[]diagnose.Verdict{late, late}, []int{2}},
+	} {
+		w := &Watched{}
+		for _, v := range test.lost {
+			w.Take(v)
+		}
+		var got []int
+		for _, s := range w.drops() {
+			got = append(got, s.count)
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%s: %v, want %v", what, got, test.want)
+		}
+	}
+}
+
+// TestFaultsSayThatTheWatchedPacketsDidNotMeetThem: they arrived, and past the tunnel if they had no outer header.
+func TestFaultsSayThatTheWatchedPacketsDidNotMeetThem(t *testing.T) {
+	o := Options{VIPs: []netip.Addr{vip}, Ports: []uint16{80}, Client: client, Director: director, Role: RealServer}
+	w := &Watched{For: 4 * time.Second}
+	for range 2 {
+		v := lostBy("")
+		v.Cause, v.Fate = nil, journey.Delivered
+		w.Take(v)
+	}
+	r := Examine(machine(noTunnel), o)
+	r.Join(w, o)
+	if r.Faults() == 0 {
+		t.Fatal("no fault")
+	}
+	for _, f := range r.Findings {
+		says := strings.Join(f.Evidence, "\n")
+		if want := "seen: 2 packets of the service arrived in 4s, and none was lost: they did not meet this; 2 of them are requests that came without a tunnel"; (f.Severity == diagnose.Lost) != strings.Contains(says, want) {
+			t.Errorf("%s: %s", f.Code, says)
+		}
+	}
+}

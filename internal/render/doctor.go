@@ -61,18 +61,25 @@ func some(all []string) string {
 // inWords is the answer for people, with what the line of numbers leaves out.
 func inWords(r doctor.Report) string {
 	faults, risks, notes := r.Count(diagnose.Lost), r.Count(diagnose.AtRisk), r.Count(diagnose.Noted)
+	seen := r.Watched
 	says := "nothing was found that loses packets"
 	switch {
+	case faults > 0 && seen != nil && seen.Lost == 0 && seen.Arrived > 0:
+		says = "packets are lost that meet what was found; those that were seen meanwhile did not, and arrived"
 	case faults > 0:
 		says = "packets are lost"
+	case len(r.Hidden) > 0:
+		says = "packets are lost by what --only or --skip leaves out (" + strings.Join(r.Hidden, ", ") + "), and by nothing that was asked for"
+	case !r.Told():
+		says = "nothing could be told"
 	case risks > 0:
 		says = "nothing was found that loses packets now, but something that may"
 	}
-	if len(r.Unread()) > 0 && faults == 0 {
+	if len(r.Unread()) > 0 && faults == 0 && r.Told() {
 		says += ", as far as could be told"
 	}
-	if r.Hidden {
-		says += "; a fault is left out by --only or --skip"
+	if len(r.Hidden) > 0 && faults > 0 {
+		says += "; --only or --skip leaves out others: " + strings.Join(r.Hidden, ", ")
 	}
 	return fmt.Sprintf("%s (%s, %s, %s)", says, plural(faults, "fault"), plural(risks, "risk"), plural(notes, "note"))
 }
@@ -140,7 +147,7 @@ func whose(f doctor.Finding, r doctor.Report) string {
 
 // leftOut says that what packets meet first is not shown.
 func leftOut(r doctor.Report) string {
-	if !r.Hidden {
+	if len(r.Hidden) == 0 {
 		return ""
 	}
 	return " (--only or --skip leaves such out)"

@@ -25,6 +25,7 @@ type jsonFinding struct {
 	Step      int               `json:"step"`
 	VIP       string            `json:"vip"`
 	VIPs      []string          `json:"vips"`
+	Seen      bool              `json:"seen,omitempty"`
 	Help      string            `json:"help"`
 }
 
@@ -43,7 +44,9 @@ type jsonReport struct {
 	Table   []jsonCheck   `json:"table"`
 	Unasked []jsonUnasked `json:"unasked"`
 	Hidden  bool          `json:"hidden,omitempty"`
-	Guessed bool          `json:"guessed,omitempty"`
+	// LeftOut are the codes of what is hidden.
+	LeftOut []string `json:"left_out,omitempty"`
+	Guessed bool     `json:"guessed,omitempty"`
 	// Facts are for --peer of the other end.
 	Facts doctor.Facts `json:"facts"`
 	// Of --watch.
@@ -78,6 +81,7 @@ type jsonWatched struct {
 	Journeys     int   `json:"journeys"`
 	Arrived      int   `json:"arrived"`
 	Lost         int   `json:"lost"`
+	Past         int   `json:"past,omitempty"`
 }
 
 // DoctorJSON writes a line a finding, and the report. The error is the writer's.
@@ -85,7 +89,7 @@ func DoctorJSON(w io.Writer, r doctor.Report) error {
 	for _, f := range r.Findings {
 		err := screen.JSON(w, jsonFinding{
 			Type: "finding", Code: f.Code, Severity: string(f.Severity), Certainty: string(f.Certainty), Summary: f.Summary, Evidence: listed(f.Evidence),
-			Fix: listed(f.Fix), Untried: f.Untried, Behind: f.Behind, Unread: f.Finding.Unread, Step: f.Step, VIP: f.VIP.String(), VIPs: addresses(f.VIPs), Help: "docs/causes/" + f.Code + ".md",
+			Fix: listed(f.Fix), Untried: f.Untried, Behind: f.Behind, Unread: f.Finding.Unread, Step: f.Step, VIP: f.VIP.String(), VIPs: addresses(f.VIPs), Seen: f.Seen, Help: "docs/causes/" + f.Code + ".md",
 		})
 		if err != nil {
 			return err
@@ -93,7 +97,7 @@ func DoctorJSON(w io.Writer, r doctor.Report) error {
 	}
 	report := jsonReport{
 		Type: "report", Facts: r.Facts, VIPs: addresses(r.VIPs), Role: r.Role, Checks: len(r.Checks), Unread: []string{}, Table: []jsonCheck{}, Services: []jsonSummary{},
-		Unasked: []jsonUnasked{}, Hidden: r.Hidden, Guessed: r.Guessed,
+		Unasked: []jsonUnasked{}, Hidden: len(r.Hidden) > 0, LeftOut: r.Hidden, Guessed: r.Guessed,
 		Faults: r.Count(diagnose.Lost), Risks: r.Count(diagnose.AtRisk), Notes: r.Count(diagnose.Noted),
 	}
 	for _, s := range r.Services {
@@ -109,7 +113,7 @@ func DoctorJSON(w io.Writer, r doctor.Report) error {
 		report.Unasked = append(report.Unasked, jsonUnasked(u))
 	}
 	if seen := r.Watched; seen != nil {
-		report.Watched = &jsonWatched{seen.For.Milliseconds(), seen.Journeys, seen.Arrived, seen.Lost}
+		report.Watched = &jsonWatched{seen.For.Milliseconds(), seen.Journeys, seen.Arrived, seen.Lost, seen.Past}
 	}
 	return screen.JSON(w, report)
 }
@@ -124,4 +128,4 @@ func addresses(all []netip.Addr) []string {
 }
 
 // markWords are the marks in JSON.
-var markWords = map[doctor.Mark]string{doctor.Passed: "passed", doctor.Behind: "behind", doctor.Noted: "noted", doctor.Unread: "unread", doctor.AtRisk: "risk", doctor.Failed: "fault"}
+var markWords = map[doctor.Mark]string{doctor.Described: "described", doctor.Passed: "passed", doctor.Behind: "behind", doctor.Noted: "noted", doctor.Unread: "unread", doctor.AtRisk: "risk", doctor.Failed: "fault"}

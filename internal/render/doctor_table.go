@@ -31,6 +31,7 @@ var marks = []mark{
 	{"!", screen.Yellow, "a risk", marked(doctor.AtRisk)},
 	{unread, screen.Yellow, "not told, or not for all of the way", func(c doctor.Check) bool { return len(c.Why) > 0 }},
 	{"✓", screen.Green, "nothing is wrong", marked(doctor.Passed, doctor.Noted)},
+	{"i", 0, "nothing is asked, only what is there is said", marked(doctor.Described)},
 	{"–", 0, "packets come there only once what fails before it is repaired", marked(doctor.Behind)},
 }
 

@@ -40,7 +40,7 @@ func ailing() doctor.Report {
 			{Step: 2, Code: "redirected", Mark: doctor.Unread, Why: []string{"nftables: not permitted"}},
 			{Step: 2, Code: "queue-drop", Mark: doctor.Unread, Why: []string{"nftables: not permitted"}},
 			{Step: 5, Code: "no-listener", Mark: doctor.Failed, Why: []string{"sockets of udp: not read"}}, {Step: 5, Code: "vip-missing"}, {Step: 5, Code: "tcp-auth"},
-			{Step: 5, Code: "min-ttl", Mark: doctor.Behind}, {Step: 6, Code: "tracking", Says: []string{"connections are not tracked here"}},
+			{Step: 5, Code: "min-ttl", Mark: doctor.Behind}, {Step: 6, Code: "tracking", Mark: doctor.Described, Says: []string{"connections are not tracked here"}},
 		},
 		Unasked: []doctor.Unasked{{Step: 3, Why: "nobody has looked"}, {Step: 7, Why: "it was left out"}, {Step: 9, Why: "nobody has looked"}},
 	}
@@ -81,12 +81,12 @@ note   xdp-drop: a program \x1b[31mis there
   ✓ vip-missing, tcp-auth
   – min-ttl
 6 conntrack
-  ✓ tracking
+  i tracking
       connections are not tracked here
 not asked
   3 packets, 9 kernel: nobody has looked
   7 mtu: it was left out
-✗ a fault · ? not told, or not for all of the way · ✓ nothing is wrong · – packets come there only once what fails before it is repaired
+✗ a fault · ? not told, or not for all of the way · ✓ nothing is wrong · i nothing is asked, only what is there is said · – packets come there only once what fails before it is repaired
 
 2 faults, 0 risks, 4 checks unread of 10
 `
@@ -109,13 +109,16 @@ func TestDoctorAnswersFirstAndLast(t *testing.T) {
 // TestDoctorsFirstLineIsNoHealthWhereSomethingIsOpen: what was not told, or not asked for, is said with the answer.
 func TestDoctorsFirstLineIsNoHealthWhereSomethingIsOpen(t *testing.T) {
 	risk := doctor.Finding{Finding: diagnose.Finding{Severity: diagnose.AtRisk}}
+	fault := doctor.Finding{Finding: diagnose.Finding{Severity: diagnose.Lost}}
 	unread := doctor.Check{Mark: doctor.Unread, Why: []string{"not permitted"}}
 	for want, r := range map[string]doctor.Report{
-		"nothing was found that loses packets (0 faults, 0 risks, 0 notes)":                                          {},
-		"nothing was found that loses packets, as far as could be told (0 faults, 0 risks, 0 notes)":                 {Checks: []doctor.Check{unread}},
-		"nothing was found that loses packets now, but something that may (0 faults, 1 risk, 0 notes)":               {Findings: []doctor.Finding{risk}},
-		"nothing was found that loses packets; a fault is left out by --only or --skip (0 faults, 0 risks, 0 notes)": {Hidden: true},
-		"packets are lost (2 faults, 0 risks, 2 notes)":                                                              ailing(),
+		"nothing was found that loses packets (0 faults, 0 risks, 0 notes)":                                                                  {},
+		"nothing was found that loses packets, as far as could be told (0 faults, 0 risks, 0 notes)":                                         {Checks: []doctor.Check{unread, {}}},
+		"nothing was found that loses packets now, but something that may (0 faults, 1 risk, 0 notes)":                                       {Findings: []doctor.Finding{risk}},
+		"packets are lost by what --only or --skip leaves out (no-listener), and by nothing that was asked for (0 faults, 0 risks, 0 notes)": {Hidden: []string{"no-listener"}},
+		"nothing could be told (0 faults, 0 risks, 0 notes)":                                                                                 {Checks: []doctor.Check{unread}},
+		"packets are lost that meet what was found; those that were seen meanwhile did not, and arrived (1 fault, 0 risks, 0 notes)":         {Findings: []doctor.Finding{fault}, Watched: &doctor.Watched{Arrived: 3}},
+		"packets are lost (2 faults, 0 risks, 2 notes)":                                                                                      ailing(),
 	} {
 		if got := inWords(r); got != want {
 			t.Errorf("got %q, want %q", got, want)
@@ -161,7 +164,7 @@ func TestDoctorsTextFitsTheScreen(t *testing.T) {
 // TestWhatIsBehindAFaultThatIsLeftOutSaysSo: nothing stands above it.
 func TestWhatIsBehindAFaultThatIsLeftOutSaysSo(t *testing.T) {
 	r := ailing()
-	r.Findings, r.Hidden = r.Findings[1:], true
+	r.Findings, r.Hidden = r.Findings[1:], []string{"tunnel-device-down"}
 	got := doctorsText(t, r, 0)
 	for _, want := range []string{"it are repaired (--only or --skip leaves such out)\n", "before it is repaired (--only or --skip leaves such out)\n"} {
 		if !strings.Contains(got, want) {
@@ -190,7 +193,7 @@ func TestDoctorsJSONEndsWithTheReport(t *testing.T) {
 
 var (
 	headings = regexp.MustCompile(`(?m)^(fault|risk|note) +([a-z0-9-]+)`)
-	tabled   = regexp.MustCompile(`(?m)^  ([✗!?✓–]) ([a-z0-9, -]+)`)
+	tabled   = regexp.MustCompile(`(?m)^  ([✗!?✓i–]) ([a-z0-9, -]+)`)
 )
 
 // TestDoctorsTextAndJSONSayTheSame: the same findings in the same order, and each check with the same mark.
@@ -213,7 +216,7 @@ func TestDoctorsTextAndJSONSayTheSame(t *testing.T) {
 			want = append(want, x.Severity+" "+x.Code)
 		}
 		for _, c := range x.Table {
-			sign := map[string]string{"fault": "✗", "risk": "!", "passed": "✓", "noted": "✓", "behind": "–", "unread": "?"}[c.Mark]
+			sign := map[string]string{"fault": "✗", "risk": "!", "passed": "✓", "noted": "✓", "described": "i", "behind": "–", "unread": "?"}[c.Mark]
 			want = append(want, sign+" "+c.Code)
 			if len(c.Unread) > 0 && c.Mark != "unread" {
 				want = append(want, "? "+c.Code)
