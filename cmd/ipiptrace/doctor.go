@@ -178,7 +178,7 @@ func (d *doctorCommand) run(ctx context.Context) error {
 	began = time.Now()
 	options.Late = func() bool { return ctx.Err() != nil || time.Since(began) > think }
 	if options.Asks(9) {
-		options.Places = foreseen()
+		options.Places = d.places(ctx)
 	}
 	r := doctor.Examine(s, options)
 	d.tell("it was asked", began)

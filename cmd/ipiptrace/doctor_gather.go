@@ -62,11 +62,23 @@ func others(ctx context.Context, s *host.Snapshot, vips []netip.Addr) (all []doc
 	return all
 }
 
-// foreseen are the places at which a trace could watch.
-func foreseen() *doctor.Places {
-	rows, err := tracer.Foresee("auto")
-	if err != nil {
-		return &doctor.Places{Why: err.Error()}
+// places are those at which a trace could watch, tried as `ipiptrace probes` tries them; without the rights to they are foreseen.
+func (d *doctorCommand) places(ctx context.Context) *doctor.Places {
+	effective(everything)
+	rows, err := tracer.Probes(ctx, "auto", d.log(d.err))
+	effective(0)
+	if err == nil {
+		p := &doctor.Places{Rows: rows, Tried: true}
+		if lacksTracefs(rows) {
+			p.More = "more once kprobes can be made: " + mountTracefs
+		}
+		return p
+	}
+	if !errors.Is(err, tracer.ErrNotPermitted) {
+		return &doctor.Places{Why: sentence(err)}
+	}
+	if rows, err = tracer.Foresee("auto"); err != nil {
+		return &doctor.Places{Why: sentence(err)}
 	}
 	return &doctor.Places{Rows: rows}
 }

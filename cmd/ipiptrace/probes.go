@@ -113,10 +113,15 @@ func probesTable(w io.Writer, probes []event.Probe) error {
 		}
 	}
 	_, err := fmt.Fprintf(w, "%d of %d places can be watched\n", attached, len(probes))
-	if err == nil && slices.ContainsFunc(probes, func(p event.Probe) bool { return p.Why == tracer.ErrNoTracefs.Error() }) {
+	if err == nil && lacksTracefs(probes) {
 		_, err = fmt.Fprintf(w, "more once kprobes can be made: %s\n", mountTracefs)
 	}
 	return err
+}
+
+// lacksTracefs reports whether places can't be watched for want of a mounted tracefs.
+func lacksTracefs(probes []event.Probe) bool {
+	return slices.ContainsFunc(probes, func(p event.Probe) bool { return p.Why == tracer.ErrNoTracefs.Error() })
 }
 
 // shown is what came from the kernel as a cell; "-" is nothing.

@@ -325,8 +325,8 @@ func (r *Report) count() {
 
 // Told reports whether anything of what was asked could be told: a report of nothing but unread checks is no health.
 func (r Report) Told() bool {
-	told := func(c Check) bool { return c.Mark != Unread && c.Mark != Described }
-	return len(r.Findings) > 0 || slices.ContainsFunc(r.Checks, told) || !slices.ContainsFunc(r.Checks, func(c Check) bool { return c.Mark == Unread })
+	told := func(c Check) bool { return c.Mark != Unread }
+	return len(r.Findings) > 0 || len(r.Checks) == 0 || slices.ContainsFunc(r.Checks, told)
 }
 
 // add takes what was found of one service and protocol.

@@ -2,14 +2,18 @@ package doctor
 
 import (
 	"fmt"
+	"strings"
 
 	"ipiptrace/tracer/event"
 )
 
 // Places are those of the kernel at which a trace would watch packets.
 type Places struct {
-	// Rows are told without attaching anything: a kernel that has a place may refuse all the same.
 	Rows []event.Probe
+	// Tried: each was attached and detached again; else they are told by the names of functions, and the kernel may refuse.
+	Tried bool
+	// More is what would make more of them, empty if nothing is known to.
+	More string
 	// Why they are not known, empty if they are.
 	Why string
 }
@@ -28,11 +32,13 @@ func (r *Report) places(p *Places) {
 		return
 	}
 	there, functions := 0, 0
-	var not []string
+	var whys []string
+	not := map[string][]string{}
 	for _, row := range p.Rows {
 		switch {
 		case !row.Attached():
-			not = append(not, fmt.Sprintf("not %s: %s", row.Name, row.Why))
+			whys = withNew(whys, []string{row.Why})
+			not[row.Why] = append(not[row.Why], row.Name)
 		case row.Mechanism != "tracepoint":
 			functions++
 			fallthrough
@@ -40,6 +46,18 @@ func (r *Report) places(p *Places) {
 			there++
 		}
 	}
-	first := fmt.Sprintf("a trace could watch %d of %d places, %d of them functions (ipiptrace probes tries them)", there, len(p.Rows), functions)
-	r.say(stepKernel, placesCode, append([]string{first}, not...)...)
+	r.say(stepKernel, placesCode)
+	if !p.Tried {
+		r.say(stepKernel, placesCode, fmt.Sprintf("by their names %d of %d places could be watched, %d of them functions", there, len(p.Rows), functions))
+		r.open(placesCode, "they were not tried, which takes the rights to trace (ipiptrace probes)")
+		return
+	}
+	first := fmt.Sprintf("%d of %d places can be watched, %d of them functions, as ipiptrace probes tries them", there, len(p.Rows), functions)
+	r.say(stepKernel, placesCode, first)
+	for _, why := range whys {
+		r.say(stepKernel, placesCode, fmt.Sprintf("not %s: %s", strings.Join(not[why], ", "), why))
+	}
+	if p.More != "" {
+		r.say(stepKernel, placesCode, p.More)
+	}
 }

@@ -16,8 +16,9 @@ func TestPlacesThatCouldBeWatchedAreDescribed(t *testing.T) {
 		mark   Mark
 		says   string
 	}{
-		"all":              {&Places{Rows: rows[:2]}, Described, "2 of 2 places, 1 of them functions"},
-		"all but one":      {&Places{Rows: rows}, Described, "2 of 3 places, 1 of them functions"},
+		"all":              {&Places{Rows: rows[:2], Tried: true}, Described, "2 of 2 places can be watched, 1 of them functions"},
+		"all but one":      {&Places{Rows: rows, Tried: true, More: "mount it"}, Described, "2 of 3 places can be watched, 1 of them functions, as ipiptrace probes tries them\nnot ip_vs_in: the module ip_vs is not loaded\nmount it"},
+		"not tried":        {&Places{Rows: rows}, Unread, "by their names 2 of 3 places"},
 		"it is not known":  {&Places{Why: "no BTF"}, Unread, ""},
 		"nobody has asked": {nil, Passed, ""},
 	} {
