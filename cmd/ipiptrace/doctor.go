@@ -16,6 +16,7 @@ import (
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/host/read"
 	"ipiptrace/internal/render"
+	"ipiptrace/internal/screen"
 )
 
 // doctorCommand is `ipiptrace doctor`.
@@ -146,6 +147,9 @@ func (d *doctorCommand) run(ctx context.Context) error {
 	if err := d.talking.check(); err != nil {
 		return err
 	}
+	if err := d.agree(); err != nil {
+		return err
+	}
 	peer, err := d.peersFacts(ctx)
 	if err != nil {
 		return err
@@ -171,6 +175,9 @@ func (d *doctorCommand) run(ctx context.Context) error {
 	if len(vips) == 0 {
 		return usageError{errors.New("--vip is missing, and no address here looks like a service's (on a tunnel, on lo or a dummy as /32, or in IPVS): say which, like --vip 192.0.2.10")}
 	}
+	if peer != nil && peer.IsOwn(s, vips) {
+		return usageError{fmt.Errorf("--peer %s: it is what this machine says of itself, and not the other end: run doctor -o json there", screen.Quote(d.peer))}
+	}
 	options := d.options(vips)
 	options.Peer, options.Elsewhere, options.Asked = peer, elsewhere, asked
 	d.tell("the state was read", began)
@@ -181,6 +188,7 @@ func (d *doctorCommand) run(ctx context.Context) error {
 		options.Places = d.places(ctx)
 	}
 	r := doctor.Examine(s, options)
+	r.Facts.Of = sourceOf(s)
 	d.tell("it was asked", began)
 	if d.watch > 0 {
 		if seen, err := d.look(ctx, vips, ns.Inode()); err != nil {
@@ -190,6 +198,21 @@ func (d *doctorCommand) run(ctx context.Context) error {
 		}
 	}
 	return d.report(r)
+}
+
+// agree refuses flags that contradict each other.
+func (d *doctorCommand) agree() error {
+	switch {
+	case d.director.IsValid() && slices.Contains(d.vips, d.director.Addr):
+		return usageError{fmt.Errorf("--director %s: that is the VIP: give the address from which the director sends", d.director.Addr)}
+	case d.director.IsValid() && d.client.IsSingleIP() && d.client.Addr() == d.director.Addr:
+		return usageError{fmt.Errorf("--director %s: that is the client of --client", d.director.Addr)}
+	case d.client.IsSingleIP() && slices.Contains(d.vips, d.client.Addr()):
+		return usageError{fmt.Errorf("--client %s: that is the VIP: give the address of somebody who asks for it", d.client.Addr())}
+	case d.proto.word == "icmp" && len(d.ports) > 0:
+		return usageError{fmt.Errorf("--port %s: ICMP has no ports: leave out --port or --proto icmp", join(d.ports))}
+	}
+	return nil
 }
 
 // tell says with -v how long something took.

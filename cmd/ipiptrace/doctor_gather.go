@@ -104,15 +104,26 @@ func (d *doctorCommand) peersFacts(ctx context.Context) (*doctor.Facts, error) {
 	for {
 		var line struct {
 			Type  string        `json:"type"`
+			VIPs  []netip.Addr  `json:"vips"`
 			Facts *doctor.Facts `json:"facts"`
 		}
 		if err := lines.Decode(&line); err != nil {
 			return nil, wrong(errors.New("not what ipiptrace doctor -o json prints: its last line is a report with facts"))
 		}
+		other := func(vip netip.Addr) bool { return !slices.Contains(line.VIPs, vip) }
 		if line.Type == "report" && line.Facts != nil {
+			if i := slices.IndexFunc(d.vips, other); i >= 0 {
+				return nil, wrong(fmt.Errorf("it is about %s, not about %s: have doctor asked there with the same --vip", screen.Clean(join(line.VIPs)), d.vips[i]))
+			}
 			return line.Facts, nil
 		}
 	}
+}
+
+// sourceOf is whose state it is, for the other end.
+func sourceOf(s *host.Snapshot) *doctor.Source {
+	name, _ := os.Hostname()
+	return &doctor.Source{Host: name, Netns: s.Netns, Name: s.Name, Time: s.Done.UTC().Format(time.RFC3339), Version: version}
 }
 
 // look traces for as long as was asked for.

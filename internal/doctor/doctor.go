@@ -109,6 +109,8 @@ type Report struct {
 	Watched *Watched
 	// Facts are for the other end.
 	Facts Facts
+	// Peer is whose facts of the other end were joined; nil if none were.
+	Peer *Source
 }
 
 // Summary is what was found of one VIP.
@@ -157,6 +159,9 @@ func Examine(s *host.Snapshot, o Options) Report {
 	s.Index()
 	rules := ruleset.Of(s)
 	r.Facts = FactsOf(s, r.VIPs)
+	if o.Peer != nil {
+		r.Peer = cmp.Or(o.Peer.Of, &Source{})
+	}
 	for _, vip := range r.VIPs {
 		x := service{s: s, o: o, vip: vip, role: role(s, o, vip)}
 		one := x.whole(rules)

@@ -49,6 +49,9 @@ func (e *ends) compare() {
 	if slices.Contains(e.director.Lacks, e.x.vip) && e.x.role != Director {
 		e.says(diagnose.Noted, "vip-missing", fmt.Sprintf("the VIP %s is no address of the director: no packets come from it as long as it stands by", e.x.vip))
 	}
+	if len(sends) == 0 && e.x.role == RealServer {
+		e.says(diagnose.Noted, "ipvs-no-service", fmt.Sprintf("the other end's report has no service that sends packets for %s:%d on: it sends nothing to this host, unless by a mark, of which the report has none", e.x.vip, e.k.port))
+	}
 	if len(sends) > 0 && len(here) == 0 {
 		var lines []string
 		for _, s := range sends {

@@ -9,8 +9,21 @@ import (
 	"ipiptrace/internal/host"
 )
 
+// Source is whose facts they are.
+type Source struct {
+	Host string `json:"host"`
+	// Netns is the namespace's inode number, Name what `ip netns` calls it, empty if nothing does.
+	Netns uint32 `json:"netns"`
+	Name  string `json:"name,omitempty"`
+	// Time is when the state had been read (RFC 3339), Version the program's.
+	Time    string `json:"time"`
+	Version string `json:"version"`
+}
+
 // Facts are what the other end has to know of a machine: how a director sends, and what a real server takes.
 type Facts struct {
+	// Of is nil in reports of older versions.
+	Of *Source `json:"of,omitempty"`
 	// Addresses are the machine's own, without loopback and the VIPs.
 	Addresses []netip.Addr `json:"addresses"`
 	// Sends are the ways of a director's services to their real servers.
@@ -202,4 +215,11 @@ func (x service) sent(k kind) (ways []Sending) {
 		return resting
 	}
 	return ways
+}
+
+// IsOwn reports whether facts are of the machine and namespace themselves that are asked about: their addresses are the same.
+func (f Facts) IsOwn(s *host.Snapshot, vips []netip.Addr) bool {
+	own := FactsOf(s, vips).Addresses
+	other := func(a netip.Addr) bool { return !slices.Contains(own, a) }
+	return len(own) > 0 && len(own) == len(f.Addresses) && !slices.ContainsFunc(f.Addresses, other)
 }

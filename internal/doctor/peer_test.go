@@ -22,7 +22,7 @@ func TestThePeerSaysHowItSends(t *testing.T) {
 		"by GUE":                          {sends("10.0.0.11", "gue"), []string{"fault tunnel-mode-mismatch"}},
 		"by GUE to another port":          {&Facts{Sends: []Sending{{VIP: vip, Port: 80, Proto: "tcp", From: director, To: rip, By: "gue", TunPort: 5555}}}, []string{"fault tunnel-mode-mismatch"}},
 		"by NAT":                          {sends("10.0.0.11", "masq"), []string{"note ipvs-wrong-method"}},
-		"nothing of this port":            {&Facts{}, nil},
+		"nothing of this port":            {&Facts{}, []string{"note ipvs-no-service"}},
 		"by a longer way":                 {sending(func(s *Sending) { s.MTU = 9000 }), []string{"risk mtu-exceeded"}},
 		"by a way as long":                {sending(func(s *Sending) { s.MTU = 1500 }), nil},
 		"nothing new":                     {sending(func(s *Sending) { s.AtRest = true }), []string{"note ipvs-no-destination"}},
@@ -33,7 +33,7 @@ func TestThePeerSaysHowItSends(t *testing.T) {
 		"with that to another address":    {and(Sending{VIP: vip, Port: 80, Proto: "tcp", From: director, To: behind, By: "ipip", MAC: "02:00:00:00:00:11"}), []string{"fault outer-not-local"}},
 		"to another one":                  {and(Sending{VIP: vip, Port: 80, Proto: "tcp", From: director, To: behind, By: "ipip", MAC: "02:00:00:00:00:12"}), nil},
 		"the old way rests":               {and(Sending{VIP: vip, Port: 80, Proto: "tcp", From: director, To: rip, By: "fou", TunPort: 5555}, func(s *Sending) { s.AtRest = true }), []string{"fault tunnel-mode-mismatch", "note ipvs-no-destination"}},
-		"without the VIP":                 {&Facts{Lacks: []netip.Addr{vip}}, []string{"note vip-missing"}},
+		"without the VIP":                 {&Facts{Lacks: []netip.Addr{vip}}, []string{"note vip-missing", "note ipvs-no-service"}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			r := Examine(machine(func(s *host.Snapshot) { s.Links[1].MTU, s.Links[1].MAC = 1500, "02:00:00:00:00:11" }), Options{VIPs: []netip.Addr{vip}, Ports: []uint16{80}, Client: client, Peer: test.peer})
@@ -150,5 +150,19 @@ func TestADirectorTellsHowItSends(t *testing.T) {
 	r := Examine(s, Options{VIPs: []netip.Addr{vip}, Ports: []uint16{80}, Client: client, Peer: &Facts{Addresses: []netip.Addr{director}}})
 	if !slices.Contains(lines(r), "fault outer-not-local") {
 		t.Errorf("got %q", lines(r))
+	}
+}
+
+// TestAMachineIsNotItsOwnOtherEnd: the same addresses are those of the machine itself.
+func TestAMachineIsNotItsOwnOtherEnd(t *testing.T) {
+	vips := []netip.Addr{vip}
+	own := FactsOf(machine(), vips)
+	if !own.IsOwn(machine(), vips) {
+		t.Error("it is")
+	}
+	for what, other := range map[string]Facts{"another machine": {Addresses: []netip.Addr{director}}, "nothing is known": {}, "some alike": {Addresses: own.Addresses[:1]}} {
+		if other.IsOwn(machine(), vips) {
+			t.Error(what)
+		}
 	}
 }

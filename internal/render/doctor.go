@@ -16,6 +16,9 @@ import (
 func DoctorText(w io.Writer, r doctor.Report, opts TextOptions) error {
 	s := sheet{&screen.Page{Colours: opts.Color}, opts.Width}
 	s.fold(0, len(indent), examined(r)+": "+inWords(r))
+	if r.Peer != nil {
+		s.fold(0, 2*len(indent), indent+"joined with the other end: "+source(*r.Peer))
+	}
 	summaries(s, r)
 	for _, f := range r.Findings {
 		s.Linef("")
@@ -27,6 +30,18 @@ func DoctorText(w io.Writer, r doctor.Report, opts TextOptions) error {
 	s.Linef("%s", reported(r))
 	_, err := io.WriteString(w, s.String())
 	return err
+}
+
+// source is whose report the other end's is, as far as it says so.
+func source(of doctor.Source) string {
+	if of.Host == "" {
+		return "the report does not say whose and of when it is (an older version wrote it)"
+	}
+	where := fmt.Sprintf("network namespace %d", of.Netns)
+	if of.Name != "" {
+		where = "network namespace " + of.Name
+	}
+	return fmt.Sprintf("%s, %s, as of %s, by ipiptrace %s", of.Host, where, of.Time, of.Version)
 }
 
 // examined says of what the answer is.

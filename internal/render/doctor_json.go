@@ -49,6 +49,8 @@ type jsonReport struct {
 	Guessed bool     `json:"guessed,omitempty"`
 	// Facts are for --peer of the other end.
 	Facts doctor.Facts `json:"facts"`
+	// Peer is whose facts --peer has given.
+	Peer *doctor.Source `json:"peer,omitempty"`
 	// Of --watch.
 	Watched *jsonWatched `json:"watched,omitempty"`
 }
@@ -96,7 +98,7 @@ func DoctorJSON(w io.Writer, r doctor.Report) error {
 		}
 	}
 	report := jsonReport{
-		Type: "report", Facts: r.Facts, VIPs: addresses(r.VIPs), Role: r.Role, Checks: len(r.Checks), Unread: []string{}, Table: []jsonCheck{}, Services: []jsonSummary{},
+		Type: "report", Facts: r.Facts, Peer: r.Peer, VIPs: addresses(r.VIPs), Role: r.Role, Checks: len(r.Checks), Unread: []string{}, Table: []jsonCheck{}, Services: []jsonSummary{},
 		Unasked: []jsonUnasked{}, Hidden: len(r.Hidden) > 0, LeftOut: r.Hidden, Guessed: r.Guessed,
 		Faults: r.Count(diagnose.Lost), Risks: r.Count(diagnose.AtRisk), Notes: r.Count(diagnose.Noted),
 	}

@@ -173,6 +173,22 @@ func TestWhatIsBehindAFaultThatIsLeftOutSaysSo(t *testing.T) {
 	}
 }
 
+// TestTheTextSaysWhoseTheOtherEndsReportIs: and of when, or that it does not say so.
+func TestTheTextSaysWhoseTheOtherEndsReportIs(t *testing.T) {
+	for want, of := range map[string]doctor.Source{
+		"\n    joined with the other end: lb1, network namespace 4026532244, as of 2026-01-02T03:04:05Z, by ipiptrace 1.2.3\n": {
+			Host: "lb1", Netns: 4026532244, Time: "2026-01-02T03:04:05Z", Version: "1.2.3",
+		},
+		"the report does not say whose": {},
+	} {
+		r := ailing()
+		r.Peer = &of
+		if got := doctorsText(t, r, 0); !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
+
 func TestDoctorsJSONEndsWithTheReport(t *testing.T) {
 	var b strings.Builder
 	if err := DoctorJSON(&b, ailing()); err != nil {

@@ -36,7 +36,7 @@ var written = map[string]any{
 		Type string `json:"type"`
 		event.Probe
 	}{},
-	"finding": jsonFinding{}, "report": jsonReport{}, "check": jsonCheck{}, "unasked": jsonUnasked{}, "summary": jsonSummary{}, "watched": jsonWatched{}, "facts": doctor.Facts{}, "sending": doctor.Sending{}, "mtu": doctor.MTU{},
+	"finding": jsonFinding{}, "report": jsonReport{}, "check": jsonCheck{}, "unasked": jsonUnasked{}, "summary": jsonSummary{}, "watched": jsonWatched{}, "facts": doctor.Facts{}, "sending": doctor.Sending{}, "source": doctor.Source{}, "mtu": doctor.MTU{},
 	"explanation": struct {
 		Type string `json:"type"`
 		diagnose.Doc
