@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -124,11 +125,19 @@ func flagError(cmd *cobra.Command, err error) error {
 				}
 			})
 		}
-		return usageError{fmt.Errorf("unknown flag: %s%s: see %s --help", screen.Short(name), like(strings.TrimLeft(name, "-"), "--", flags), cmd.CommandPath())}
+		return usageError{fmt.Errorf("unknown flag: %s%s: see %s --help", screen.Short(name), likeFlag(strings.TrimLeft(name, "-"), flags), cmd.CommandPath())}
 	case errors.As(err, &syntax):
 		err = fmt.Errorf("no flag can be called %s", screen.Quote(syntax.GetSpecifiedFlag()))
 	}
 	return usageError{fmt.Errorf("%w: see %s --help", err, cmd.CommandPath())}
+}
+
+// likeFlag is like, of flags; many programs have --json for what is -o json here.
+func likeFlag(name string, flags []string) string {
+	if name == "json" && slices.Contains(flags, "output") {
+		return " (did you mean -o json?)"
+	}
+	return like(name, "--", flags)
 }
 
 // noArgs refuses arguments: all that trace is told comes in flags.
@@ -136,6 +145,8 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	switch root := cmd.Root(); {
 	case len(args) == 0:
 		return nil
+	case isAddr(args[0]) && cmd.Flags().Lookup("vip") != nil:
+		return usageError{fmt.Errorf("%s is neither a command nor a flag (did you mean --vip %s?): see %s --help", screen.Quote(args[0]), args[0], root.Name())}
 	case cmd != root:
 		return usageError{fmt.Errorf("%s is neither a command nor a flag: see %s --help", screen.Quote(args[0]), root.Name())}
 	case args[0] == "version":
@@ -143,6 +154,12 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	default:
 		return usageError{fmt.Errorf("%s is neither a command nor a flag%s: see %s --help", screen.Quote(args[0]), like(args[0], "", commandNames(root)), root.Name())}
 	}
+}
+
+// isAddr reports whether a word is an address, which somebody has given without --vip.
+func isAddr(word string) bool {
+	_, err := parseAddr(word)
+	return err == nil
 }
 
 func commandNames(root *cobra.Command) (names []string) {

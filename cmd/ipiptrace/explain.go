@@ -147,6 +147,7 @@ func hang(text string, column int) string {
 // like asks whether the most similar of those known was meant by somebody who typed a word that is none of them; it says
 // nothing if none is similar. prefix is what stands before such a word.
 func like(word, prefix string, all []string) string {
+	word = strings.ReplaceAll(strings.ToLower(word), "_", "-")
 	best, distance := "", max(len(word)/2, 3)
 	for _, known := range all {
 		if d := edits(word, known); d < distance || strings.Contains(known, word) && best == "" && word != "" {

@@ -28,7 +28,7 @@ func (a *addrs) String() string { return join(*a) }
 
 func (a *addrs) Set(s string) error {
 	for _, word := range strings.Split(s, ",") {
-		addr, err := parseAddr(word)
+		addr, err := parseAddr(strings.TrimSpace(word))
 		if err != nil {
 			return err
 		}
@@ -44,7 +44,13 @@ func (a *addrs) Set(s string) error {
 
 func parseAddr(s string) (netip.Addr, error) {
 	addr, err := netip.ParseAddr(s)
+	_, noNetwork := netip.ParsePrefix(s)
+	_, noPort := netip.ParseAddrPort(s)
 	switch {
+	case noNetwork == nil:
+		return addr, errors.New("a network, and not an address: give it without the slash, like 192.0.2.10")
+	case noPort == nil:
+		return addr, errors.New("an address with a port: give it like 192.0.2.10, and the port with --port")
 	case err != nil && strings.Trim(s, "0123456789.") == "":
 		return addr, errors.New("not an IPv4 address: give it like 192.0.2.10")
 	case err != nil:
@@ -81,7 +87,7 @@ func (p *ports) String() string { return join(*p) }
 
 func (p *ports) Set(s string) error {
 	for _, word := range strings.Split(s, ",") {
-		n, err := strconv.ParseUint(word, 10, 16)
+		n, err := strconv.ParseUint(strings.TrimSpace(word), 10, 16)
 		if err != nil || n == 0 {
 			return errors.New("not a port: give numbers from 1 to 65535, separated by commas")
 		}
