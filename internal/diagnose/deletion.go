@@ -123,11 +123,44 @@ func closes(r host.Route) bool { return r.Dst.Bits() == 0 && r.Type != "unicast"
 func (st *State) deleteAddress(p netip.Prefix, l host.Link) (command.Fix, func(*State)) {
 	dev := command.Device(l.Name)
 	fix := command.Of("ip addr del % dev %", command.Prefix(p), dev)
-	all := st.sharing(l, p)
+	all, mends := st.sharing(l, p), []func(*State){takeAddress(p, l.Index)}
 	for _, later := range all[slices.Index(all, p)+1:] {
-		fix = fix.Then("ip addr replace % dev %", command.Prefix(later), dev)
+		fix, mends = fix.Then("ip addr replace % dev %", command.Prefix(later), dev), append(mends, givePrefix(later, l.Name))
 	}
-	return fix, takeAddress(p, l.Index)
+	return fix, together(mends...)
+}
+
+// unharmed is the finding without its repair, where that would cut this host off: by a device by which others come, it would
+// lose an address of its own, the network of one, or its default route.
+func (f finding) unharmed(st *State) finding {
+	if st == nil || f.mend == nil || len(f.fix.Commands()) == 0 || !st.cutsOff(f.mend) {
+		return f
+	}
+	f.fix, f.mend = command.None("it would take an address of this host, or the way to its network, away"), nil
+	return f
+}
+
+// cutsOff reports whether a repair takes from this host what others reach it by.
+func (st *State) cutsOff(mend func(*State)) bool {
+	after := st.mended(mend).whole
+	if sameSlice(after.Addrs, st.whole.Addrs) && sameSlice(after.Routes, st.whole.Routes) {
+		return false
+	}
+	leads := func(s *host.Snapshot, to netip.Prefix) func(host.Route) bool {
+		return func(r host.Route) bool {
+			wire := func(h host.Hop) bool { l := s.Link(h.Link); return l != nil && !swallows(*l) }
+			return r.Type == "unicast" && r.Table != tableLocal && r.Dst == to && slices.ContainsFunc(r.Hops, wire)
+		}
+	}
+	lost := func(to netip.Prefix) bool {
+		return slices.ContainsFunc(st.whole.Routes, leads(st.whole, to)) && !slices.ContainsFunc(after.Routes, leads(after, to))
+	}
+	for _, x := range st.whole.Addrs {
+		if l := st.whole.Link(x.Link); l != nil && !swallows(*l) && (!after.Owns(x.Prefix.Addr()) || lost(x.Prefix.Masked())) {
+			return true
+		}
+	}
+	return lost(netip.PrefixFrom(netip.IPv4Unspecified(), 0))
 }
 
 // sharing are the addresses of a device that share a network, in the kernel's order.

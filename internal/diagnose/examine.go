@@ -211,7 +211,7 @@ func (e *examination) untold(r row, p point, st *State, answer Answer, f *findin
 
 // found says a fault, and repairs it in the model.
 func (e *examination) found(h hit, st *State) *State {
-	f := h.finding
+	f := h.finding.unharmed(st)
 	e.known = append(e.known, key(h.row, &f))
 	said := e.finding(h.row, &f, severity(h))
 	if st != e.first {

@@ -48,6 +48,7 @@ func explain(j journey.Journey, l lostPacket, s *host.Snapshot, rules *ruleset.R
 		v.Cause = &Cause{Code: unknown, Certainty: NotKnown, Summary: plainly(j), Unread: append(unreadAtAll(s), l.undecided(st)...)}
 		return v
 	}
+	best.finding = best.finding.unharmed(st)
 	f := best.finding
 	v.Cause = &Cause{
 		Code: best.row.code, Certainty: Inferred, Summary: f.said(), Evidence: texts(s, f.evidence), Fix: f.fix.Commands(), Unread: unreadOf(s, best.row),

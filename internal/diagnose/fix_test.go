@@ -157,7 +157,7 @@ func repairable(t *testing.T) map[string]loss {
 		"no module":                     {j: rejected(dropped("tunnel4_rcv", "NOT_SPECIFIED", "eth0", true), journey.ByICMP, 3, 3), s: realServer(noModule), fix: "modprobe ipip; ip link set tunl0 up; ip addr add 10.99.0.1/32 dev tunl0"},
 		"a rule of routing":             {j: reply("__ip_queue_xmit", "IP_OUTNOROUTES", ""), s: realServer(refusedByRule), fix: "ip rule del pref 10 from 10.99.0.1/32 to 10.0.0.7/32 prohibit"},
 		"a route that refuses":          {j: reply("__ip_queue_xmit", "IP_OUTNOROUTES", ""), s: realServer(refusedByRoute), fix: "ip route del blackhole 10.0.0.7/32 table main metric 7"},
-		"a prefix":                      {j: reply("ip_tunnel_xmit", "NOT_SPECIFIED", "tunl0"), s: realServer(wide), fix: "ip addr del 10.99.0.1/8 dev tunl0; ip addr add 10.99.0.1/32 dev tunl0"},
+		"a prefix":                      {j: reply("ip_tunnel_xmit", "NOT_SPECIFIED", "tunl0"), s: realServer(wide), fix: "ip addr del 10.99.0.1/8 dev tunl0; ip addr add 10.99.0.1/32 dev tunl0; ip route add 10.0.0.0/24 dev eth0"},
 		"a neighbour":                   {j: reply("neigh_invalidate", "NEIGH_FAILED", "eth0"), s: realServer(viaGateway), fix: "ip route del 10.0.0.7/32 table main"},
 		"a neighbour, or a rule of ARP": {j: reply("neigh_invalidate", "NEIGH_FAILED", "eth0"), s: realServer(viaGateway, filtersARP)},
 		"a queue": {j: reply("__dev_queue_xmit", "QDISC_DROP", "eth0"), s: realServer(func(s *host.Snapshot) {

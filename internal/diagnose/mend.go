@@ -84,17 +84,59 @@ func giveAddress(a netip.Addr, dev string) func(*State) {
 	}
 }
 
-// takeAddress is `ip addr del`, with the routes that the kernel made for it: those of its network stay while another address
-// of that network is there.
+// takeAddress is `ip addr del`, with what the kernel takes with it: later addresses of the same network unless they are promoted
+// (__inet_del_ifa), and the routes of each. A device that is left without an address loses all its routes (inetdev_event,
+// fib_disable_ip), those by a gateway among them.
 func takeAddress(p netip.Prefix, link uint32) func(*State) {
 	return func(st *State) {
-		st.whole.Addrs = slices.DeleteFunc(slices.Clone(st.whole.Addrs), func(x host.Addr) bool { return x.Link == link && x.Prefix == p })
-		shared := slices.ContainsFunc(st.whole.Addrs, func(x host.Addr) bool { return x.Link == link && x.Prefix.Masked() == p.Masked() })
-		st.whole.Routes = slices.DeleteFunc(slices.Clone(st.whole.Routes), func(r host.Route) bool {
-			on := len(r.Hops) == 1 && r.Hops[0].Link == link
-			own := r.Table == tableLocal && r.Type == "local" && r.Dst == netip.PrefixFrom(p.Addr(), 32)
-			return on && (own || !shared && (r.Protocol == 2 && r.Dst == p.Masked() || r.Table == tableLocal && r.Type == "broadcast" && p.Contains(r.Dst.Addr())))
-		})
+		own := (&State{Snapshot: st.whole}).sharing(host.Link{Index: link}, p)
+		gone := own[min(len(own), max(0, slices.Index(own, p))):]
+		if l := st.whole.Link(link); slices.Index(own, p) > 0 || l != nil && st.whole.Either(l.Name, "promote_secondaries") {
+			gone = []netip.Prefix{p}
+		}
+		for _, x := range gone {
+			st.takeOne(x, link)
+		}
+		if len(st.whole.AddrsOf(link)) == 0 {
+			st.whole.Routes = slices.DeleteFunc(slices.Clone(st.whole.Routes), func(r host.Route) bool {
+				return len(r.Hops) > 0 && !slices.ContainsFunc(r.Hops, func(h host.Hop) bool { return h.Link != link })
+			})
+		}
+	}
+}
+
+// takeOne takes one address, with the routes that the kernel made for it, those of its network while no other address of that is
+// there, and those that send with it (fib_sync_down_addr).
+func (st *State) takeOne(p netip.Prefix, link uint32) {
+	st.whole.Addrs = slices.DeleteFunc(slices.Clone(st.whole.Addrs), func(x host.Addr) bool { return x.Link == link && x.Prefix == p })
+	shared := slices.ContainsFunc(st.whole.Addrs, func(x host.Addr) bool { return x.Link == link && x.Prefix.Masked() == p.Masked() })
+	left := slices.ContainsFunc(st.whole.Addrs, func(x host.Addr) bool { return x.Prefix.Addr() == p.Addr() })
+	st.whole.Routes = slices.DeleteFunc(slices.Clone(st.whole.Routes), func(r host.Route) bool {
+		on := len(r.Hops) == 1 && r.Hops[0].Link == link
+		own := r.Table == tableLocal && r.Type == "local" && r.Dst == netip.PrefixFrom(p.Addr(), 32)
+		made := own || !shared && (r.Protocol == 2 && r.Dst == p.Masked() || r.Table == tableLocal && r.Type == "broadcast" && p.Contains(r.Dst.Addr()))
+		return on && made || !left && r.Source == p.Addr() && r.Table != tableLocal && !(on && r.Protocol == 2)
+	})
+}
+
+// givePrefix is `ip addr add` of an address with its network, which gets a route unless another address has made it.
+func givePrefix(p netip.Prefix, dev string) func(*State) {
+	return func(st *State) {
+		l := st.whole.LinkNamed(dev)
+		if l == nil || slices.ContainsFunc(st.whole.AddrsOf(l.Index), func(x host.Addr) bool { return x.Prefix == p }) {
+			return
+		}
+		giveAddress(p.Addr(), dev)(st)
+		st.whole.Addrs[len(st.whole.Addrs)-1].Prefix = p
+		table, kind := uint32(tableMain), "unicast"
+		if l.Type == "loopback" {
+			table, kind = tableLocal, "local"
+		}
+		to := host.Route{Table: table, Dst: p.Masked(), Type: kind, Protocol: 2, Hops: []host.Hop{{Link: l.Index}}}
+		there := slices.ContainsFunc(st.whole.Routes, func(r host.Route) bool { return sameRoute(r, to) })
+		if p.Bits() < 32 && l.Up && !there {
+			st.whole.Routes = append(slices.Clip(st.whole.Routes), to)
+		}
 	}
 }
 

@@ -51,7 +51,7 @@ func (l lostPacket) tried(cause named, st *State) (next []Next, ok bool) {
 		if then == nil {
 			return next, true
 		}
-		cause, f = *then, then.finding
+		cause, f = *then, then.finding.unharmed(st)
 		next = append(next, Next{Code: cause.row.code, Summary: f.said(), Fix: f.fix.Commands()})
 		if len(next) == maxNext {
 			return next, true

@@ -343,7 +343,8 @@ func leadOut(flow host.Flow, st *State, a host.Answer) (fix command.Fix, mend fu
 	return fix, nil
 }
 
-// prefixState: the VIP has a prefix, and with it a route to its clients into the tunnel.
+// prefixState: the VIP has a prefix, and with it a route to its clients into a device behind which they are not. On one by which
+// others come, the network is that of its wire, and the way back to it is right.
 func prefixState(s Subject, st *State) *finding {
 	a, _, undecided := st.wayOut(s)
 	if undecided != nil {
@@ -351,9 +352,9 @@ func prefixState(s Subject, st *State) *finding {
 	}
 	for _, l := range st.AddrOn(s.vip()) {
 		for _, x := range st.AddrsOf(l.Index) {
-			if x.Prefix.Addr() == s.vip() && x.Prefix.Bits() < 32 && l.Name == a.Dev && a.Route != nil && a.Route.Dst == x.Prefix.Masked() {
+			if x.Prefix.Addr() == s.vip() && x.Prefix.Bits() < 32 && swallows(l) && l.Name == a.Dev && a.Route != nil && a.Route.Dst == x.Prefix.Masked() {
 				f := &finding{
-					summary:  fmt.Sprintf("the VIP is on %s as %s: that makes a route to its neighbours, the client among them, into the tunnel", l.Name, x.Prefix),
+					summary:  fmt.Sprintf("the VIP is on %s as %s: that makes a route to its neighbours, the client among them, into %s", l.Name, x.Prefix, into(l)),
 					evidence: []evidence{by(host.PartAddrs, "ip addr show %s: %s", command.Device(l.Name), x.Prefix), got(s.client(), a)},
 				}
 				f.fix, f.mend = st.narrow(l, x.Prefix)
@@ -362,6 +363,19 @@ func prefixState(s Subject, st *State) *finding {
 		}
 	}
 	return nil
+}
+
+// swallows reports whether a client is never behind a device: what goes there gets lost, or comes back to this host.
+func swallows(l host.Link) bool {
+	return l.Tunnel != nil || l.Type == "loopback" || l.Type == "dummy"
+}
+
+// into names a device that swallows.
+func into(l host.Link) string {
+	if l.Tunnel != nil {
+		return "the tunnel"
+	}
+	return "this host itself"
 }
 
 // narrow gives all addresses of one network on a device the prefix /32: each of them makes the route to that network. The
