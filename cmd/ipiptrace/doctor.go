@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -46,7 +47,8 @@ func newDoctor(s streams) *cobra.Command {
 		Long: `doctor supposes a request of a client, the IPIP packet around it and the reply, and asks the machine's state
 what each of them would meet: tunnels, rules of netfilter, routes and settings, the service's socket, and on a
 director IPVS. A fault loses packets now, a risk under a condition that is named, a note is worth knowing.
-What can't be read, or can't be told from the state, is said.
+What can't be read, or can't be told from the state, is said. The commands of a repair are for the network namespace that
+was looked at: with --netns the report says how to get a shell there.
 
 It changes nothing, sends nothing (but with --probe-arp) and needs no privileges for what everybody may read: ` + "`?`" + ` marks the rest.
 
@@ -189,6 +191,7 @@ func (d *doctorCommand) run(ctx context.Context) error {
 	}
 	r := doctor.Examine(s, options)
 	r.Facts.Of = sourceOf(s)
+	r.Netns = d.entered()
 	d.tell("it was asked", began)
 	if d.watch > 0 {
 		if seen, err := d.look(ctx, vips, ns.Inode()); err != nil {
@@ -256,6 +259,18 @@ func (d *doctorCommand) namespace() (ns read.Namespace, err error) {
 		return ns, netnsError(d.netns, err, oneNetns)
 	}
 	return read.Netns(inode)
+}
+
+// entered is the file of the namespace that --netns names; empty without it.
+func (d *doctorCommand) entered() string {
+	if d.netns == "" {
+		return ""
+	}
+	path, _ := netnsPath(d.netns)
+	if whole, err := filepath.Abs(path); err == nil {
+		path = whole
+	}
+	return path
 }
 
 func (d *doctorCommand) options(vips []netip.Addr) doctor.Options {

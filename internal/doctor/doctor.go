@@ -94,6 +94,8 @@ type Check struct {
 type Report struct {
 	VIPs []netip.Addr
 	Role string
+	// Netns is the file of the network namespace that was asked for by name; empty: the caller's own.
+	Netns string
 	// Guessed: nothing here speaks for the role, neither the VIP nor a tunnel nor IPVS.
 	Guessed bool
 	// Services are summaries of each VIP.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"ipiptrace/internal/command"
 	"ipiptrace/internal/diagnose"
 	"ipiptrace/internal/doctor"
 	"ipiptrace/internal/screen"
@@ -20,6 +21,7 @@ func DoctorText(w io.Writer, r doctor.Report, opts TextOptions) error {
 		s.fold(0, 2*len(indent), indent+"joined with the other end: "+source(*r.Peer))
 	}
 	summaries(s, r)
+	inside(s, r)
 	for _, f := range r.Findings {
 		s.Linef("")
 		finding(s, f, r)
@@ -111,6 +113,22 @@ func summaries(s sheet, r doctor.Report) {
 		}
 		s.fold(0, 2*len(indent), fmt.Sprintf("%s%s%s, %s: %s, %s, %s, %s unread", indent, one.VIP, asked, spaced(one.Role),
 			plural(one.Faults, "fault"), plural(one.Risks, "risk"), plural(one.Notes, "note"), plural(one.Unread, "check")))
+	}
+}
+
+// inside says where the commands are to be run, if that is not where doctor was.
+func inside(s sheet, r doctor.Report) {
+	fixed := func(f doctor.Finding) bool { return len(f.Fix) > 0 }
+	if r.Netns == "" || !slices.ContainsFunc(r.Findings, fixed) {
+		return
+	}
+	enter := command.Inside(r.Netns)
+	s.fold(0, len(indent), "commands are for the network namespace "+r.Netns+", and not for this shell's:")
+	for _, c := range enter.Commands() {
+		s.Linef("%s%s", indent, c)
+	}
+	if why := enter.Refused(); why != "" {
+		s.under("no command: " + why)
 	}
 }
 

@@ -33,6 +33,8 @@ type jsonReport struct {
 	Type string   `json:"type"`
 	VIPs []string `json:"vips"`
 	Role string   `json:"role"`
+	// NetnsPath is the file of the network namespace in which the commands are to be run, if that is not the caller's own.
+	NetnsPath string `json:"netns_path,omitempty"`
 	// Services are summaries of the VIPs.
 	Services []jsonSummary `json:"services"`
 	Faults   int           `json:"faults"`
@@ -98,7 +100,7 @@ func DoctorJSON(w io.Writer, r doctor.Report) error {
 		}
 	}
 	report := jsonReport{
-		Type: "report", Facts: r.Facts, Peer: r.Peer, VIPs: addresses(r.VIPs), Role: r.Role, Checks: len(r.Checks), Unread: []string{}, Table: []jsonCheck{}, Services: []jsonSummary{},
+		Type: "report", Facts: r.Facts, Peer: r.Peer, VIPs: addresses(r.VIPs), Role: r.Role, NetnsPath: r.Netns, Checks: len(r.Checks), Unread: []string{}, Table: []jsonCheck{}, Services: []jsonSummary{},
 		Unasked: []jsonUnasked{}, Hidden: len(r.Hidden) > 0, LeftOut: r.Hidden, Guessed: r.Guessed,
 		Faults: r.Count(diagnose.Lost), Risks: r.Count(diagnose.AtRisk), Notes: r.Count(diagnose.Noted),
 	}
