@@ -66,25 +66,17 @@ func tokens(text string) (all []string, ok bool) {
 	return all, true
 }
 
-// nftKeywords are the words that nft takes for its own wherever they stand, in one of the versions 0.9.8 to 1.1.6
-// (src/scanner.l). Up to 1.0 that was so for nearly all of them.
+// nftKeywords are the words that nft takes for its own where the name of a table, a chain or a set stands, in one of the versions
+// 1.0.6 to 1.1.6: those of src/scanner.l that need no start condition, but last, which is a name, too (identifier). Others, like
+// "out", are its own only where they mean something.
 var nftKeywords = strings.Fields(`
-	accept ackseq add addr ah all and arp auto-merge avgpkt bridge burst bypass bytes cfi cgroup chain chains checksum
-	classid code comment comp constant continue count counter counters cpi cpu create ct daddr day dccp define delete
-	describe destroy device devices direction dnat doff dport drop dscp dst dup dynamic echo ecn element elements eol eq
-	esp ether event exists expectation expiration expires export exthdr fanout fib flags flow flowlabel flowtable
-	flowtables flush frag frag-off fully-random fwd gateway gc-interval ge geneve get goto gre gretap group gt handle hbh
-	hdrlength helper helpers hlen hook hoplimit hour htype ibriport ibrname icmp icmpv6 icmpx id igmp iif iifgroup iifname
-	iiftype import in inc include index inet insert interval ip ip6 ipsec jhash json jump kind l3proto label last-entry le
-	left length level limit limits list ll log lshift lsrr lt map maps mark masquerade max-delay maxseg memory meta meter
-	meters mh microsecond millisecond minute missing mod mode monitor more-fragments mrt mss mtu name nanosecond ne netdev
-	nexthdr nexthop nftrace nh noop nop not notrack num numgen obriport obrname offload offset oif oifgroup oifname
-	oiftype operation option options or original osf out over packets param-problem pcp performance persistent pkttype
-	plen policy port position prefix priority proto-dst proto-src protocol ptr ptype queue queue-threshold quota quotas ra
-	random rate redefine redirect reject rename replace reply reqid reserved reserved2 reset return right rr rshift rt rt0
-	rt2 rtclassid rule rules ruleset sack sack-perm sack-permitted sack0 sack1 sack2 sack3 saddr sctp secmark secmarks
-	second seed seg-left sequence set sets sid size skgid skuid snaplen snat socket spi spnum sport srh ssrr state status
-	symhash synproxy synproxys table tables tag tcp th time timeout timestamp to tproxy trace transparent transport tsecr
-	tsval ttl tunnel type typeof udp udplite undefine until update urgptr used value version vlan vm vmap vni vtag vxlan
-	week wildcard window with wscale xml xor xt zone
+	accept add ah all and arp auto-merge bridge cgroup chain comment comp constant continue counter cpu create ct day dccp
+	define delete describe destroy device devices dnat drop dst dup dynamic ecn element elements eq esp ether exists
+	expires export exthdr fib flags flow flowtable flush frag fwd gc-interval ge geneve get goto gre gretap gt handle hbh
+	hook hour ibriport ibrname icmp icmpv6 igmp iif iifgroup iifname iiftype import include index inet insert interval ip
+	ip6 ipsec jhash jump le limit list log lshift lt map mark masquerade meta meter mh missing monitor ne netdev nftrace
+	not notrack numgen obriport obrname offload oif oifgroup oifname oiftype or osf pkttype policy position priority queue
+	quota random redefine redirect reject rename replace reset return rshift rt rt0 rt2 rtclassid rule ruleset sctp
+	secmark set size skgid skuid snat socket srh symhash synproxy table tcp th time timeout tproxy tunnel type typeof udp
+	udplite undefine update vlan vmap vni vxlan xor xt
 `)
