@@ -71,8 +71,17 @@ func moduleState(s Subject, st *State) *finding {
 	f := &finding{
 		summary:  "the kernel module ipip is not loaded: nothing takes IPIP packets",
 		evidence: []evidence{by(host.PartModules, "lsmod: no ipip"), by(host.PartLinks, "ip link show type ipip: none")},
-		fix:      command.Of("modprobe ipip"),
 	}
+	if why, absent := st.Absent["ipip"]; absent { // what comes behind is asked all the same
+		f.summary = "this kernel has no ipip, and nothing takes IPIP packets: " + why + "; it takes another kernel"
+		f.evidence[0] = by(host.PartModules, "/sys/module: no ipip")
+		f.mend = loadIPIP
+		if st.Knows(host.PartAddrs) && !st.Owns(s.vip()) {
+			f.mend = together(loadIPIP, giveAddress(s.vip(), "tunl0"))
+		}
+		return f
+	}
+	f.fix = command.Of("modprobe ipip")
 	if st.lacksFallback() {
 		f.evidence = append(f.evidence, st.says(fallbackTunnels))
 		add, made := newTunnel(s, st)

@@ -218,6 +218,7 @@ func (e *examination) found(h hit, st *State) *State {
 		if original := e.before(h); original != nil {
 			said.Evidence = texts(e.host, original.evidence)
 		} else {
+			said.Evidence = st.foretold(said.Evidence)
 			// That nobody listens is so whether the packet comes there or not.
 			said.Behind = h.row.code != "no-listener" || !sameSlice(st.whole.Sockets, e.first.whole.Sockets)
 		}

@@ -61,6 +61,7 @@ func addTunnel(name string, t host.Tunnel) func(*State) {
 			l.Index = max(l.Index, x.Index+1)
 		}
 		st.whole.Links = append(slices.Clip(st.whole.Links), l)
+		st.made = append(slices.Clip(st.made), name)
 		settings := maps.Clone(st.whole.Sysctls)
 		for path, value := range st.whole.Sysctls {
 			if setting, ok := strings.CutPrefix(path, "net/ipv4/conf/default/"); ok {

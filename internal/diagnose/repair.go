@@ -70,7 +70,7 @@ func (f finding) said() string {
 // mended is the state after a repair. Rules are unpacked anew if it has changed any.
 func (st *State) mended(mend func(*State)) *State {
 	whole := *st.whole
-	own := &State{Snapshot: &whole, whole: &whole, rules: st.rules}
+	own := &State{Snapshot: &whole, whole: &whole, rules: st.rules, made: st.made}
 	mend(own)
 	if !sameSlice(whole.Nft, st.whole.Nft) || !sameSlice(whole.IPTables, st.whole.IPTables) {
 		own.rules = ruleset.Of(own.whole)

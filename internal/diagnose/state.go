@@ -17,6 +17,8 @@ type State struct {
 	// whole is all that was read; rules are netfilter's of it.
 	whole *host.Snapshot
 	rules *ruleset.Ruleset
+	// made are devices that no state has: a repair would make them.
+	made []string
 	// filtered evaluates netfilter's rules for the packet in question, once for all rows.
 	filtered func() (ruleset.Packet, ruleset.Outcome)
 }
@@ -159,7 +161,22 @@ func (st *State) says(name string) evidence {
 	if !ok {
 		value = "(not there)"
 	}
+	if dev, what, ok := strings.Cut(strings.TrimPrefix(name, "net/ipv4/conf/"), "/"); ok && slices.Contains(st.made, dev) {
+		value += ", as net.ipv4.conf.default." + what
+	}
 	return by(host.PartSysctls, "%s = %s", setting(name), value)
+}
+
+// foretold are lines of evidence; those that name a device which a repair would make say that they are not of now.
+func (st *State) foretold(lines []string) []string {
+	part := func(r rune) bool { return r == ' ' || r == '.' || r == ',' || r == '(' || r == ')' || r == ':' }
+	told := slices.Clone(lines)
+	for i, line := range told {
+		if slices.ContainsFunc(strings.FieldsFunc(line, part), func(word string) bool { return slices.Contains(st.made, word) }) {
+			told[i] = "then " + line
+		}
+	}
+	return told
 }
 
 // counted is a line of evidence about a counter.

@@ -70,6 +70,8 @@ type Snapshot struct {
 	Sysctls map[string]string `json:"sysctls,omitempty"`
 	// Modules are those of interest that are loaded or built in: "ipip", "tunnel4", "ip_vs", "nf_conntrack", "xfrm4_tunnel", "sit", "br_netfilter".
 	Modules []string `json:"modules,omitempty"`
+	// Absent are those of "ipip" and "ip_vs" that this kernel can't get, each with why: modprobe would not find them.
+	Absent map[string]string `json:"absent,omitempty"`
 	// LSMs are the security modules that are active, "apparmor"; none where the kernel does not show them.
 	LSMs []string `json:"lsms,omitempty"`
 

@@ -69,6 +69,39 @@ func (files root) builtIn() (names []string, err error) {
 	return names, err
 }
 
+// wanted are the modules that commands load. Each has settings, so that /sys/module lists it where it is built in.
+var wanted = []string{"ipip", "ip_vs"}
+
+// absent are the wanted modules that this kernel can't get: it loads none, or the running release has none of that name on disk.
+// Where that can't be read, as in a container, nothing is said.
+func (files root) absent(m modules) map[string]string {
+	if m.unsure != nil && !m.any {
+		return nil
+	}
+	absent := map[string]string{}
+	var onDisk string
+	if !m.any {
+		release, err := os.ReadFile(files.path("/proc/sys/kernel/osrelease"))
+		list, err2 := os.ReadFile(files.path("/lib/modules", strings.TrimSpace(string(release)), "modules.dep"))
+		if err != nil || err2 != nil || len(list) == 0 {
+			return nil
+		}
+		onDisk = "\n" + string(list)
+	} else if _, err := os.Stat(files.path("/sys/module")); err != nil {
+		return nil
+	}
+	for _, name := range wanted {
+		switch {
+		case slices.Contains(m.names, name):
+		case m.any:
+			absent[name] = "it loads no modules, and none of that name is built in"
+		case !strings.Contains(onDisk, "/"+name+".ko"):
+			absent[name] = "no module of that name is in its modules.dep"
+		}
+	}
+	return absent
+}
+
 // has reports whether a module is there; the error says why that is not known.
 func (m modules) has(module string) (bool, error) {
 	switch {

@@ -123,7 +123,7 @@ func read(ctx context.Context, s *host.Snapshot, ns Namespace, o Options, parts 
 	if r.modules, err = ns.files.modules(); err != nil {
 		s.Unread = append(s.Unread, host.Unread{Part: host.PartModules, Why: plain(err)})
 	}
-	s.Modules, s.LSMs = r.modules.names, ns.files.lsms()
+	s.Modules, s.Absent, s.LSMs = r.modules.names, ns.files.absent(r.modules), ns.files.lsms()
 	if o.PartTime == 0 {
 		r.read(parts)
 		return nil
