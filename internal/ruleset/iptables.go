@@ -60,6 +60,10 @@ func (e *evaluation) iptables(t *host.IPTables, c *host.IPTablesChain, reach mat
 	return e.walk(len(c.Rules), reach, func(i int, reach match) (next, back match) {
 		r := c.Rules[i]
 		e.unsure = ""
+		if n := slices.Index(r.Args, "connlimit"); n > 0 && r.Args[n-1] == "-m" {
+			before, _, _ := e.arguments(r.Args[:n-1])
+			reach = e.mayDropItself(ruleOf(t, c, i), "-m connlimit", reach, before)
+		}
 		hit, target, isGoto := e.arguments(r.Args)
 		if hit == no {
 			return reach, no

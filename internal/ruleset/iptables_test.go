@@ -76,6 +76,8 @@ func TestIPTablesDecide(t *testing.T) {
 		"to what DNAT was done":        {"ACCEPT", []string{conntrack + "DNAT -j DROP"}, "INPUT", 1, true},
 		"of a direction":               {"ACCEPT", []string{"-m conntrack --ctdir ORIGINAL -j DROP"}, "INPUT", 1, true},
 		"a limit":                      {"ACCEPT", []string{"-m limit --limit 3/min --limit-burst 3 -j DROP"}, "INPUT", 1, true},
+		"a count of connections drops": {"ACCEPT", []string{"-m connlimit --connlimit-above 1 -j ACCEPT"}, "INPUT", 1, true},
+		"of other packets":             {"ACCEPT", []string{"-p udp -m connlimit --connlimit-above 1 -j DROP"}, "", 0, false},
 		"a limit for each":             {"ACCEPT", []string{"-m hashlimit --hashlimit-above 3/sec --hashlimit-mode srcip --hashlimit-name x -j DROP"}, "INPUT", 1, true},
 		"a local address":              {"ACCEPT", []string{"-m addrtype --dst-type LOCAL -j DROP"}, "INPUT", 1, false},
 		"neither of these":             {"ACCEPT", []string{"-m addrtype ! --dst-type LOCAL,BROADCAST -j DROP"}, "", 0, false},

@@ -94,6 +94,9 @@ func (e *evaluation) nftRule(t *host.NftTable, c *host.NftChain, i int, reach ma
 				return e.follow(v, reach, hit.and(m))
 			}
 			hit = hit.and(m)
+		case name == "ct count":
+			reach = e.mayDropItself(rule(), name, reach, hit)
+			hit = hit.and(may)
 		case slices.Contains(uncertain, name):
 			hit = hit.and(may)
 		case name == "set", name == "map", name == "meter":
@@ -103,12 +106,10 @@ func (e *evaluation) nftRule(t *host.NftTable, c *host.NftChain, i int, reach ma
 		case name == "notrack":
 			e.notrack(reach.and(hit))
 		case slices.Contains(silent, name):
-		default: // an expression that nobody here knows: it may also drop
+		default: // an expression that nobody here knows
 			e.marked = e.marked && reach.and(hit) == no
-			e.doubts(may, name)
-			e.doubt(rule())
-			e.follow(verdict{kind: drops, rule: rule()}, reach, hit.and(may))
-			hit, reach = hit.and(may), reach.and(may)
+			reach = e.mayDropItself(rule(), name, reach, hit)
+			hit = hit.and(may)
 		}
 		if hit == no {
 			return reach, no
@@ -118,6 +119,19 @@ func (e *evaluation) nftRule(t *host.NftTable, c *host.NftChain, i int, reach ma
 		}
 	}
 	return reach, no
+}
+
+// mayDropItself takes a part of a rule that may drop the packet whatever the rule's verdict is: one that nobody here knows, or
+// a count of connections, which drops a packet that it can't count (hotdrop of connlimit_mt, nft_connlimit_do_eval). Late 6.1
+// does that in the table raw to packets of a connection that it tracks already.
+func (e *evaluation) mayDropItself(rule Rule, what string, reach, hit match) (rest match) {
+	if reach.and(hit) == no {
+		return reach
+	}
+	e.doubts(may, what)
+	e.doubt(rule)
+	e.follow(verdict{kind: drops, rule: rule}, reach, may)
+	return reach.and(may)
 }
 
 // implied is what a statement asks of the packet that nft does not list: it leaves out a match that it would add by
@@ -151,7 +165,7 @@ var verdicts = map[string]kind{
 }
 
 // uncertain are statements and matches that depend on earlier packets, or on what was not read.
-var uncertain = []string{"limit", "quota", "connlimit", "ct count", "tproxy"}
+var uncertain = []string{"limit", "quota", "connlimit", "tproxy"}
 
 // silent are statements that do not change the packet's way.
 var silent = []string{

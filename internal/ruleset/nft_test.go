@@ -152,6 +152,7 @@ func TestNftablesDecide(t *testing.T) {
 		"a limit":                       {[]string{and(to80, limit, drop)}, perhaps(1)},
 		"a limit in a set":              {[]string{and(`{"set":{"op":"add","elem":`+ip("saddr")+`,"set":"@dyn","stmt":[`+limit+`]}}`, drop)}, perhaps(1)},
 		"how many connections":          {[]string{and(`{"ct count":{"val":20,"inv":true}}`, drop)}, perhaps(1)},
+		"and what is behind it":         {[]string{and(`{"ct count":{"val":20,"inv":true}}`, accept), drop}, perhaps(1, 2)},
 		"flags":                         {[]string{and(when("==", `{"&":[`+tcp("flags")+`,[1,2,4,16]]}`, 2), drop)}, sure(1)},
 		"flags by name":                 {[]string{and(when("==", `{"&":[`+tcp("flags")+`,{"|":["fin","syn"]}]}`, "syn"), drop)}, sure(1)},
 		"one flag of":                   {[]string{and(when("in", tcp("flags"), []int{2, 16}), drop)}, sure(1)},
