@@ -13,11 +13,12 @@ import (
 
 // hooked is the header that rules at the hook see.
 func (s Subject) hooked() ruleset.Packet {
-	p := headers(s.Now)
+	p := s.headers(s.Now)
 	p.Hook, p.Bridged, p.ByNfTables = s.Hook, s.Bridged, s.ByNfTables
 	if o := s.Outer; o != nil && s.Tunnelled {
 		p.Src, p.Dst, p.Proto, p.TTL, p.Length, p.HasPorts, p.Fragment = o.Src, o.Dst, o.Protocol, o.TTL, o.Len, o.SrcPort != 0 && o.DstPort != 0, o.Frag&0x1fff != 0
 		p.Sport, p.Dport = s.outerPorts()
+		p.AnyPort = false
 	}
 	return p
 }
@@ -100,11 +101,12 @@ func throughBridge(h *host.Snapshot, dev string, bridged bool) string {
 }
 
 // headers are what rules read of a packet that has left its tunnel.
-func headers(p event.Packet) ruleset.Packet {
+func (s Subject) headers(p event.Packet) ruleset.Packet {
 	return ruleset.Packet{
 		Src: p.Inner.Src, Dst: p.Inner.Dst, Proto: p.Inner.Protocol, TTL: p.Inner.TTL,
 		Length: p.Inner.Len, Fragment: p.Inner.Frag&0x1fff != 0, HasPorts: p.HasPorts,
 		Sport: p.SrcPort, Dport: p.DstPort, Flags: uint8(p.TCPFlags), ICMPType: p.ICMPType, ICMPCode: p.ICMPCode,
+		Answer: s.Reply, Invented: s.Invented, AnyPort: s.AnyPort,
 	}
 }
 
@@ -211,7 +213,7 @@ func letPass(s Subject, st *State, r ruleset.Rule, p ruleset.Packet) (fix comman
 	if !closed || p.Proto != protoIPIP || p.Hook == "forward" || s.Over != "" {
 		return fix, mend
 	}
-	inner := headers(s.Now)
+	inner := s.headers(s.Now)
 	inner.Hook = p.Hook
 	if l := st.taker(s); l != nil {
 		inner.IIF = l.Name

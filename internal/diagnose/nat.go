@@ -91,7 +91,7 @@ func forwardState(s Subject, st *State) *finding {
 
 // redirectState finds the rule that gave the packet away.
 func redirectState(s Subject, st *State) *finding {
-	p := headers(s.Packet)
+	p := s.headers(s.Packet)
 	p.Hook, p.IIF = "prerouting", s.Dev
 	o := st.rules.Translate(p)
 	if o.Rule == nil {
@@ -136,7 +136,7 @@ type translation struct {
 
 // translated is the destination that a supposed packet gets in prerouting.
 func (st *State) translated(s Subject) (t translation) {
-	p := headers(s.Packet)
+	p := s.headers(s.Packet)
 	p.Hook, p.IIF = "prerouting", s.Dev
 	o := st.rules.Translate(p)
 	if t.rule = o.Rule; t.rule == nil {

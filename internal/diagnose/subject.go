@@ -62,6 +62,8 @@ type Subject struct {
 	// known.
 	Supposed bool
 	Tracked  ruleset.CT
+	// Invented: nobody has sent it, and its TTL and its length are an example. AnyPort: so is the port of its client.
+	Invented, AnyPort bool
 	// unsaid: the kernel gave no reason for its end.
 	unsaid bool
 	// Passed: it was first seen in another network namespace, so that its TTL may be smaller by now.
@@ -271,11 +273,16 @@ func (s Subject) outerPorts() (source, destination uint16) {
 
 // answer is the packet that would answer it, on no device yet.
 func (s Subject) answer() Subject {
-	a := Subject{Packet: s.Packet, Reply: true, Netns: s.Netns, Leaving: true, Supposed: true}
+	a := Subject{Packet: s.Packet, Reply: true, Netns: s.Netns, Leaving: true, Supposed: true, Invented: true, AnyPort: s.AnyPort}
 	in := &a.Packet.Inner
 	in.Src, in.Dst = s.vip(), s.client()
 	a.Packet.SrcPort, a.Packet.DstPort = s.port(), s.clientPort()
-	a.Packet.TCPFlags = event.SYN | event.ACK
+	switch {
+	case s.isTCP():
+		a.Packet.TCPFlags = event.SYN | event.ACK
+	case in.Protocol == protoICMP && a.Packet.ICMPType == 8:
+		a.Packet.ICMPType = 0 // echo reply
+	}
 	a.Now = a.Packet
 	return a
 }

@@ -44,7 +44,7 @@ const (
 
 // packet is the request itself, in its outer header if it has one.
 func (q Supposition) packet(flags event.TCPFlags) Subject {
-	s := Subject{Dev: q.Dev, Supposed: true}
+	s := Subject{Dev: q.Dev, Supposed: true, Invented: true, AnyPort: !q.Open}
 	s.Packet = event.Packet{
 		Inner:   event.Header{Src: q.Client.Addr(), Dst: q.Service.Addr(), Protocol: q.Proto, TTL: supposedTTL, Len: supposedLength},
 		SkbLen:  supposedLength,

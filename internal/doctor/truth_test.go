@@ -95,3 +95,33 @@ func TestADirectorWithoutIPVSHasNoService(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestAnAnswerOfICMPIsOne: the reply to an echo has another type than the request.
+func TestAnAnswerOfICMPIsOne(t *testing.T) {
+	for kind, want := range map[string][]string{"8": nil, "0": {"fault firewall-drop"}} {
+		rule := func(s *host.Snapshot) {
+			s.IPTables = []host.IPTables{{Backend: "iptables-legacy", Table: "filter", Chains: []host.IPTablesChain{
+				{Name: "OUTPUT", Policy: "ACCEPT", Rules: []host.IPTablesRule{{Args: []string{"-p", "icmp", "-m", "icmp", "--icmp-type", kind, "-j", "DROP"}}}},
+			}}}
+		}
+		r := Examine(machine(rule), Options{VIPs: []netip.Addr{vip}, Proto: 1, Client: client, Director: director})
+		if got := lines(r); !slices.Equal(got, want) {
+			t.Errorf("type %s: got %q, want %q", kind, got, want)
+		}
+	}
+}
+
+// TestNoClientIsToldByItsPort: a rule by the port of a client, its TTL or its length stops some, and which is not known.
+func TestNoClientIsToldByItsPort(t *testing.T) {
+	for _, rule := range []string{"-p tcp -m tcp --sport 50000:51000", "-m ttl --ttl-gt 128", "-m length --length 0:59"} {
+		rules := func(s *host.Snapshot) {
+			s.IPTables = []host.IPTables{{Backend: "iptables-legacy", Table: "filter", Chains: []host.IPTablesChain{
+				{Name: "INPUT", Policy: "ACCEPT", Rules: []host.IPTablesRule{{Args: strings.Fields("-i tunl0 " + rule + " -j DROP")}}},
+			}}}
+		}
+		r := Examine(machine(rules), Options{VIPs: []netip.Addr{vip}, Ports: []uint16{80}, Client: client, Director: director})
+		if got := lines(r); !slices.Equal(got, []string{"note firewall-drop", "unread firewall-drop"}) {
+			t.Errorf("%s: got %q", rule, got)
+		}
+	}
+}

@@ -111,7 +111,7 @@ func iptablesMatch(p Packet) command.Part {
 		return command.Say("-s").And(command.Address(p.Src), command.Say("-p 4"))
 	case !p.HasPorts:
 		return command.Say("-d").And(command.Address(p.Dst), command.Say("-p"), command.Number(p.Proto))
-	case p.Hook == "output" || p.Hook == "postrouting":
+	case p.fromService():
 		return command.Say("-s").And(command.Address(p.Src), command.Say("-p"), protocol[p.Proto], command.Say("--sport"), command.Number(p.Sport))
 	}
 	return command.Say("-d").And(command.Address(p.Dst), command.Say("-p"), protocol[p.Proto], command.Say("--dport"), command.Number(p.Dport))
@@ -123,7 +123,7 @@ func nftMatchOf(p Packet) command.Part {
 		return command.Say("ip saddr").And(command.Address(p.Src), command.Say("ip protocol 4"))
 	case !p.HasPorts:
 		return command.Say("ip daddr").And(command.Address(p.Dst), command.Say("ip protocol"), command.Number(p.Proto))
-	case p.Hook == "output" || p.Hook == "postrouting":
+	case p.fromService():
 		return command.Say("ip saddr").And(command.Address(p.Src), protocol[p.Proto], command.Say("sport"), command.Number(p.Sport))
 	}
 	return command.Say("ip daddr").And(command.Address(p.Dst), protocol[p.Proto], command.Say("dport"), command.Number(p.Dport))

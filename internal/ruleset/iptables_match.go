@@ -1,6 +1,8 @@
 package ruleset
 
 import (
+	"cmp"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +29,7 @@ var options = map[string]struct {
 	"--dports":            {1, destinationPorts},
 	"--destination-ports": {1, destinationPorts},
 	"--ports": {1, func(e *evaluation, w []string) (match, bool) {
-		return e.unless("sport", ports(w[0], e.p.Sport)).or(e.unlessNATed(ports(w[0], e.p.Dport))), e.p.HasPorts
+		return e.unless("sport", ports(w[0], e.p.sport())).or(e.unlessNATed(ports(w[0], e.p.dport()))), e.p.HasPorts
 	}},
 	"--syn":       {0, func(e *evaluation, _ []string) (match, bool) { return tcpFlags("FIN,SYN,RST,ACK", "SYN", e.p) }},
 	"--tcp-flags": {2, func(e *evaluation, w []string) (match, bool) { return tcpFlags(w[0], w[1], e.p) }},
@@ -43,19 +45,19 @@ var options = map[string]struct {
 	}},
 	"--dst-type": {1, func(e *evaluation, w []string) (match, bool) { return e.unlessNATed(e.addrType(w[0], e.p.Dst)), true }},
 	"--ttl-eq": {1, func(e *evaluation, w []string) (match, bool) {
-		return e.unless("ttl", number(w[0], func(n uint64) bool { return uint64(e.p.TTL) == n })), true
+		return e.unless("ttl", number(w[0], func(n uint64) match { return e.p.ttl().span(n, n) })), true
 	}},
 	"--ttl-lt": {1, func(e *evaluation, w []string) (match, bool) {
-		return e.unless("ttl", number(w[0], func(n uint64) bool { return uint64(e.p.TTL) < n })), true
+		return e.unless("ttl", number(w[0], func(n uint64) match { return e.p.ttl().span(n, math.MaxUint64).not() })), true
 	}},
 	"--ttl-gt": {1, func(e *evaluation, w []string) (match, bool) {
-		return e.unless("ttl", number(w[0], func(n uint64) bool { return uint64(e.p.TTL) > n })), true
+		return e.unless("ttl", number(w[0], func(n uint64) match { return e.p.ttl().span(0, n).not() })), true
 	}},
 	"--length": {1, func(e *evaluation, w []string) (match, bool) {
-		if e.p.Length == 0 || e.hasChanged("length") {
+		if !e.p.hasLength() || e.hasChanged("length") {
 			return may, true
 		}
-		return span(w[0], uint64(e.p.Length)), true
+		return span(w[0], e.p.length()), true
 	}},
 	"--mark": {1, func(e *evaluation, w []string) (match, bool) { return e.marks(w[0]), true }},
 }
@@ -163,11 +165,11 @@ func (e *evaluation) unlessNATed(m match) match {
 }
 
 func sourcePorts(e *evaluation, w []string) (match, bool) {
-	return e.unless("sport", ports(w[0], e.p.Sport)), e.p.HasPorts
+	return e.unless("sport", ports(w[0], e.p.sport())), e.p.HasPorts
 }
 
 func destinationPorts(e *evaluation, w []string) (match, bool) {
-	return e.unlessNATed(ports(w[0], e.p.Dport)), e.p.HasPorts
+	return e.unlessNATed(ports(w[0], e.p.dport())), e.p.HasPorts
 }
 
 // device compares with a device, which must be there without a name if it is not known.
@@ -193,40 +195,35 @@ func protocolIs(name string, proto uint8) match {
 	if n, ok := protocolNumbers[name]; ok {
 		return is(n == uint64(proto))
 	}
-	return number(name, func(n uint64) bool { return n == uint64(proto) })
+	return number(name, func(n uint64) match { return is(n == uint64(proto)) })
 }
 
 // ports compares with "80", "80:90", "80,443,1000:2000".
-func ports(list string, port uint16) match {
+func ports(list string, port values) match {
 	m := no
 	for _, part := range strings.Split(list, ",") {
-		m = m.or(span(part, uint64(port)))
+		m = m.or(span(part, port))
 	}
 	return m
 }
 
 // span compares with "n" or "from:to", either end of which may be missing.
-func span(text string, n uint64) match {
-	from, to, isRange := strings.Cut(text, ":")
+func span(text string, of values) match {
+	first, last, isRange := strings.Cut(text, ":")
 	if !isRange {
-		return number(text, func(v uint64) bool { return v == n })
+		return number(text, func(n uint64) match { return of.span(n, n) })
 	}
-	m := yes
-	if from != "" {
-		m = m.and(number(from, func(v uint64) bool { return v <= n }))
-	}
-	if to != "" {
-		m = m.and(number(to, func(v uint64) bool { return n <= v }))
-	}
-	return m
+	return number(cmp.Or(first, "0"), func(from uint64) match {
+		return number(cmp.Or(last, "65535"), func(to uint64) match { return of.span(from, to) })
+	})
 }
 
-func number(text string, holds func(uint64) bool) match {
+func number(text string, compare func(uint64) match) match {
 	v, err := strconv.ParseUint(text, 0, 64)
 	if err != nil {
 		return may
 	}
-	return is(holds(v))
+	return compare(v)
 }
 
 // marks compares with "value" or "value/mask".
@@ -282,9 +279,9 @@ func icmpType(text string, p Packet) match {
 		return yes
 	}
 	kind, code, both := strings.Cut(text, "/")
-	m := number(kind, func(n uint64) bool { return n == uint64(p.ICMPType) })
+	m := number(kind, func(n uint64) match { return is(n == uint64(p.ICMPType)) })
 	if both {
-		m = m.and(number(code, func(n uint64) bool { return n == uint64(p.ICMPCode) }))
+		m = m.and(number(code, func(n uint64) match { return is(n == uint64(p.ICMPCode)) }))
 	}
 	return m
 }

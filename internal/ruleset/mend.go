@@ -78,7 +78,7 @@ func acceptance(p Packet) (exprs []json.RawMessage) {
 	}
 	field, port, number := "daddr", "dport", p.Dport
 	address := p.Dst
-	if p.Proto == 4 || p.HasPorts && (p.Hook == "output" || p.Hook == "postrouting") {
+	if p.Proto == 4 || p.HasPorts && p.fromService() {
 		field, port, number, address = "saddr", "sport", p.Sport, p.Src
 	}
 	equals("ip", field, address)
@@ -142,7 +142,7 @@ func acceptanceArgs(p Packet) []string {
 		match = []string{"-s", p.Src.String(), "-p", "4"}
 	case !p.HasPorts:
 		match = []string{"-d", p.Dst.String(), "-p", number(uint16(p.Proto))}
-	case p.Hook == "output" || p.Hook == "postrouting":
+	case p.fromService():
 		match = []string{"-s", p.Src.String(), "-p", portProtocols[p.Proto], "--sport", number(p.Sport)}
 	default:
 		match = []string{"-d", p.Dst.String(), "-p", portProtocols[p.Proto], "--dport", number(p.Dport)}

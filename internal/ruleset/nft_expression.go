@@ -75,7 +75,7 @@ func (e *evaluation) compute(t *host.NftTable, x *expression) (n uint64, known b
 		case f.none:
 			return 0, false, no
 		case f.known:
-			return f.number, !f.text && !f.addr.IsValid(), yes
+			return f.number, !f.text && !f.addr.IsValid() && !f.vague(), yes
 		case x.from.name == "meta" && slices.Contains(alwaysThere, x.from.key) || x.from.name == "payload" && x.from.protocol == "ip":
 			return 0, false, yes
 		}

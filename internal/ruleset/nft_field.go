@@ -14,6 +14,8 @@ type field struct {
 	// none: the packet has no such field.
 	none   bool
 	number uint64
+	// to is the last of what the number may be, if that is more than one.
+	to uint64
 	// also is the number as nft shows it, if that is another: the bytes of meta protocol are in the packet's order.
 	also uint64
 	// name is valid with text: a device's; number is its index then, if names is not nil.
@@ -102,7 +104,7 @@ func (e *evaluation) meta(key string) field {
 	case "protocol":
 		return field{known: true, number: etherNames["ip"], also: 8, names: etherNames}
 	case "length":
-		return field{known: p.Length != 0, number: uint64(p.Length)}
+		return field{known: p.hasLength()}.of(p.length())
 	case "mark":
 		return field{known: e.marked, number: uint64(e.mark)}
 	case "pkttype":
@@ -112,6 +114,18 @@ func (e *evaluation) meta(key string) field {
 	}
 	return field{}
 }
+
+// of is the field with these values.
+func (f field) of(v values) field {
+	f.number, f.to = v.first, v.last
+	return f
+}
+
+// values are all that the number may be.
+func (f field) values() values { return values{f.number, max(f.number, f.to)} }
+
+// vague: its number is known no better than from where to where.
+func (f field) vague() bool { return f.to > f.number }
 
 // masterOf is the bridge that a port belongs to.
 func (e *evaluation) masterOf(port string) string {
@@ -161,23 +175,23 @@ func (e *evaluation) payload(protocol, name string) field {
 	case "ip protocol":
 		return field{known: true, number: uint64(p.Proto), names: protocolNumbers}
 	case "ip ttl":
-		return field{known: true, number: uint64(p.TTL)}
+		return field{known: true}.of(p.ttl())
 	case "ip length":
-		return field{known: p.Length != 0, number: uint64(p.Length)}
+		return field{known: p.hasLength()}.of(p.length())
 	case "ip version":
 		return field{known: true, number: 4}
 	case "ip frag-off":
 		return field{fragment: true}
 	case "tcp sport", "udp sport":
-		return l4(numbers[protocol], uint64(p.Sport))
+		return l4(numbers[protocol], 0).of(p.sport())
 	case "tcp dport", "udp dport":
-		f := l4(numbers[protocol], uint64(p.Dport))
+		f := l4(numbers[protocol], 0).of(p.dport())
 		f.known = !e.natted
 		return f
 	case "th sport":
-		return field{known: p.HasPorts, none: p.Fragment, number: uint64(p.Sport)}
+		return field{known: p.HasPorts, none: p.Fragment}.of(p.sport())
 	case "th dport":
-		return field{known: p.HasPorts && !e.natted, none: p.Fragment, number: uint64(p.Dport)}
+		return field{known: p.HasPorts && !e.natted, none: p.Fragment}.of(p.dport())
 	case "tcp flags":
 		f := l4(6, uint64(p.Flags))
 		f.names = tcpFlagNames

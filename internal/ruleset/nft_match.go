@@ -141,7 +141,7 @@ func (e *evaluation) masked(l *left, right *value) (m match, there bool) {
 		return is(want == 0), true
 	case f.fragment && bits == ipOffset && want == 0:
 		return is(!e.p.Fragment), true
-	case !f.known:
+	case !f.known || f.vague():
 		return may, true
 	}
 	return is(f.number&bits == want), true

@@ -27,7 +27,7 @@ type set struct {
 type sort uint8
 
 const (
-	// ofAnything is a name, or several fields.
+	// ofAnything is a name, several fields, or a number that is not known exactly.
 	ofAnything sort = iota
 	// ofAddress is an IPv4 address, ofNumber a number.
 	ofAddress
@@ -39,7 +39,7 @@ func (f field) sort() sort {
 	switch {
 	case f.addr.Is4():
 		return ofAddress
-	case f.addr.IsValid(), f.text, f.also != 0:
+	case f.addr.IsValid(), f.text, f.also != 0, f.vague():
 		return ofAnything
 	}
 	return ofNumber

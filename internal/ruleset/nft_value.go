@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/netip"
 	"slices"
@@ -294,6 +295,10 @@ func (f field) is(v *value, in bool) match {
 		return is(v.word == f.name)
 	case f.text && f.names == nil, !isNumber:
 		return may
+	case f.vague() && in:
+		return may
+	case f.vague():
+		return f.values().span(n, n)
 	case in:
 		return is(f.number&n != 0)
 	}
@@ -319,12 +324,8 @@ func (f field) bound(v *value, holds func(int) bool) match {
 	switch {
 	case !ok || f.text:
 		return may
-	case f.number < n:
-		return is(holds(-1))
-	case f.number > n:
-		return is(holds(1))
 	}
-	return is(holds(0))
+	return f.values().compared(func(x uint64) bool { return holds(cmp.Compare(x, n)) }, n)
 }
 
 func (f field) within(v *value) match {

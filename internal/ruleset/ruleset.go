@@ -45,6 +45,10 @@ type Packet struct {
 	// Mark is what it has before the first of the hooks that lead to Hook, if Marked.
 	Mark   uint32
 	Marked bool
+	// Answer: the service has sent it, to its client.
+	Answer bool
+	// Invented: nobody has sent it, and its TTL and its length are an example. AnyPort: so is the port of its client.
+	Invented, AnyPort bool
 	// CT are the states that it may have in connection tracking, where nothing exempts it; 0: not known.
 	CT CT
 }
