@@ -1,12 +1,12 @@
 package ruleset
 
-// values are all that a number of the packet may be, from the first to the last: one, if it is known.
-type values struct{ first, last uint64 }
+// possible are all that a number of the packet may be, from the first to the last: one, if it is known.
+type possible struct{ first, last uint64 }
 
-func exactly(n uint64) values { return values{n, n} }
+func exactly(n uint64) possible { return possible{n, n} }
 
 // compared says whether all of them, some or none hold, of a condition that holds of one stretch of numbers, or of all outside.
-func (v values) compared(holds func(uint64) bool, edges ...uint64) match {
+func (v possible) compared(holds func(uint64) bool, edges ...uint64) match {
 	all, none := yes, yes
 	for _, n := range append(edges, v.first, v.last) {
 		if n < v.first || n > v.last {
@@ -28,38 +28,38 @@ func (v values) compared(holds func(uint64) bool, edges ...uint64) match {
 }
 
 // span compares with the numbers from one to another.
-func (v values) span(from, to uint64) match {
+func (v possible) span(from, to uint64) match {
 	return v.compared(func(n uint64) bool { return from <= n && n <= to }, from, to)
 }
 
 // ttl is the TTL: of a packet that somebody else would send any that comes here.
-func (p Packet) ttl() values {
+func (p Packet) ttl() possible {
 	if p.Invented {
-		return values{1, 255}
+		return possible{1, 255}
 	}
 	return exactly(uint64(p.TTL))
 }
 
 // length is the IP packet's: no shorter than its headers.
-func (p Packet) length() values {
+func (p Packet) length() possible {
 	if !p.Invented {
 		return exactly(uint64(p.Length))
 	}
 	headers := map[uint8]uint64{4: 48, 6: 40, 17: 28, 1: 28}
-	return values{max(20, headers[p.Proto]), 65535}
+	return possible{max(20, headers[p.Proto]), 65535}
 }
 
 // sport and dport are its ports. Clients choose none of the well-known ones (RFC 6056).
-func (p Packet) sport() values {
+func (p Packet) sport() possible {
 	if p.AnyPort && !p.Answer {
-		return values{1024, 65535}
+		return possible{1024, 65535}
 	}
 	return exactly(uint64(p.Sport))
 }
 
-func (p Packet) dport() values {
+func (p Packet) dport() possible {
 	if p.AnyPort && p.Answer {
-		return values{1024, 65535}
+		return possible{1024, 65535}
 	}
 	return exactly(uint64(p.Dport))
 }

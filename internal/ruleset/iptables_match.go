@@ -199,7 +199,7 @@ func protocolIs(name string, proto uint8) match {
 }
 
 // ports compares with "80", "80:90", "80,443,1000:2000".
-func ports(list string, port values) match {
+func ports(list string, port possible) match {
 	m := no
 	for _, part := range strings.Split(list, ",") {
 		m = m.or(span(part, port))
@@ -208,7 +208,7 @@ func ports(list string, port values) match {
 }
 
 // span compares with "n" or "from:to", either end of which may be missing.
-func span(text string, of values) match {
+func span(text string, of possible) match {
 	first, last, isRange := strings.Cut(text, ":")
 	if !isRange {
 		return number(text, func(n uint64) match { return of.span(n, n) })

@@ -116,13 +116,13 @@ func (e *evaluation) meta(key string) field {
 }
 
 // of is the field with these values.
-func (f field) of(v values) field {
+func (f field) of(v possible) field {
 	f.number, f.to = v.first, v.last
 	return f
 }
 
-// values are all that the number may be.
-func (f field) values() values { return values{f.number, max(f.number, f.to)} }
+// possible are all that the number may be.
+func (f field) possible() possible { return possible{f.number, max(f.number, f.to)} }
 
 // vague: its number is known no better than from where to where.
 func (f field) vague() bool { return f.to > f.number }

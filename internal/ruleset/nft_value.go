@@ -298,7 +298,7 @@ func (f field) is(v *value, in bool) match {
 	case f.vague() && in:
 		return may
 	case f.vague():
-		return f.values().span(n, n)
+		return f.possible().span(n, n)
 	case in:
 		return is(f.number&n != 0)
 	}
@@ -325,7 +325,7 @@ func (f field) bound(v *value, holds func(int) bool) match {
 	case !ok || f.text:
 		return may
 	}
-	return f.values().compared(func(x uint64) bool { return holds(cmp.Compare(x, n)) }, n)
+	return f.possible().compared(func(x uint64) bool { return holds(cmp.Compare(x, n)) }, n)
 }
 
 func (f field) within(v *value) match {
