@@ -138,8 +138,12 @@ func repairable(t *testing.T) map[string]loss {
 			j: dropped("ip_error", "IP_INADDRERRORS", "tunl0", false), s: realServer(withoutRoute("10.99.0.1/32")),
 			fix: "ip route replace local 10.99.0.1 dev tunl0 table local",
 		},
-		"NAT":         {j: given(refused, "10.99.0.1:81"), s: realServer(natRule), fix: "nft insert rule ip t pre ip daddr 10.99.0.1 tcp dport 80 accept"},
-		"forwarding":  {j: given(dropped("ip_error", "IP_INADDRERRORS", "tunl0", false), "10.0.0.2:80"), s: realServer(natRule, set("net/ipv4/conf/tunl0/forwarding", "0")), fix: "sysctl -w net.ipv4.ip_forward=1"},
+		"NAT":        {j: given(refused, "10.99.0.1:81"), s: realServer(natRule), fix: "nft insert rule ip t pre ip daddr 10.99.0.1 tcp dport 80 accept"},
+		"forwarding": {j: given(dropped("ip_error", "IP_INADDRERRORS", "tunl0", false), "10.0.0.2:80"), s: realServer(natRule, set("net/ipv4/conf/tunl0/forwarding", "0")), fix: "sysctl -w net.ipv4.ip_forward=1"},
+		"forwarding of a device": {
+			j: given(dropped("ip_error", "IP_INADDRERRORS", "tunl0", false), "10.0.0.2:80"),
+			s: realServer(natRule, set("net/ipv4/conf/tunl0/forwarding", "0"), set("net/ipv4/ip_forward", "1")), fix: "sysctl -w net.ipv4.conf.tunl0.forwarding=1",
+		},
 		"connections": {j: hooked(false, "prerouting"), s: realServer(func(s *host.Snapshot) { s.Conntrack = &host.Conntrack{Count: 2, Max: 1, Drop: 3} }), fix: "nsenter -t 1 -n sysctl -w net.netfilter.nf_conntrack_max=65538"},
 		"IPsec":       {j: dropped("ip_local_deliver", "XFRM_POLICY", "tunl0", false), s: realServer(blocked), fix: "ip xfrm policy delete dir in index 8"},
 		"a cgroup":    {j: dropped("sk_filter_trim_cap", "SOCKET_FILTER", "tunl0", false), s: realServer(func(s *host.Snapshot) { s.Cgroups = []host.CgroupBPF{{Path: "/web.slice", Attach: "ingress", ID: 7}} }), fix: "bpftool cgroup detach /sys/fs/cgroup/web.slice cgroup_inet_ingress id 7"},
@@ -175,6 +179,10 @@ func repairable(t *testing.T) map[string]loss {
 		"a filter of a queue": {j: dropped("__dev_queue_xmit", "QDISC_DROP", "eth0", false), s: realServer(classes, func(s *host.Snapshot) {
 			s.Filters = []host.Filter{{Link: 2, Side: "1:", Kind: "u32", Pref: 7, Handle: "0x80000800", Actions: []string{"gact drop"}, Dropped: 2}}
 		}), fix: "tc filter del dev eth0 parent 1: pref 7"},
+		"one of a device's queues": {
+			j: dropped("__dev_queue_xmit", "QDISC_DROP", "eth0", false),
+			s: realServer(classes, func(s *host.Snapshot) { s.Qdiscs[0].Kind, s.Qdiscs[0].Dropped = "mq", 0 }), fix: "tc qdisc replace dev eth0 parent 1:2 pfifo",
+		},
 		"the queue of a class": {j: dropped("__dev_queue_xmit", "QDISC_DROP", "eth0", false), s: realServer(classes), fix: "tc qdisc del dev eth0 parent 1:2"},
 		"a port again": {j: reuse, s: balancer(func(s *host.Snapshot) {
 			s.Sysctls["net/ipv4/vs/conntrack"], s.Sysctls["net/ipv4/vs/conn_reuse_mode"] = "1", "1"

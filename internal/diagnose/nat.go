@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"ipiptrace/internal/command"
 	"ipiptrace/internal/host"
 	"ipiptrace/internal/ruleset"
 	"ipiptrace/internal/site"
@@ -84,8 +83,7 @@ func forwardState(s Subject, st *State) *finding {
 		f.summary += ", which is another host, and forwarding is off"
 	}
 	f.evidence = append(f.evidence, got(s.dst(), a), st.says(name), st.says("net/ipv4/ip_forward"))
-	// The answers come by another device, and are forwarded, too.
-	f.fix, f.mend = command.Of("sysctl -w net.ipv4.ip_forward=1"), setSysctl(name, 1)
+	f.fix, f.mend = forward(s.Dev, st)
 	return &f
 }
 

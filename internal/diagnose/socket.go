@@ -59,6 +59,9 @@ func socketRows() []row {
 				if s.proto() == "" || len(serving) > 0 || len(near) > 0 {
 					return nil
 				}
+				if why := st.givesAway(s); why != "" {
+					return &finding{undecided: why}
+				}
 				return &finding{
 					summary:  noListener(s),
 					evidence: []evidence{by(host.PartSockets, "ss -ln%s 'sport = :%d': none", map[string]string{"tcp": "t", "udp": "u"}[s.proto()], s.wanted().Port())},
@@ -270,9 +273,13 @@ func nearState(s Subject, st *State, why string) *finding {
 	if len(serving) > 0 {
 		return hiddenDevice(s, st, serving[0], why)
 	}
+	away := st.givesAway(s)
 	for _, n := range near {
 		if n.Why != why && !(n.Why == "ipv6" && why == "address") && !(n.Why == "vrf" && why == "device") {
 			continue
+		}
+		if away != "" {
+			return &finding{undecided: away}
 		}
 		dev := ""
 		if l := st.Link(n.Socket.Device); l != nil {

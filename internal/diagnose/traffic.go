@@ -183,6 +183,9 @@ func qdiscState(s Subject, st *State) *finding {
 	}
 	d := innermost[0]
 	f := lossyQdisc(l, d)
+	if d.Handle != "0:" && st.ofQueue(d) { // to delete it leaves one that drops everything (mq_graft: noop_qdisc)
+		f.fix = command.Of("tc qdisc replace dev % parent % pfifo", command.Device(l.Name), command.Class(d.Parent))
+	}
 	// An empty fq lets packets pass by on newer kernels (fq_fastpath_check), and a sender may choose its class by its priority.
 	f.doubtful = s.Supposed && (d.Parent != "root" || d.Loss > 0 && d.Loss < 100 || d.Kind == "fq" || st.unsorted(d))
 	if st.unsorted(d) {
@@ -242,6 +245,13 @@ const smallest = 42
 // within reports whether a discipline is inside a class of another.
 func within(inner, outer host.Qdisc) bool {
 	return inner != outer && (outer.Handle != "0:" || outer.Parent == "root") && strings.HasPrefix(inner.Parent, outer.Handle)
+}
+
+// ofQueue reports whether a discipline is that of one of a device's queues.
+func (st *State) ofQueue(d host.Qdisc) bool {
+	return slices.ContainsFunc(st.whole.Qdiscs, func(x host.Qdisc) bool {
+		return x.Link == d.Link && (x.Kind == "mq" || x.Kind == "mqprio") && within(d, x)
+	})
 }
 
 func lossyQdisc(l *host.Link, d host.Qdisc) *finding {

@@ -238,12 +238,21 @@ func throughState(s Subject, st *State) *finding {
 	if on, ok := st.Sysctl(name); !s.Tunnelled || !ok || on != 0 || !leadsOn(s, a) {
 		return nil
 	}
-	return &finding{
+	f := &finding{
 		summary:  fmt.Sprintf("the outer destination %s is behind this host, by %s, and forwarding is off", s.dst(), a.Dev),
 		evidence: []evidence{got(s.dst(), a), st.says(name), st.says("net/ipv4/ip_forward")},
-		// The answers come by the other device, and are forwarded, too.
-		fix: command.Of("sysctl -w net.ipv4.ip_forward=1"), mend: forwardAll(),
 	}
+	f.fix, f.mend = forward(s.Dev, st)
+	return f
+}
+
+// forward lets packets that come by a device be forwarded, and the answers, which come by another one. Where forwarding is on
+// for the host, it is this device's own setting: to write what ip_forward has changes no device (devinet_sysctl_forward).
+func forward(dev string, st *State) (fix command.Fix, mend func(*State)) {
+	if on, ok := st.Sysctl("net/ipv4/ip_forward"); ok && on != 0 {
+		return command.Of("sysctl -w net.ipv4.conf.%.forwarding=1", command.DeviceSetting(dev)), setSysctl("net/ipv4/conf/"+dev+"/forwarding", 1)
+	}
+	return command.Of("sysctl -w net.ipv4.ip_forward=1"), forwardAll()
 }
 
 // forwardAll is `sysctl -w net.ipv4.ip_forward=1`: the kernel writes it to all devices (inet_forward_change).

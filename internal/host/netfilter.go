@@ -15,6 +15,8 @@ type NftTable struct {
 	Sets   []NftSet   `json:"sets,omitempty"`
 	// Dormant tables are not evaluated.
 	Dormant bool `json:"dormant,omitempty"`
+	// Owned: it belongs to a process, and only that may change it (NFT_TABLE_F_OWNER).
+	Owned bool `json:"owned,omitempty"`
 	// IPTables: iptables-nft made it; its rules are in Snapshot.IPTables, too, as that shows them.
 	IPTables bool `json:"iptables,omitempty"`
 }

@@ -11,6 +11,9 @@ import (
 // Fix is the command that undoes what the rule does to this packet, and changes as little else as it can: a rule that drops
 // whatever comes to it keeps what is behind it closed, and stays.
 func Fix(r Rule, p Packet) command.Fix {
+	if r.Owned {
+		return command.None("the table belongs to a process, and only that may change it (flags owner)")
+	}
 	if r.Broad {
 		return Spare(r, p)
 	}

@@ -20,7 +20,7 @@ func (e *evaluation) nftBases(t *host.NftTable) (bases []base) {
 		var policy *Rule
 		switch {
 		case c.Policy == "drop":
-			policy = &Rule{Backend: "nft", Family: t.Family, Table: t.Name, Chain: c.Name, Policy: "drop"}
+			policy = &Rule{Backend: "nft", Family: t.Family, Table: t.Name, Chain: c.Name, Policy: "drop", Owned: t.Owned}
 		case len(c.Rules) == 0: // whichever place it has
 			continue
 		}
@@ -154,7 +154,7 @@ var translating = []string{"dnat", "snat", "redirect", "masquerade"}
 // nftRuleOf is rule i of a chain.
 func nftRuleOf(t *host.NftTable, c *host.NftChain, i int) Rule {
 	r := &c.Rules[i]
-	return Rule{Backend: "nft", Family: t.Family, Table: t.Name, Chain: c.Name, Handle: r.Handle, Number: i + 1, Text: r.Text, Broad: broad(r.Exprs)}
+	return Rule{Backend: "nft", Family: t.Family, Table: t.Name, Chain: c.Name, Handle: r.Handle, Number: i + 1, Text: r.Text, Broad: broad(r.Exprs), Owned: t.Owned}
 }
 
 // verdicts are the statements that end a rule.

@@ -67,6 +67,8 @@ type Rule struct {
 	Rejects bool
 	// Broad: it drops whatever comes to it, as a policy does.
 	Broad bool
+	// Owned: its table belongs to a process, and only that may change it.
+	Owned bool
 	// Unread: no more than its place was read.
 	Unread bool
 	// Args are the arguments of an iptables rule behind -A CHAIN, Line is the whole as iptables-save writes it.

@@ -163,6 +163,7 @@ func (l *nftList) add(o nftObject) {
 		l.table[[2]string{o.Table.Family, o.Table.Name}] = len(l.tables)
 		l.tables = append(l.tables, host.NftTable{
 			Family: o.Table.Family, Name: o.Table.Name, Handle: o.Table.Handle, Dormant: slices.Contains(o.Table.Flags, "dormant"),
+			Owned: slices.Contains(o.Table.Flags, "owner"),
 		})
 	case o.Chain != nil:
 		c := o.Chain

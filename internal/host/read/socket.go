@@ -45,7 +45,7 @@ func (r *reader) sockets() error {
 		}
 		errs = append(errs, err)
 		for _, s := range all {
-			if !r.wanted(s) {
+			if !r.wanted(s) || proto == "tcp" && s.State == "close" { // bound, and it does not listen: it takes nothing
 				continue
 			}
 			if s.Remote.IsValid() {
