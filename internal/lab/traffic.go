@@ -164,6 +164,9 @@ func (l *Lab) RepeatPorts(f func() error) error {
 	return f()
 }
 
+// LeavePorts has what comes use none of the next n source ports.
+func (l *Lab) LeavePorts(n int) { l.ports.Add(uint32(n)) }
+
 // address is where the client connects to.
 func address() string { return netip.AddrPortFrom(VIP, Port).String() }
 

@@ -88,7 +88,7 @@ func balanceFaults() []Scenario {
 			},
 			Undo: []lab.Step{
 				sysctl(lab.Director, "net/ipv4/vs/conntrack", "0"), sysctl(lab.Director, "net/ipv4/vs/conn_reuse_mode", "1"),
-				nftGone(lab.Director, "ip"), removeServices(), addServices(), forgetConnections(lab.Director),
+				nftGone(lab.Director, "ip"), removeServices(), addServices(), forgetConnections(lab.Director), leavePorts(faulty),
 			},
 			Traffic: []lab.Traffic{{Proto: lab.TCP, Count: faulty, Request: 200, Answer: 200, Close: lab.ServerFirst, Want: lab.Answered}},
 			Losses:  []Loss{{Proto: lab.TCP, Fate: "dropped", Functions: netfilter, Reasons: netfilterDrop, Dev: "eth0", Hook: "input"}},

@@ -74,6 +74,16 @@ func usePorts(n int) lab.Step {
 	}}
 }
 
+// leavePorts has later connections use other ports than usePorts did, also where nobody has used those again: the director has
+// them in its table, with a real server of a service that is gone, and drops what comes from them (ip_vs_in without
+// expire_nodest_conn).
+func leavePorts(n int) lab.Step {
+	return lab.Step{What: fmt.Sprintf("client: leave %d ports", n), Do: func(_ context.Context, l *lab.Lab) error {
+		l.LeavePorts(n)
+		return nil
+	}}
+}
+
 // silence lets time go by.
 func silence(d time.Duration) lab.Step {
 	return lab.Step{What: "wait " + d.String(), Do: func(ctx context.Context, _ *lab.Lab) error {
