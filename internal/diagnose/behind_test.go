@@ -11,12 +11,12 @@ import (
 func TestAVIPThatLivesBehindThisHostIsNotMissing(t *testing.T) {
 	noVIP := func(s *host.Snapshot) { withoutRoute("10.99.0.1/32")(s); s.Addrs = s.Addrs[:1]; s.Sockets = nil }
 	forwards := func(value string) func(*host.Snapshot) { return set("net/ipv4/conf/tunl0/forwarding", value) }
-	veth := host.Link{Name: "veth1", Type: "veth", Up: true, Running: true, LinkNetns: true}
+	veth := host.Link{Name: "veth1", Type: "veth", Up: true, LinkNetns: true}
 	port := veth
 	port.Master, port.MasterKind = 5, "bridge"
 	outside := port
 	outside.Name, outside.Type, outside.LinkNetns = "eth1", "device", false
-	bridge := host.Link{Name: "br0", Type: "bridge", Up: true, Running: true}
+	bridge := host.Link{Name: "br0", Type: "bridge", Up: true}
 	toVIP := func(prefix string, link uint32) func(*host.Snapshot) {
 		return routed(254, prefix, host.Hop{Link: link})
 	}

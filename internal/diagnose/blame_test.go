@@ -37,7 +37,7 @@ func TestARouteThatClosesATableIsNotBlamed(t *testing.T) {
 	refused := dropped("tcp_conn_request", "", "tunl0", false)
 	inVRF := func(s *host.Snapshot) {
 		withoutRoute("10.99.0.1/32")(s)
-		s.Links = append(s.Links, host.Link{Index: 9, Name: "blue", Type: "vrf", Up: true, Running: true, Table: 10}, host.Link{Index: 10, Name: "vip0", Type: "dummy", Up: true, Running: true, Master: 9, MasterKind: "vrf"})
+		s.Links = append(s.Links, host.Link{Index: 9, Name: "blue", Type: "vrf", Up: true, Table: 10}, host.Link{Index: 10, Name: "vip0", Type: "dummy", Up: true, Master: 9, MasterKind: "vrf"})
 		s.Addrs[1].Link = 10
 	}
 	for what, test := range map[string]loss{

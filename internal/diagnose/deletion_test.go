@@ -69,7 +69,7 @@ func TestNothingIsDeletedBesideWhatIsBlamed(t *testing.T) {
 		"the director's table is closed":    {loss{noIPVSRoute, closed, "ipvs-no-route", Observed, ""}, "no route to the real server"},
 		"another VIP has the prefix, too":   {loss{reply, realServer(wide...), "vip-wrong-prefix", Observed, "ip addr del 10.99.0.2/8 dev tunl0; ip addr del 10.99.0.1/8 dev tunl0; ip addr add 10.99.0.1/32 dev tunl0; ip addr add 10.99.0.2/32 dev tunl0; ip route add 10.0.0.0/24 dev eth0"}, "10.99.0.1/8"},
 		"the source is this host's address": {loss{forged("10.0.0.11"), realServer(), "martian-source", Observed, ""}, "two hosts have it"},
-		"the source is that of a bridge":    {loss{forged("172.17.0.1"), realServer(with(host.Link{Name: "docker0", Type: "bridge", Up: true, Running: true}), addressed(4, "172.17.0.1/16")), "martian-source", Observed, ""}, "two hosts have it"},
+		"the source is that of a bridge":    {loss{forged("172.17.0.1"), realServer(with(host.Link{Name: "docker0", Type: "bridge", Up: true}), addressed(4, "172.17.0.1/16")), "martian-source", Observed, ""}, "two hosts have it"},
 		"the source is a service's, on lo": {loss{forged("192.0.2.1"), realServer(addressed(1, "192.0.2.1/32"), func(s *host.Snapshot) {
 			s.Sockets = append(s.Sockets, host.Socket{Proto: "tcp", State: "listen", Local: netip.MustParseAddrPort("192.0.2.1:53")})
 		}), "martian-source", Observed, ""}, "two hosts have it"},

@@ -89,7 +89,7 @@ func directed() map[string]loss {
 	}
 	marked := func(s *host.Snapshot) { s.IPVS.Services = []host.Service{{Mark: 7}} }
 	onTunnel := func(s *host.Snapshot) {
-		s.Links = append(s.Links, host.Link{Index: 3, Name: "tunl0", Type: "ipip", Up: true, Running: true, Tunnel: &host.Tunnel{Proto: 4}})
+		s.Links = append(s.Links, host.Link{Index: 3, Name: "tunl0", Type: "ipip", Up: true, Tunnel: &host.Tunnel{Proto: 4}})
 		s.Addrs[1].Link = 3
 	}
 	return map[string]loss{

@@ -107,7 +107,7 @@ func supposedStates() map[string]struct {
 	director := func(changes ...func(*host.Snapshot)) *host.Snapshot {
 		v := host.Service{Proto: 6, Addr: netip.AddrPortFrom(vip, 80), Scheduler: "rr", Destinations: []host.Destination{{Addr: netip.AddrPortFrom(rip, 80), Method: "tunnel", Weight: 1}}}
 		s := realServer(slices.Concat(quietARP, []func(*host.Snapshot){set("net/ipv4/vs/pmtu_disc", "0"), set("net/ipv4/vs/backup_only", "0")})...)
-		s.Links[2] = host.Link{Index: 3, Name: "dummy0", Type: "dummy", Up: true, Running: true}
+		s.Links[2] = host.Link{Index: 3, Name: "dummy0", Type: "dummy", Up: true}
 		s.Addrs[0].Prefix = netip.PrefixFrom(dip, 24)
 		s.Routes[0].Dst = netip.PrefixFrom(dip, 32)
 		s.Sockets, s.IPVS = nil, &host.IPVS{Services: []host.Service{v}}
@@ -141,7 +141,7 @@ func supposedStates() map[string]struct {
 	}
 	announceFix := "risk vip-arp-conflict: sysctl -w net.ipv4.conf.eth0.arp_announce=2"
 	behind := func(s *host.Snapshot) {
-		with(host.Link{Name: "docker0", Type: "bridge", Up: true, Running: true})(s)
+		with(host.Link{Name: "docker0", Type: "bridge", Up: true})(s)
 		s.Routes = append(s.Routes, host.Route{Table: 254, Dst: netip.MustParsePrefix("172.17.0.0/16"), Type: "unicast", Hops: []host.Hop{{Link: 4}}})
 		s.Sysctls["net/ipv4/ip_forward"] = "1"
 	}

@@ -26,9 +26,9 @@ func realServer(changes ...func(*host.Snapshot)) *host.Snapshot {
 	s := &host.Snapshot{
 		Netns: here, Modules: []string{"ipip", "tunnel4"},
 		Links: []host.Link{
-			{Index: 1, Name: "lo", Type: "loopback", Up: true, Running: true},
-			{Index: 2, Name: "eth0", Type: "veth", Up: true, Running: true, MAC: "02:00:0a:00:00:0b"},
-			{Index: 3, Name: "tunl0", Type: "ipip", Up: true, Running: true, Tunnel: &host.Tunnel{Proto: 4, Fallback: true}},
+			{Index: 1, Name: "lo", Type: "loopback", Up: true},
+			{Index: 2, Name: "eth0", Type: "veth", Up: true, MAC: "02:00:0a:00:00:0b"},
+			{Index: 3, Name: "tunl0", Type: "ipip", Up: true, Tunnel: &host.Tunnel{Proto: 4, Fallback: true}},
 		},
 		Addrs: []host.Addr{{Link: 2, Prefix: netip.PrefixFrom(rip, 24)}, {Link: 3, Prefix: netip.PrefixFrom(vip, 32)}},
 		Routes: []host.Route{
@@ -146,7 +146,7 @@ func losses() map[string]loss {
 		"tunl0 is down, sit0 is up":  {dropped("sit_tunnel_rcv", "NOT_SPECIFIED", "eth0", true), realServer(tunl0Down), "tunnel-device-down", Observed, "ip link set tunl0 up"},
 		"ipip is not loaded, sit is": {atTunnel, realServer(func(s *host.Snapshot) { s.Modules, s.Links = []string{"sit", "tunnel4"}, s.Links[:2] }), "tunnel-module-missing", Observed, "modprobe ipip; ip link set tunl0 up"},
 		"tunnel for another director": {atTunnel, realServer(tunl0Down, func(s *host.Snapshot) {
-			s.Links = append(s.Links, host.Link{Index: 4, Name: "lvs0", Type: "ipip", Up: true, Running: true, Tunnel: &host.Tunnel{Proto: 4, Local: rip, Remote: netip.MustParseAddr("10.0.0.99")}})
+			s.Links = append(s.Links, host.Link{Index: 4, Name: "lvs0", Type: "ipip", Up: true, Tunnel: &host.Tunnel{Proto: 4, Local: rip, Remote: netip.MustParseAddr("10.0.0.99")}})
 		}), "tunnel-endpoint-mismatch", Observed, "ip link add lvs1 type ipip local 10.0.0.11; ip link set lvs1 up"},
 		"at the tunnel, all is well now": {atTunnel, realServer(), unknown, NotKnown, ""},
 		"the VIP is missing":             {dropped("ip_error", "IP_INADDRERRORS", "tunl0", false), realServer(noVIP), "vip-missing", Observed, "ip addr add 10.99.0.1/32 dev tunl0"},

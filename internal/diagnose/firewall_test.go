@@ -82,7 +82,7 @@ func TestAChainOfNfTablesHasNoRuleOfIPTablesLegacy(t *testing.T) {
 func TestRulesOfABridgeSeeItsPorts(t *testing.T) {
 	ported := func(s *host.Snapshot) {
 		s.Links[1].Master, s.Links[1].MasterKind = 9, "bridge"
-		s.Links = append(s.Links, host.Link{Index: 9, Name: "br0", Type: "bridge", Up: true, Running: true})
+		s.Links = append(s.Links, host.Link{Index: 9, Name: "br0", Type: "bridge", Up: true})
 	}
 	s := realServer(ported)
 	port := s.Links[1].Name

@@ -18,7 +18,7 @@ func rule(r host.Rule) func(*host.Snapshot) {
 
 // inVRF puts tunl0 into a VRF, with its rule, whose table refuses what it has no route for.
 func inVRF(s *host.Snapshot) {
-	s.Links = append(s.Links, host.Link{Index: 9, Name: "vrf0", Type: "vrf", Up: true, Running: true, Table: 10})
+	s.Links = append(s.Links, host.Link{Index: 9, Name: "vrf0", Type: "vrf", Up: true, Table: 10})
 	s.Links[2].Master, s.Links[2].MasterKind = 9, "vrf"
 	s.Rules = append(s.Rules, host.Rule{Priority: 5, L3mdev: true, Action: "lookup", Suppress: -1})
 	s.Routes[1].Table = 10
@@ -27,7 +27,7 @@ func inVRF(s *host.Snapshot) {
 
 // noCarrier is a route to the client by a device without carrier, which is not used.
 func noCarrier(s *host.Snapshot) {
-	s.Links = append(s.Links, host.Link{Index: 4, Name: "eth1", Type: "veth", Up: true, Running: true})
+	s.Links = append(s.Links, host.Link{Index: 4, Name: "eth1", Type: "veth", Up: true})
 	s.Routes = append(s.Routes, host.Route{Table: 254, Dst: netip.PrefixFrom(client, 32), Type: "unicast", Hops: []host.Hop{{Link: 4, Dead: true, LinkDown: true}}})
 	s.Sysctls["net/ipv4/conf/eth1/ignore_routes_with_linkdown"] = "1"
 }

@@ -162,18 +162,11 @@ func withoutFilter(l *host.Link, at command.Part, f host.Filter, here []host.Fil
 	return command.Of("tc filter del % % pref % %", from, chain, pref, command.FilterHandle(f.Kind, f.Handle))
 }
 
-// qdiscState: without a carrier a device has a discipline that drops everything (dev_deactivate: noop_qdisc). One also counts
-// what one inside it drops; the innermost that counted is the one that dropped.
+// qdiscState: a discipline also counts what one inside it drops; the innermost that counted is the one that dropped.
 func qdiscState(s Subject, st *State) *finding {
 	l := st.link(s)
 	if l == nil {
 		return nil
-	}
-	if s.Supposed && l.Up && !l.Running {
-		return &finding{
-			summary:  fmt.Sprintf("%s has no carrier, and what is sent by it is dropped until it has one: see to its cable, or to its other end", l.Name),
-			evidence: []evidence{by(host.PartLinks, "ip link show dev %s: NO-CARRIER", command.Device(l.Name))},
-		}
 	}
 	drops := func(d host.Qdisc) bool { return d.Dropped > 0 }
 	if s.Supposed { // what was dropped were other packets

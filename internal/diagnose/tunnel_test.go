@@ -23,7 +23,7 @@ func with(links ...host.Link) func(*host.Snapshot) {
 
 // device is a tunnel that is up.
 func device(name, kind string, proto uint8, local, remote netip.Addr) host.Link {
-	return host.Link{Name: name, Type: kind, Up: true, Running: true, Tunnel: &host.Tunnel{Proto: proto, Local: local, Remote: remote}}
+	return host.Link{Name: name, Type: kind, Up: true, Tunnel: &host.Tunnel{Proto: proto, Local: local, Remote: remote}}
 }
 
 func isDown(l host.Link) host.Link { l.Up = false; return l }
@@ -59,7 +59,7 @@ func toPort(j journey.Journey, n uint16, fou bool) journey.Journey {
 // behind is a container behind this host, which has the outer destination.
 func behind(s *host.Snapshot) {
 	withoutRoute("10.0.0.11/32")(s)
-	s.Links = append(s.Links, host.Link{Index: 4, Name: "cont0", Type: "veth", Up: true, Running: true})
+	s.Links = append(s.Links, host.Link{Index: 4, Name: "cont0", Type: "veth", Up: true})
 	s.Routes = append(s.Routes, host.Route{Table: 254, Dst: netip.PrefixFrom(rip, 32), Type: "unicast", Hops: []host.Hop{{Link: 4}}})
 }
 
@@ -84,7 +84,7 @@ func tunnelled() map[string]loss {
 		"sit for another peer, tunl0 is down":     {refused(), realServer(tunl0Down, with(device("s", "sit", 0, rip, stranger))), "tunnel-device-down", Observed, "ip link set tunl0 up"},
 		"sit0 is up, for IPv6":                    {silent("sit_tunnel_rcv"), realServer(tunl0Down, with(device("sit0", "sit", 41, netip.Addr{}, netip.Addr{}))), "tunnel-device-down", Observed, "ip link set tunl0 up"},
 		"sit0 is up, and ipip is not loaded":      {silent("sit_tunnel_rcv"), realServer(noTunl0, func(s *host.Snapshot) { s.Modules = []string{"sit"} }, with(device("sit0", "sit", 41, netip.Addr{}, netip.Addr{}))), "tunnel-module-missing", Observed, "modprobe ipip; ip link set tunl0 up"},
-		"a device of another namespace":           {refused(), realServer(tunl0Down, with(host.Link{Name: "m", Type: "ipip", Up: true, Running: true, LinkNetns: true, Tunnel: &host.Tunnel{Local: rip}})), "tunnel-device-down", Observed, "ip link set tunl0 up"},
+		"a device of another namespace":           {refused(), realServer(tunl0Down, with(host.Link{Name: "m", Type: "ipip", Up: true, LinkNetns: true, Tunnel: &host.Tunnel{Local: rip}})), "tunnel-device-down", Observed, "ip link set tunl0 up"},
 		"for another local address":               {refused(), realServer(tunl0Down, with(device("lvsa", "ipip", 4, other, netip.Addr{}))), "tunnel-endpoint-mismatch", Observed, "ip tunnel change lvsa mode ipip remote any local 10.0.0.11"},
 		"this namespace gets no tunl0":            {refused(), realServer(noTunl0, set(fallback, "1")), "tunnel-wrong-namespace", Observed, own},
 		"no namespace gets tunl0":                 {refused(), realServer(noTunl0, set(fallback, "2"), func(s *host.Snapshot) { s.Initial = true }), "tunnel-wrong-namespace", Observed, own},
@@ -134,15 +134,15 @@ func TestHealthyTunnelsAreClear(t *testing.T) {
 	gre.Outer.Protocol = protoGRE
 	ipip := dropped("", "", "eth0", true)
 	for what, test := range map[string]loss{
-		"external, tunl0 is down":         {j: ipip, s: realServer(tunl0Down, with(host.Link{Name: "e", Type: "ipip", Up: true, Running: true, Tunnel: &host.Tunnel{Collect: true}}))},
-		"external, no tunl0":              {j: ipip, s: realServer(noTunl0, with(host.Link{Name: "e", Type: "ipip", Up: true, Running: true, Tunnel: &host.Tunnel{Collect: true}}))},
+		"external, tunl0 is down":         {j: ipip, s: realServer(tunl0Down, with(host.Link{Name: "e", Type: "ipip", Up: true, Tunnel: &host.Tunnel{Collect: true}}))},
+		"external, no tunl0":              {j: ipip, s: realServer(noTunl0, with(host.Link{Name: "e", Type: "ipip", Up: true, Tunnel: &host.Tunnel{Collect: true}}))},
 		"sit in mode any, tunl0 is down":  {j: ipip, s: realServer(tunl0Down, with(device("s", "sit", 0, rip, netip.Addr{})))},
 		"sit in mode ipip, no module":     {j: ipip, s: realServer(noTunl0, func(s *host.Snapshot) { s.Modules = []string{"sit"} }, with(device("s", "sit", 4, rip, netip.Addr{})))},
 		"sit0 for IPv6, and tunl0":        {j: ipip, s: realServer(with(device("sit0", "sit", 41, netip.Addr{}, netip.Addr{})))},
 		"vti for another peer":            {j: ipip, s: realServer(with(device("v", "vti", 4, rip, stranger)))},
 		"vti that is down":                {j: ipip, s: realServer(with(isDown(device("ip_vti0", "vti", 4, netip.Addr{}, netip.Addr{}))))},
 		"an own tunnel in mode any":       {j: ipip, s: realServer(tunl0Down, with(device("lvsa", "ipip", 0, rip, dip)))},
-		"a tunnel bound to another link":  {j: ipip, s: realServer(noTunl0, with(host.Link{Name: "lvsa", Type: "ipip", Up: true, Running: true, Tunnel: &host.Tunnel{Local: rip, Link: 9}}))},
+		"a tunnel bound to another link":  {j: ipip, s: realServer(noTunl0, with(host.Link{Name: "lvsa", Type: "ipip", Up: true, Tunnel: &host.Tunnel{Local: rip, Link: 9}}))},
 		"GUE to another port, with it":    {j: toPort(gueTo(), 5555, false), s: realServer(port(host.FOUPort{Port: 5555, Kind: "gue", PeerPort: 40000, Peer: dip}))},
 		"FOU to a port of FOU":            {j: toPort(gueTo(), 5555, true), s: realServer(port(host.FOUPort{Port: 5555, Kind: "fou", Proto: 4}))},
 		"FOU to a port of GUE":            {j: toPort(gueTo(), 5555, true), s: realServer(port(host.FOUPort{Port: 5555, Kind: "gue"}))},

@@ -13,7 +13,7 @@ import (
 func bridging(changes ...func(*host.Snapshot)) *host.Snapshot {
 	return hostOf(append([]func(*host.Snapshot){func(s *host.Snapshot) {
 		s.Addrs, s.Routes = s.Addrs[:1], nil
-		s.Links = append(s.Links, host.Link{Index: 9, Name: "br0", Type: "bridge", Up: true, Running: true})
+		s.Links = append(s.Links, host.Link{Index: 9, Name: "br0", Type: "bridge", Up: true})
 		s.Links[1].Master, s.Links[1].MasterKind, s.Links[3].Master, s.Links[3].MasterKind = 9, "bridge", 9, "bridge"
 	}}, changes...)...)
 }
@@ -52,7 +52,7 @@ func TestABridgeIsAskedWithoutAddresses(t *testing.T) {
 	}
 	unasked := func(s *host.Snapshot) { s.Sysctls["net/bridge/bridge-nf-call-iptables"] = "0" }
 	second := func(s *host.Snapshot) {
-		s.Links = append(s.Links, host.Link{Index: 19, Name: "br1", Type: "bridge", Up: true, Running: true}, host.Link{Index: 20, Name: "tap0", Type: "tun", Up: true, Running: true, Master: 19}, host.Link{Index: 21, Name: "tap1", Type: "tun", Up: true, Running: true, Master: 19})
+		s.Links = append(s.Links, host.Link{Index: 19, Name: "br1", Type: "bridge", Up: true}, host.Link{Index: 20, Name: "tap0", Type: "tun", Up: true, Master: 19}, host.Link{Index: 21, Name: "tap1", Type: "tun", Up: true, Master: 19})
 	}
 	atPort := func(s *host.Snapshot) {
 		s.Nft = append(s.Nft, host.NftTable{Family: "netdev", Name: "t", Chains: []host.NftChain{{Name: "c", Hook: "ingress", Devices: []string{"eth1"}}}})

@@ -19,7 +19,7 @@ func TestWhatIsThereIsSaid(t *testing.T) {
 		s.FOU = []host.FOUPort{{Port: 6080, Kind: "gue"}}
 	}
 	inVRF := func(s *host.Snapshot) {
-		s.Links = append(s.Links, host.Link{Index: 9, Name: "red", Type: "vrf", Up: true, Running: true})
+		s.Links = append(s.Links, host.Link{Index: 9, Name: "red", Type: "vrf", Up: true})
 		s.Links[2].Master, s.Links[2].MasterKind, s.Addrs[2].Scope = 9, "vrf", "host"
 	}
 	anyIP := func(s *host.Snapshot) { s.Addrs = append(s.Addrs[:2:2], s.Addrs[3]) }

@@ -41,7 +41,7 @@ func TestAHostOfAContainerLacksNothing(t *testing.T) {
 	down := func(s *host.Snapshot) { s.Links[2].Up = false }
 	bridge := func(s *host.Snapshot) {
 		s.Addrs, s.Routes = s.Addrs[:1], nil
-		s.Links = append(s.Links, host.Link{Index: 9, Name: "br0", Type: "bridge", Up: true, Running: true})
+		s.Links = append(s.Links, host.Link{Index: 9, Name: "br0", Type: "bridge", Up: true})
 	}
 	for what, test := range map[string]struct {
 		s         *host.Snapshot

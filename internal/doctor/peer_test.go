@@ -100,7 +100,7 @@ func TestADirectorTellsOfItsOwnTunnels(t *testing.T) {
 	directs := func(tunnel host.Tunnel) *host.Snapshot {
 		return machine(func(s *host.Snapshot) {
 			s.Addrs[2].Link, s.Links[2].Up = 1, false
-			s.Links = append(s.Links, host.Link{Index: 9, Name: "own0", Type: "ipip", Up: true, Running: true, MTU: 1400, Tunnel: &tunnel})
+			s.Links = append(s.Links, host.Link{Index: 9, Name: "own0", Type: "ipip", Up: true, MTU: 1400, Tunnel: &tunnel})
 			s.Routes = append(s.Routes, host.Route{Table: 254, Dst: netip.PrefixFrom(inside, 32), Type: "unicast", Hops: []host.Hop{{Link: 9}}})
 			s.Neighbours = []host.Neighbour{{Link: 2, Addr: there, State: "stale", MAC: "02:00:00:00:00:20"}}
 			s.IPVS = &host.IPVS{Services: []host.Service{{Proto: 6, Addr: netip.AddrPortFrom(vip, 80), Scheduler: "rr", Destinations: []host.Destination{
