@@ -380,13 +380,6 @@ func (r *Report) check(c diagnose.Check, found []diagnose.Finding) {
 	to.Why = withNew(to.Why, c.Unread)
 }
 
-// noted marks a check as one of which something is to be known.
-func (r *Report) noted(code string) {
-	if c := r.named(code); c != nil {
-		c.Mark = max(c.Mark, Noted)
-	}
-}
-
 // open says why a check could not be told.
 func (r *Report) open(code, why string) {
 	if c := r.named(code); c != nil {
