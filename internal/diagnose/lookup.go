@@ -86,26 +86,15 @@ func (st *State) wayOf(s Subject, unknown host.Field) (a host.Answer, f host.Flo
 func (st *State) exempts() bool { return st.once("exempts", st.exempting) }
 
 func (st *State) exempting() bool {
-	s := st.whole
-	for _, t := range s.Nft {
-		for _, c := range t.Chains {
-			if slices.ContainsFunc(c.Rules, func(r host.NftRule) bool {
-				return strings.Contains(r.Text, "notrack") || slices.ContainsFunc(r.Exprs, func(e json.RawMessage) bool { return bytes.Contains(e, []byte("notrack")) })
-			}) {
-				return true
-			}
-		}
-	}
-	for _, t := range s.IPTables {
-		for _, c := range t.Chains {
-			if slices.ContainsFunc(c.Rules, func(r host.IPTablesRule) bool {
-				return slices.Contains(r.Args, "NOTRACK") || slices.Contains(r.Args, "--notrack")
-			}) {
-				return true
-			}
-		}
-	}
-	return false
+	says := func(e json.RawMessage) bool { return bytes.Contains(e, []byte("notrack")) }
+	return st.whole.AnyRule(
+		func(_ host.NftTable, r host.NftRule) bool {
+			return strings.Contains(r.Text, "notrack") || slices.ContainsFunc(r.Exprs, says)
+		},
+		func(r host.IPTablesRule) bool {
+			return slices.Contains(r.Args, "NOTRACK") || slices.Contains(r.Args, "--notrack")
+		},
+	)
 }
 
 // gotBack is what `ip route get` says of an answer.

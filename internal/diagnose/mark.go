@@ -26,33 +26,17 @@ func (st *State) once(question string, ask func() bool) bool {
 
 // marking reports whether a rule of netfilter may give packets a mark.
 func (st *State) marking() bool {
-	s := st.whole
-	for _, t := range s.Nft {
-		if marksIn(t) {
-			return true
-		}
-	}
-	for _, t := range s.IPTables {
-		for _, c := range t.Chains {
-			if slices.ContainsFunc(c.Rules, func(r host.IPTablesRule) bool {
-				return slices.ContainsFunc(r.Args, func(word string) bool { return strings.Contains(word, "MARK") || strings.HasSuffix(word, "QUEUE") })
-			}) {
-				return true
-			}
-		}
-	}
-	return false
+	says := func(word string) bool { return strings.Contains(word, "MARK") || strings.HasSuffix(word, "QUEUE") }
+	return st.whole.AnyRule(
+		func(_ host.NftTable, r host.NftRule) bool { return marks(r) },
+		func(r host.IPTablesRule) bool { return slices.ContainsFunc(r.Args, says) },
+	)
 }
 
 // followed reports whether all that may give packets a mark was read: rules of netfilter, and there are none of tc, whose
 // filters may do anything.
 func followed(s *host.Snapshot) bool {
 	return s.Knows(host.PartNft) && s.Knows(host.PartIPTables) && s.Knows(host.PartFilters) && len(s.Filters) == 0
-}
-
-// marksIn reports whether a rule of the table may set a mark.
-func marksIn(t host.NftTable) bool {
-	return slices.ContainsFunc(t.Chains, func(c host.NftChain) bool { return slices.ContainsFunc(c.Rules, marks) })
 }
 
 // marks reports whether a rule of nft may set a mark, or hand the packet to a program that may (NFQA_MARK).

@@ -273,13 +273,12 @@ func nearState(s Subject, st *State, why string) *finding {
 	if len(serving) > 0 {
 		return hiddenDevice(s, st, serving[0], why)
 	}
-	away := st.givesAway(s)
 	for _, n := range near {
 		if n.Why != why && !(n.Why == "ipv6" && why == "address") && !(n.Why == "vrf" && why == "device") {
 			continue
 		}
-		if away != "" {
-			return &finding{undecided: away}
+		if why := st.givesAway(s); why != "" {
+			return &finding{undecided: why}
 		}
 		dev := ""
 		if l := st.Link(n.Socket.Device); l != nil {

@@ -16,7 +16,7 @@ func (st *State) givesAway(s Subject) string {
 		return ""
 	case len(st.whole.Lookups) > 0:
 		return "sk_lookup: to which socket a program that chooses sockets (BPF_SK_LOOKUP) gives the packet"
-	case st.proxies():
+	case st.once("proxies", st.proxies):
 		return "rules: to which socket a rule with TPROXY gives the packet"
 	}
 	return ""
@@ -25,13 +25,8 @@ func (st *State) givesAway(s Subject) string {
 // proxies reports whether a rule may give packets to a transparent proxy.
 func (st *State) proxies() bool {
 	gives := func(e json.RawMessage) bool { return bytes.HasPrefix(e, []byte(`{"tproxy"`)) }
-	return slices.ContainsFunc(st.whole.Nft, func(t host.NftTable) bool {
-		return !t.Dormant && slices.ContainsFunc(t.Chains, func(c host.NftChain) bool {
-			return slices.ContainsFunc(c.Rules, func(r host.NftRule) bool { return slices.ContainsFunc(r.Exprs, gives) })
-		})
-	}) || slices.ContainsFunc(st.whole.IPTables, func(t host.IPTables) bool {
-		return slices.ContainsFunc(t.Chains, func(c host.IPTablesChain) bool {
-			return slices.ContainsFunc(c.Rules, func(r host.IPTablesRule) bool { return slices.Contains(r.Args, "TPROXY") })
-		})
-	})
+	return st.whole.AnyRule(
+		func(t host.NftTable, r host.NftRule) bool { return !t.Dormant && slices.ContainsFunc(r.Exprs, gives) },
+		func(r host.IPTablesRule) bool { return slices.Contains(r.Args, "TPROXY") },
+	)
 }

@@ -133,25 +133,12 @@ func rulesHave(s *host.Snapshot, nft []string, iptables ...string) bool {
 	has := func(e json.RawMessage) bool {
 		return slices.ContainsFunc(nft, func(piece string) bool { return bytes.Contains(e, []byte(piece)) })
 	}
-	for _, t := range s.Nft {
-		for _, c := range t.Chains {
-			for _, rule := range c.Rules {
-				if slices.ContainsFunc(rule.Exprs, has) {
-					return true
-				}
-			}
-		}
-	}
-	for _, t := range s.IPTables {
-		for _, c := range t.Chains {
-			for _, rule := range c.Rules {
-				if slices.ContainsFunc(rule.Args, func(arg string) bool { return slices.Contains(iptables, arg) }) {
-					return true
-				}
-			}
-		}
-	}
-	return false
+	return s.AnyRule(
+		func(_ host.NftTable, r host.NftRule) bool { return slices.ContainsFunc(r.Exprs, has) },
+		func(r host.IPTablesRule) bool {
+			return slices.ContainsFunc(r.Args, func(arg string) bool { return slices.Contains(iptables, arg) })
+		},
+	)
 }
 
 // fullSoon is the finding that the table has hardly any room left.

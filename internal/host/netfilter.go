@@ -2,6 +2,7 @@ package host
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 )
 
@@ -127,4 +128,23 @@ func (r IPTablesRule) Saved(chain string) string {
 		line = strings.Join(r.Args, " ")
 	}
 	return "-A " + chain + " " + line
+}
+
+// AnyRule reports whether one of all rules that were read is such a rule of nftables, or of iptables.
+func (s *Snapshot) AnyRule(nft func(NftTable, NftRule) bool, iptables func(IPTablesRule) bool) bool {
+	for _, t := range s.Nft {
+		for _, c := range t.Chains {
+			if slices.ContainsFunc(c.Rules, func(r NftRule) bool { return nft(t, r) }) {
+				return true
+			}
+		}
+	}
+	for _, t := range s.IPTables {
+		for _, c := range t.Chains {
+			if slices.ContainsFunc(c.Rules, iptables) {
+				return true
+			}
+		}
+	}
+	return false
 }

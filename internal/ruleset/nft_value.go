@@ -295,14 +295,12 @@ func (f field) is(v *value, in bool) match {
 		return is(v.word == f.name)
 	case f.text && f.names == nil, !isNumber:
 		return may
-	case f.vague() && in:
+	case in && f.vague():
 		return may
-	case f.vague():
-		return f.possible().span(n, n)
 	case in:
 		return is(f.number&n != 0)
 	}
-	return is(f.number == n || f.also != 0 && f.also == n)
+	return f.possible().span(n, n).or(is(f.also != 0 && f.also == n))
 }
 
 func (f field) above(from *value) match {

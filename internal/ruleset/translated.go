@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"encoding/json"
 	"slices"
 
 	"ipiptrace/internal/host"
@@ -23,41 +24,27 @@ func (e *evaluation) redirected() match {
 	return no
 }
 
-// redirecting are the statements, and the targets, that give a connection another destination.
-var redirecting = []string{"dnat", "redirect", "DNAT", "REDIRECT", "NETMAP"}
+// redirections are the statements, and the targets, that give a connection another destination.
+var redirections = []string{"dnat", "redirect", "DNAT", "REDIRECT", "NETMAP"}
 
 // redirects reports whether a rule may give a connection another destination, as far as rules were read and understood.
 func (r *Ruleset) redirects() bool {
 	return !r.host.Knows(host.PartNft) || !r.host.Knows(host.PartIPTables) || r.Once("redirects", func() bool {
-		return slices.ContainsFunc(r.host.Nft, redirectsIn) || slices.ContainsFunc(r.host.IPTables, redirectsOf)
+		return r.host.AnyRule(
+			func(_ host.NftTable, r host.NftRule) bool { return slices.ContainsFunc(r.Exprs, redirecting) },
+			func(r host.IPTablesRule) bool {
+				return slices.ContainsFunc(r.Args, func(a string) bool { return slices.Contains(redirections, a) })
+			},
+		)
 	})
 }
 
-func redirectsIn(t host.NftTable) bool {
-	for _, c := range t.Chains {
-		for _, rule := range c.Rules {
-			for _, raw := range rule.Exprs {
-				name, body := only(raw)
-				if name == "xt" {
-					v, _ := xt(body, Rule{})
-					name = v.target
-				}
-				if slices.Contains(redirecting, name) {
-					return true
-				}
-			}
-		}
+// redirecting reports whether an expression of a rule gives a connection another destination.
+func redirecting(raw json.RawMessage) bool {
+	name, body := only(raw)
+	if name == "xt" {
+		v, _ := xt(body, Rule{})
+		name = v.target
 	}
-	return false
-}
-
-func redirectsOf(t host.IPTables) bool {
-	for _, c := range t.Chains {
-		for _, rule := range c.Rules {
-			if slices.ContainsFunc(rule.Args, func(a string) bool { return slices.Contains(redirecting, a) }) {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.Contains(redirections, name)
 }
